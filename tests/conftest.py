@@ -1,0 +1,44 @@
+"""Fixtures shared by all tests: real data, required tools, a cache of one's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+REQUIRED = set(filter(None, os.environ.get("DARKIT_TEST_REQUIRE", "").split(",")))
+
+
+def need(what: str, present: bool, reason: str) -> None:
+    """Skip with the reason where a part is missing, or fail where DARKIT_TEST_REQUIRE names it."""
+    if present:
+        return
+    if what in REQUIRED:
+        pytest.fail(f"{what} is required by DARKIT_TEST_REQUIRE and missing: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Folder of real corpora, tokenizer files and golden vectors."""
+    folder = os.environ.get("DARKIT_TEST_DATA", "")
+    need("data", bool(folder) and Path(folder).is_dir(), "DARKIT_TEST_DATA names no folder with the test data")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def nvcc() -> str:
+    """Path of the CUDA compiler."""
+    found = shutil.which("nvcc")
+    need("nvcc", found is not None, "nvcc is not on the PATH")
+    assert found is not None
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's cache."""
+    monkeypatch.setenv("DARKIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
