@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -121,6 +122,29 @@ class SpikeSpec:
                 received="signed=True",
                 fix="use coding='rate' for signed or ternary spikes",
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: tuples become lists."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SpikeSpec:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ConfigError: a key this version does not know, or a value out of range.
+        """
+        known = {info.name for info in dataclasses.fields(cls)}
+        unknown = sorted(set(data) - known)
+        if unknown:
+            raise ConfigError(
+                "The spike settings hold keys this version does not know.",
+                expected=f"only {', '.join(sorted(known))}",
+                received=", ".join(unknown),
+                cause="they were written by a newer version",
+                fix="pip install --upgrade darkit-nb",
+            )
+        return cls(**data)
 
     @property
     def cap(self) -> int:
