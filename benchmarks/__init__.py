@@ -1,0 +1,1 @@
+"""Measurements behind every figure in the documents; see `benchmarks.harness`."""
