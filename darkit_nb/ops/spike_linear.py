@@ -1,0 +1,88 @@
+"""The spiking linear layer, fast: encode, multiply, and keep only small integers for the backward.
+
+Numerics: spikes equal those of `functional.spike_linear` bit for bit; outputs and gradients agree to the rounding of
+the matrix product's dtype (float32, or that of autocast).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from darkit_nb.functional import spike_linear as reference
+from darkit_nb.functional.gif import check_gif_input
+from darkit_nb.functional.weight import weight_quantise
+from darkit_nb.ops.gif import clip_gradient, encode_centred, gif_quantise, spread_scale
+from darkit_nb.records.spike_spec import SpikeSpec
+
+
+class _SpikeLinear(torch.autograd.Function):
+    """Saves centred counts (one byte each while they fit), the scales and the quantised weight."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, matrix: Tensor, bias: Tensor | None, salient: Tensor | None, spec: SpikeSpec
+    ) -> Tensor:
+        values, centred, scale, clamped = encode_centred(
+            x, salient=salient, backend=spec.backend, **reference.neuron_settings(spec)
+        )
+        product = _product_dtype(x)
+        matrix = matrix.to(product)
+        ctx.save_for_backward(centred, scale, clamped, salient, matrix)
+        ctx.x_dtype, ctx.has_bias = x.dtype, bias is not None
+        with torch.autocast(x.device.type, enabled=False):
+            return linear(values.to(product), matrix, None if bias is None else bias.to(product))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        centred, scale, clamped, salient, matrix = ctx.saved_tensors
+        need_x, need_matrix, need_bias = ctx.needs_input_grad[:3]
+        grad_x = grad_matrix = None
+        if need_x:
+            grad_x = clip_gradient((grad @ matrix).to(ctx.x_dtype), clamped)
+        if need_matrix:
+            values = centred.to(scale.dtype).mul_(spread_scale(scale, salient))
+            grad_matrix = grad.t() @ values.to(grad.dtype)
+        return grad_x, grad_matrix, grad.sum(0) if need_bias else None, None, None
+
+
+def _product_dtype(x: Tensor) -> torch.dtype:
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def spike_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, spec: SpikeSpec, salient: Tensor | None = None
+) -> Tensor:
+    """`functional.spike_linear.spike_linear` on the backend of `spec`.
+
+    Args:
+        x: `[*B, L, D]` activations.
+        weight: `[O, D]` float master weights.
+        bias: `[O]` or None.
+        spec: how to encode activations and weights.
+        salient: bool `[D]`, the features that get `spec.num_steps` steps.
+
+    Returns:
+        `[*B, L, O]`, in the dtype of `x`, or of autocast where that is on.
+
+    Raises:
+        ShapeError: `x` is no float tensor with as many features as the weight, or the mask does not fit.
+        BackendError: the backend of `spec` cannot be had for this device.
+    """
+    check_gif_input(x, salient)
+    rows = x.reshape(-1, x.shape[-1])
+    matrix = weight_quantise(weight, spec.weight_bits)
+    if x.dtype == torch.float64:
+        y = reference.spike_linear(rows, weight, bias, spec, salient)
+    elif spec.gradient == "range":
+        settings = reference.neuron_settings(spec)
+        y = linear(
+            gif_quantise(rows, salient=salient, gradient="range", backend=spec.backend, **settings), matrix, bias
+        )
+    else:
+        y = _SpikeLinear.apply(rows, matrix, bias, salient, spec)
+    return y.view(*x.shape[:-1], -1)

@@ -1,0 +1,96 @@
+"""Spiking keys and values: one attention function for every decoder, through transformers' attention registry.
+
+Keys and values of each token are encoded by a GIF neuron per key/value head, before heads are shared among queries,
+so a token's code depends on that token alone: causal, and the same with and without a cache. Queries and attention
+probabilities stay in float.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from darkit_nb.errors import ModelError
+from darkit_nb.nn.gif import GIF
+from darkit_nb.records.spike_spec import SpikeSpec
+
+ATTENTION_NAME = "darkit_spiking"
+KEYS, VALUES = "spike_keys", "spike_values"
+
+
+def spiking_attention_forward(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, Tensor | None]:
+    """Scaled dot-product attention over spiking keys and values, `[B, H, L, K]` each."""
+    key, value = getattr(module, KEYS)(key), getattr(module, VALUES)(value)
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+
+
+AttentionInterface.register(ATTENTION_NAME, spiking_attention_forward)
+AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)
+
+
+def attention_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
+    """The self-attention modules of a decoder, by dotted name."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if type(module).__name__.endswith("Attention") and hasattr(module, "layer_idx")
+    }
+
+
+def add_spiking_attention(model: PreTrainedModel, spec: SpikeSpec) -> None:
+    """Give every self-attention a GIF neuron for keys and one for values, and route the model through them.
+
+    Raises:
+        ModelError: the model's attention does not go through transformers' registry.
+    """
+    modules = attention_modules(model)
+    if not modules or not getattr(model, "_supports_attention_backend", False):
+        raise ModelError(
+            f"The attention of {type(model).__name__} cannot be made spiking.",
+            expected="a decoder whose attention goes through transformers' AttentionInterface (Llama, Qwen, Mistral, …)",
+            received=type(model).__name__,
+            fix="use attention=False: the linear layers spike, the attention products stay in float",
+        )
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    for name, module in modules.items():
+        device = next(module.parameters()).device
+        for part in (KEYS, VALUES):
+            neuron = GIF((heads, 1, width), spec, device=device).train(module.training)
+            neuron.spike_name = f"{name}.{part}"
+            neuron.choose_without_data()
+            module.add_module(part, neuron)
+    object.__setattr__(model, "_attention_before_spiking", model.config._attn_implementation)
+    model.set_attn_implementation(ATTENTION_NAME)
+
+
+def remove_spiking_attention(model: PreTrainedModel) -> None:
+    """Undo `add_spiking_attention`; nothing happens where it was not applied."""
+    before = getattr(model, "_attention_before_spiking", None)
+    if before is None:
+        return
+    for module in attention_modules(model).values():
+        delattr(module, KEYS)
+        delattr(module, VALUES)
+    model.set_attn_implementation(before)
+    object.__delattr__(model, "_attention_before_spiking")
+
+
+@torch.no_grad()
+def reset_choices(model: nn.Module) -> None:
+    """Forget every statistic and choose salient features by the weights alone, as `spikify` does."""
+    for module in model.modules():
+        if isinstance(module, GIF):
+            module.statistic.zero_()
+            module.forwards.zero_()
+            module.salient.zero_()
+            module._seen = None
+            module.choose_without_data()
