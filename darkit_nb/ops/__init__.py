@@ -1,0 +1,1 @@
+"""Fast implementations of the law and the choice between them."""

@@ -1,0 +1,238 @@
+"""The GIF neuron, fast: the law of `functional/gif.py` on the backend that suits the device.
+
+Axes: `R` rows (tokens of all batch axes), `D` features, `G` range groups (1, or 2 = normal, salient).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darkit_nb.functional import gif as reference
+from darkit_nb.functional.gif import check_gif_input
+from darkit_nb.functional.spike_code import SpikeCode, count_dtype
+from darkit_nb.ops import _gif_blocked as blocked
+from darkit_nb.ops import _gif_range
+from darkit_nb.ops._gif_blocked import GifLaw
+from darkit_nb.ops.backend import resolve_backend
+from darkit_nb.records.spike_spec import Backend, Coding, Gradient, Ranges
+
+Encoded = tuple[Tensor, Tensor, Tensor, Tensor | None]
+
+
+def _feature_mask(x: Tensor, salient: Tensor | None) -> Tensor | None:
+    """A mask that is the same for every token as `[D]`, any other as `[R, D]`."""
+    if salient is None:
+        return None
+    if salient.numel() == salient.shape[-1]:
+        return salient.reshape(-1)
+    return salient.expand(x.shape).reshape(-1, x.shape[-1])
+
+
+def _chosen(x: Tensor, salient: Tensor | None, backend: Backend) -> str:
+    """Backend of this call. Gradient checks in double and masks that differ between tokens take the definition."""
+    name = resolve_backend(backend, x.device).name
+    plain = x.dtype == torch.float64 or (salient is not None and salient.dim() > 1) or x.numel() == 0
+    return "reference" if plain else name
+
+
+def _encode_reference(x: Tensor, law: GifLaw, salient: Tensor | None) -> Encoded:
+    xc = x.to(reference.compute_dtype(x))
+    scale, zero = law.scales(xc, salient)
+    codes = blocked.raw_codes(xc, scale, zero, salient)
+    limited = codes.nan_to_num(0.0).clamp(*blocked.limits(law, salient, codes))
+    clamped = limited != codes
+    counts = limited.to(law.dtype(salient is not None))
+    return counts, scale, zero.to(torch.int32), clamped if bool(clamped.any()) else None
+
+
+@torch.no_grad()
+def encode_rows(
+    x2d: Tensor,
+    *,
+    num_levels: int,
+    num_steps: int = 1,
+    salient: Tensor | None = None,
+    coding: Coding = "rate",
+    ranges: Ranges = "shared",
+    signed: bool = False,
+    backend: Backend = "auto",
+) -> Encoded:
+    """Encode tokens as counts, and say which codes were clamped: what a layer saves for its backward.
+
+    Args:
+        x2d: `[R, D]` activations, any float dtype.
+        num_levels: Q, levels of one spike.
+        num_steps: S, steps of the salient features.
+        salient: `[D]` or `[R, D]` boolean, or None.
+        coding: rate, radix or paper.
+        ranges: shared or own range of the salient features.
+        signed: symmetric spikes without a zero point.
+        backend: implementation, see `resolve_backend`.
+
+    Returns:
+        counts `[R, D]` in the smallest dtype that holds them, scale `[R, G]` float32, zero point `[R, G]` int32, and
+        the boolean mask `[R, D]` of clamped codes, or None when no code was clamped (the usual case).
+
+    Raises:
+        ShapeError: `x2d` is no float tensor with features, or the mask does not fit.
+        BackendError: the backend cannot be had for this device.
+
+    Numerics: bit-equal to `functional.gif.gif_encode`.
+    """
+    check_gif_input(x2d, salient)
+    law = GifLaw(num_levels, num_steps, coding, ranges, signed)
+    salient = _feature_mask(x2d, salient)
+    if _chosen(x2d, salient, backend) == "blocked":
+        return blocked.encode(x2d, law, salient)
+    return _encode_reference(x2d, law, salient)
+
+
+@torch.no_grad()
+def encode_centred(
+    x2d: Tensor, *, salient: Tensor | None = None, backend: Backend = "auto", **settings: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """What a spiking layer needs in one go: values to multiply now, small integers to keep for the backward.
+
+    Args:
+        x2d: `[R, D]` activations, any float dtype.
+        salient: `[D]` boolean, or None.
+        backend: implementation, see `resolve_backend`.
+        settings: of `gif_encode`.
+
+    Returns:
+        values `[R, D]` float32, centred counts (counts − zero point) `[R, D]` in the smallest signed dtype, scale
+        `[R, G]` float32, and the mask of clamped codes or None, so that values = centred · scale.
+    """
+    check_gif_input(x2d, salient)
+    if _chosen(x2d, salient, backend) == "blocked":
+        return blocked.quantise_centred(x2d, GifLaw(**settings), salient)
+    counts, scale, zero, clamped = encode_rows(x2d, salient=salient, backend=backend, **settings)
+    law = GifLaw(**settings)
+    cap = law.cap_hi if salient is not None else law.cap_lo
+    centred = (counts.to(torch.int32) - spread_scale(zero, salient)).to(count_dtype(cap, signed=True))
+    return centred.to(scale.dtype) * spread_scale(scale, salient), centred, scale, clamped
+
+
+def spread_scale(grouped: Tensor, salient: Tensor | None) -> Tensor:
+    """A `[R, G]` value per feature: `[R, D]`, or `[R, 1]` when there is one group."""
+    return grouped if salient is None else torch.where(salient, grouped[:, 1:2], grouped[:, 0:1])
+
+
+def clip_gradient(grad: Tensor, clamped: Tensor | None) -> Tensor:
+    """gx = g·m of gradient="clipped", with the mask that `encode_rows` returned; `grad` itself if it is None."""
+    return grad if clamped is None else grad.masked_fill(clamped, 0.0)
+
+
+@torch.no_grad()
+def gif_encode(
+    x: Tensor,
+    *,
+    num_levels: int,
+    num_steps: int = 1,
+    salient: Tensor | None = None,
+    coding: Coding = "rate",
+    ranges: Ranges = "shared",
+    signed: bool = False,
+    backend: Backend = "auto",
+) -> SpikeCode:
+    """`functional.gif.gif_encode`, bit-equal, on the chosen backend.
+
+    Args:
+        x: `[*B, L, D]` activations, any float dtype, any strides.
+        num_levels: Q, levels of one spike.
+        num_steps: S, steps of the salient features.
+        salient: boolean mask broadcastable to `x`, or None.
+        coding: rate, radix or paper.
+        ranges: shared or own range of the salient features.
+        signed: symmetric spikes without a zero point.
+        backend: implementation, see `resolve_backend`.
+
+    Raises:
+        ShapeError: `x` is no float tensor with features, or the mask does not fit.
+        BackendError: the backend cannot be had for this device.
+    """
+    check_gif_input(x, salient)
+    settings = vars(GifLaw(num_levels, num_steps, coding, ranges, signed))
+    rows = x.reshape(-1, x.shape[-1])
+    counts, scale, zero, _ = encode_rows(rows, salient=_feature_mask(x, salient), backend=backend, **settings)
+    groups = [*x.shape[:-1], scale.shape[-1]]
+    return SpikeCode(
+        counts=counts.view(x.shape),
+        scale=scale.view(groups),
+        zero_point=zero.view(groups),
+        salient=salient,
+        **settings,
+    )
+
+
+class _QuantiseClipped(torch.autograd.Function):
+    """Saves nothing but the mask of clamped codes, and that only where one was."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, law: GifLaw, salient: Tensor | None) -> Tensor:
+        values, _, clamped = blocked.quantise(x, law, salient)
+        ctx.save_for_backward(clamped)
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return clip_gradient(grad, *ctx.saved_tensors), None, None
+
+
+class _QuantiseRange(torch.autograd.Function):
+    """Saves the input and two numbers per token; codes are computed again in the backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, law: GifLaw, salient: Tensor | None) -> Tensor:
+        values, found, clamped = blocked.quantise(x, law, salient)
+        ctx.save_for_backward(x, found.scale, found.zero, salient, clamped)
+        ctx.law = law
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, scale, zero, salient, clamped = ctx.saved_tensors
+        return _gif_range.range_gradient(grad, x, scale, zero, salient, clamped, ctx.law), None, None
+
+
+def gif_quantise(
+    x: Tensor,
+    *,
+    num_levels: int,
+    num_steps: int = 1,
+    salient: Tensor | None = None,
+    coding: Coding = "rate",
+    ranges: Ranges = "shared",
+    signed: bool = False,
+    gradient: Gradient = "clipped",
+    backend: Backend = "auto",
+) -> Tensor:
+    """`functional.gif.gif_quantise` with its closed-form backward, on the chosen backend; arguments as there.
+
+    Args:
+        x: `[*B, L, D]` activations.
+        num_levels: Q, levels of one spike.
+        num_steps: S, steps of the salient features.
+        salient: boolean mask broadcastable to `x`, or None.
+        coding: rate, radix or paper.
+        ranges: shared or own range of the salient features.
+        signed: symmetric spikes without a zero point.
+        gradient: clipped (range held constant) or range.
+        backend: implementation, see `resolve_backend`.
+
+    Returns:
+        `[*B, L, D]` in the dtype of `x`.
+
+    Numerics: values equal the reference's (a zero may carry the other sign); gradients agree to the rounding of the
+        dtype of `x`. A clamped or NaN code passes no gradient.
+    """
+    check_gif_input(x, salient)
+    law = GifLaw(num_levels, num_steps, coding, ranges, signed)
+    mask = _feature_mask(x, salient)
+    if _chosen(x, mask, backend) == "blocked":
+        function = _QuantiseRange if gradient == "range" else _QuantiseClipped
+        return function.apply(x.reshape(-1, x.shape[-1]), law, mask).view(x.shape)
+    return reference.gif_quantise(x, salient=salient, gradient=gradient, **vars(law))
