@@ -1,0 +1,8 @@
+"""Judge a model: count its spikes, account for its energy, score text."""
+
+from darkit_nb.evaluate.energy import account, energy_report
+from darkit_nb.evaluate.facts import model_facts
+from darkit_nb.evaluate.perplexity import perplexity
+from darkit_nb.evaluate.spikes import SpikeRecorder, measure_spikes
+
+__all__ = ["SpikeRecorder", "account", "energy_report", "measure_spikes", "model_facts", "perplexity"]
