@@ -1,0 +1,301 @@
+"""`RunDirectory`: the folder that is a run, and the only state its processes share."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from darkit_nb.config import RunConfig, dump_yaml, load_config
+from darkit_nb.config.run_config import check_name
+from darkit_nb.errors import RunError
+from darkit_nb.runs import checkpoints, identity, lock, naming
+from darkit_nb.runs.checkpoints import Checkpoint
+from darkit_nb.runs.files import SCHEMA, append_line, from_json, to_json, write_atomic, writing
+from darkit_nb.runs.metrics import MetricsReader, Record, last_attempts
+from darkit_nb.runs.status import ENDED, RECORDED, RunStatus, read_status
+
+
+class RunDirectory:
+    """One run on disk. Make it with `create`, find it with `open`.
+
+    Readers need nothing but the folder. There is one writer at a time, which holds `lock()`.
+
+    Args:
+        root: The run's folder.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self._attempt: int | None = None
+        self._status_lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"RunDirectory({str(self.root)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunDirectory) and self.root.resolve() == other.root.resolve()
+
+    def __hash__(self) -> int:
+        return hash(self.root.resolve())
+
+    @classmethod
+    def create(cls, config: RunConfig, *, command: str | Sequence[str]) -> RunDirectory:
+        """Make the folder of a new run and write its configuration, command and environment.
+
+        Args:
+            config: What the run is to do; `runs_dir` and `name` say where it lies and what it is called.
+            command: The command that starts it, as text or as a list of arguments.
+
+        Raises:
+            RunError: the name is taken, or the folder cannot be written.
+        """
+        runs_dir = Path(config.runs_dir).expanduser()
+        with writing(runs_dir):
+            runs_dir.mkdir(parents=True, exist_ok=True)
+        text = command if isinstance(command, str) else shlex.join(command)
+        with lock.exclusive(runs_dir / ".lock", f"The list of runs in {runs_dir}", wait_seconds=10.0):
+            run = cls(_claim(runs_dir, config))
+            try:
+                write_atomic(run.root / "command.txt", text.rstrip("\n") + "\n")
+                write_atomic(run.root / "env.json", to_json({"schema": SCHEMA, **identity.environment()}) + "\n")
+                run.write_status(state="created")
+                write_atomic(run.config_path, dump_yaml(config))  # last: with it the folder counts as a run
+            except BaseException:
+                shutil.rmtree(run.root, ignore_errors=True)
+                raise
+        return run
+
+    @classmethod
+    def open(cls, path_or_id: str | Path, runs_dir: str | Path = "runs") -> RunDirectory:
+        """The run of that folder, id, name, unique beginning or end of an id; `latest` is the newest one.
+
+        Raises:
+            RunError: there is none, or the name fits several.
+        """
+        return cls(naming.find(str(path_or_id), Path(runs_dir).expanduser()))
+
+    @property
+    def id(self) -> str:
+        """Name of the folder, unique in its `runs_dir`."""
+        return self.root.resolve().name
+
+    @property
+    def name(self) -> str:
+        """The readable part of the id."""
+        return naming.name_of(self.id)
+
+    @property
+    def config_path(self) -> Path:
+        """The configuration, YAML."""
+        return self.root / "config.yaml"
+
+    @property
+    def status_path(self) -> Path:
+        """The status, one JSON object, replaced as a whole."""
+        return self.root / "status.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        """Measurements, one JSON object per line, only ever appended to."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def events_path(self) -> Path:
+        """What happened when, one JSON object per line."""
+        return self.root / "events.jsonl"
+
+    @property
+    def control_path(self) -> Path:
+        """Commands to the running trainer, one JSON object per line."""
+        return self.root / "control.jsonl"
+
+    @property
+    def log_path(self) -> Path:
+        """Output of the training process."""
+        return self.root / "stdout.log"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """Folder of checkpoints."""
+        return self.root / "checkpoints"
+
+    @property
+    def spikes_path(self) -> Path:
+        """Folder of recorded spikes."""
+        return self.root / "spikes"
+
+    @property
+    def patches_path(self) -> Path:
+        """Folder of edited modules."""
+        return self.root / "patches"
+
+    def read_config(self) -> RunConfig:
+        """The configuration the run was made with.
+
+        Raises:
+            ConfigError: the file is missing, damaged, or from a newer version.
+        """
+        return load_config(self.config_path)
+
+    # -- status ----------------------------------------------------------------------------------------------------
+
+    def read_status(self) -> RunStatus:
+        """What the run is doing; its `.state` is derived from heartbeat, host, boot and process."""
+        return read_status(self.status_path)
+
+    def write_status(self, **fields: Any) -> None:
+        """Change fields of the status and renew the heartbeat, atomically.
+
+        With `state="running"` the status also names this process, unless a `pid` is given. An end state gets its time.
+
+        Args:
+            fields: `state` (created, running, finished, stopped, failed), `step`, `total_steps`, `message`, or any
+                plain data of the caller's.
+
+        Raises:
+            RunError: an unknown state; or a full disk or unwritable folder, which leave the old status intact.
+        """
+        state = fields.get("state")
+        if state is not None and state not in RECORDED:
+            raise RunError(
+                f"A run cannot be {state!r}.", expected=f"one of {', '.join(RECORDED)}", received=f"state={state!r}"
+            )
+        now = time.time()
+        derived: dict[str, Any] = {"heartbeat": now}
+        if state == "running" and "pid" not in fields:
+            derived |= identity.this_process()
+        if state in ENDED:
+            derived["ended"] = now
+        with self._status_lock:
+            try:
+                before = from_json(self.status_path.read_bytes())
+            except (OSError, ValueError):
+                before = {}
+            write_atomic(self.status_path, to_json({**before, **derived, **fields, "schema": SCHEMA}) + "\n")
+
+    # -- metrics and events ----------------------------------------------------------------------------------------
+
+    @property
+    def attempt(self) -> int:
+        """Number of the current start of this run; 0 before the first."""
+        if self._attempt is not None:
+            return self._attempt
+        started = [event["attempt"] for event in self.read_events() if event.get("kind") == "attempt"]
+        self._attempt = found = max([self.read_status().attempt, *started])
+        return found
+
+    def begin_attempt(self) -> int:
+        """Count a new start, clear away what a killed one left, and say that the run is running.
+
+        Call it while holding `lock()`.
+        """
+        self._attempt = None  # another process may have started it since
+        self._attempt = number = self.attempt + 1
+        checkpoints.sweep(self.checkpoints_path)
+        self.append_event("attempt", **identity.this_process())
+        self.write_status(state="running", attempt=number, started=time.time(), ended=None, message=None)
+        return number
+
+    def append_metrics(self, record: Record) -> None:
+        """Append one measurement; `schema`, `attempt` and `time` are added.
+
+        Args:
+            record: At least `kind` and `step`; numbers that are not finite are kept.
+
+        Raises:
+            RunError: full disk or unwritable folder; earlier lines are intact.
+        """
+        append_line(self.metrics_path, {"schema": SCHEMA, "attempt": self.attempt, "time": time.time(), **record})
+
+    def append_event(self, kind: str, **fields: Any) -> None:
+        """Append one event, such as a start, a checkpoint, a stop or an acknowledgement.
+
+        Raises:
+            RunError: full disk or unwritable folder; earlier lines are intact.
+        """
+        head = {"schema": SCHEMA, "attempt": self.attempt, "time": time.time(), "kind": kind}
+        append_line(self.events_path, {**head, **fields})
+
+    def read_metrics(self) -> list[Record]:
+        """Measurements ordered by step, each (step, kind) once: that of the last attempt. Bad lines are skipped."""
+        return last_attempts(MetricsReader(self.metrics_path).read())
+
+    def read_events(self) -> list[Record]:
+        """All events in the order they were written. Bad lines are skipped."""
+        return MetricsReader(self.events_path).read()
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def lock(self) -> Iterator[RunDirectory]:
+        """Be the one writer of this run for the length of a block; a killed writer's lock is free at once.
+
+        Raises:
+            RunError: another writer is at work, here or on another machine; or the folder is not writable.
+        """
+        with lock.exclusive(self.root / ".lock", f"The run {self.id}"):
+            status = self.read_status()
+            if status.active and status.host != identity.host():
+                raise RunError(
+                    f"The run {self.id} is being written on {status.host}.",
+                    expected="one writer at a time",
+                    received=f"a heartbeat {time.time() - (status.heartbeat or 0):.0f} seconds ago",
+                    fix="stop it there; after a crash there, wait a minute",
+                )
+            yield self
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Complete checkpoints, oldest first."""
+        return checkpoints.list_checkpoints(self.checkpoints_path)
+
+    def latest_checkpoint(self) -> Checkpoint | None:
+        """The newest complete checkpoint."""
+        return max(self.checkpoints(), default=None)
+
+    def new_checkpoint(self, step: int, *, owner: bool = True) -> AbstractContextManager[Path]:
+        """A folder to write a checkpoint into; it gets its name only when the block ends well.
+
+        In a distributed run exactly one process is the `owner`, and all have written before it leaves the block.
+
+        Raises:
+            RunError: full disk or unwritable folder; earlier checkpoints are intact.
+        """
+        return checkpoints.new_checkpoint(self.checkpoints_path, step, owner=owner)
+
+    def prune_checkpoints(self, keep: int) -> list[Checkpoint]:
+        """Remove all but the newest `keep` complete checkpoints; returns the removed ones."""
+        return checkpoints.prune(self.checkpoints_path, keep)
+
+
+def _claim(runs_dir: Path, config: RunConfig) -> Path:
+    """Make the folder of a new run; the caller holds the lock of `runs_dir`."""
+    if config.name is not None:
+        check_name(config.name)
+        taken = [run for run in naming.run_folders(runs_dir) if naming.name_of(run.name) == config.name]
+        if taken:
+            raise RunError(
+                f"There is already a run called {config.name!r}.",
+                expected=f"a name that no run in {runs_dir} has",
+                received=taken[-1].name,
+                fix=f"choose another name, or go on with it: darkit-nb resume {taken[-1].name}",
+            )
+    while True:
+        root = runs_dir / naming.new_id(config.name or naming.slug(Path(config.model.path or config.model.preset).name))
+        try:
+            with writing(root):
+                root.mkdir()
+            return root
+        except RunError as error:
+            if not isinstance(error.__cause__, FileExistsError):
+                raise
+
+
+def list_runs(runs_dir: str | Path = "runs") -> list[RunDirectory]:
+    """All runs of a folder, oldest first; an absent folder has none."""
+    return [RunDirectory(folder) for folder in naming.run_folders(Path(runs_dir).expanduser())]

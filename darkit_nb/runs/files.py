@@ -1,0 +1,146 @@
+"""Writing files that other processes read at the same moment, and that a full disk or a kill must not spoil."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from darkit_nb.errors import RunError
+
+SCHEMA = 1
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def unwritable(path: Path, error: OSError) -> RunError:
+    """The error to raise where `path` could not be written."""
+    if error.errno in _FULL:
+        return RunError(
+            f"The disk is full: {path} could not be written, and what was there before is intact.",
+            expected="free space where the run lies",
+            received=str(error),
+            cause="checkpoints and caches have used it up",
+            fix="free some space or lower checkpoint.keep, then `darkit-nb resume` the run",
+        )
+    return RunError(
+        f"{path} cannot be written.",
+        expected="a folder this user may write to",
+        received=f"{type(error).__name__}: {error}",
+        cause="the folder is read-only, is not a folder, or belongs to somebody else",
+        fix="choose another folder with runs_dir=…",
+    )
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an `OSError` into a `RunError` that says whether the disk is full or the place is not writable."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _plain(value: Any) -> Any:
+    """Objects JSON does not know: records, numpy numbers and arrays, paths, sets."""
+    for method in ("to_dict", "tolist"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return value
+
+
+def to_json(record: Mapping[str, Any]) -> str:
+    """One line of strict JSON; numbers that are not finite become null and are named under `nonfinite`."""
+    try:
+        return json.dumps(record, default=_plain, allow_nan=False)
+    except ValueError:
+        plain = json.loads(json.dumps(record, default=_plain))
+    odd = {key: str(value) for key, value in plain.items() if isinstance(value, float) and not math.isfinite(value)}
+    return json.dumps({**_finite(plain), "nonfinite": odd}, allow_nan=False)
+
+
+def from_json(line: str | bytes) -> dict[str, Any]:
+    """The record of `to_json`, its non-finite numbers restored.
+
+    Raises:
+        ValueError: not one JSON object.
+    """
+    record = json.loads(line)
+    if not isinstance(record, dict):
+        raise ValueError("not a JSON object")
+    odd = record.pop("nonfinite", None)
+    return {**record, **{key: float(value) for key, value in odd.items()}} if isinstance(odd, dict) else record
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a file as a whole: readers see the old text or the new one, also after a kill or on a full disk.
+
+    Raises:
+        RunError: the disk is full or the folder not writable; the old file is untouched.
+    """
+    with writing(path):
+        # One draft per thread: what a killed writer left is overwritten by the next, not added to.
+        draft = path.with_name(f".{path.name}.{threading.get_native_id()}")
+        try:
+            with draft.open("w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            draft.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                draft.unlink()
+            raise
+
+
+def append_line(path: Path, record: Mapping[str, Any]) -> None:
+    """Append one record as one line, in a single write.
+
+    A torn line that a killed writer left behind is closed first, so that it cannot swallow this one.
+
+    Raises:
+        RunError: the disk is full or the file not writable; earlier lines are untouched.
+    """
+    data = to_json(record).encode() + b"\n"
+    with writing(path):
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        try:
+            size = os.fstat(handle).st_size
+            if size:
+                os.lseek(handle, size - 1, os.SEEK_SET)
+                if os.read(handle, 1) != b"\n":
+                    data = b"\n" + data
+            written = os.write(handle, data)
+        finally:
+            os.close(handle)
+        if written < len(data):
+            raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes fitted", str(path))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside a folder last through a power cut, where the system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
