@@ -12,19 +12,33 @@ if TYPE_CHECKING:
     from darkit_nb.data.corpus import Request as Request
     from darkit_nb.data.preparation import prepare as prepare
     from darkit_nb.data.prepared import PreparedData as PreparedData
+    from darkit_nb.data.preview import DataPreview as DataPreview
+    from darkit_nb.data.streaming import StreamingWindows as StreamingWindows
     from darkit_nb.data.windows import TokenWindows as TokenWindows
 
 _EXPORTS = {
     "Corpus": "corpus",
+    "DataPreview": "preview",
     "DataSettings": "corpus",
     "Document": "corpus",
     "PreparedData": "prepared",
     "Request": "corpus",
+    "StreamingWindows": "streaming",
     "TokenWindows": "windows",
     "prepare": "preparation",
 }
 
-__all__ = ["Corpus", "DataSettings", "Document", "PreparedData", "Request", "TokenWindows", "prepare"]
+__all__ = [
+    "Corpus",
+    "DataPreview",
+    "DataSettings",
+    "Document",
+    "PreparedData",
+    "Request",
+    "StreamingWindows",
+    "TokenWindows",
+    "prepare",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,6 +23,8 @@ _META = "meta.json"
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 _LOCK_TIMEOUT_S = 3600
 _STALE_S = 86400
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DISK_ERRORS = {*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EIO}
 
 
 def cache_root(cache_dir: str | Path | None) -> Path:
@@ -61,6 +63,8 @@ def fetch(root: Path, key: str, build: Callable[[Path], dict[str, Any]]) -> tupl
             facts = _read(folder)
             return folder, _build(root, folder, build) if facts is None else facts
     except OSError as error:
+        if error.errno not in _DISK_ERRORS:  # from reading the corpus
+            raise
         raise _unwritable(root, error) from error
 
 
@@ -129,7 +133,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _unwritable(root: Path, error: OSError) -> DataError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = error.errno in _FULL
     return DataError(
         "The disk is full: tokens could not be stored." if full else "The token cache cannot be written.",
         expected=f"a folder that can be written: {root}",

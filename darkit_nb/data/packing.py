@@ -78,6 +78,11 @@ class SplitWriter:
         self._bytes = 0.0
 
     @property
+    def count(self) -> int:
+        """Tokens so far."""
+        return self._tokens.count
+
+    @property
     def full(self) -> bool:
         """Whether the limit is reached."""
         return self._limit is not None and self._tokens.count >= self._limit

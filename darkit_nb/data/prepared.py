@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darkit_nb.data.packing import SplitFacts
+from darkit_nb.data.streaming import StreamingWindows
 from darkit_nb.data.windows import TokenWindows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+    from darkit_nb.data.preview import DataPreview
 
 
 @dataclass(frozen=True)
@@ -44,17 +47,17 @@ class PreparedData:
         validation: Windows to measure on; no document of theirs occurs in `train`.
         tokenizer: Facts about the tokenizer.
         cache_key: Name of the entry in the token cache.
-        train_facts: Counts over the training split.
+        train_facts: Counts over the training split; None: it is streamed, and nobody has counted.
         validation_facts: Counts over the validation split.
         duplicates_removed: Training documents left out because validation holds the very same one.
     """
 
     dataset: str
-    train: TokenWindows
+    train: TokenWindows | StreamingWindows
     validation: TokenWindows
     tokenizer: TokenizerFacts
     cache_key: str
-    train_facts: SplitFacts
+    train_facts: SplitFacts | None
     validation_facts: SplitFacts
     duplicates_removed: int = 0
 
@@ -83,6 +86,12 @@ class PreparedData:
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(self.tokenizer.folder)
+
+    def preview(self, count: int = 3) -> DataPreview:
+        """A first look: counts, the lengths of documents, and `count` windows as text."""
+        from darkit_nb.data.preview import preview
+
+        return preview(self, count)
 
 
 def load_split(folder: Path, name: str, seq_len: int) -> TokenWindows:

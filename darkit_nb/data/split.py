@@ -20,7 +20,7 @@ class Split:
     Attributes:
         train: Opens the training documents.
         validation: Opens the validation documents.
-        sizes: Bytes of `train` and `validation`, for progress.
+        sizes: Bytes of `train` and `validation`, for progress; 0: unknown.
         duplicates: Training documents left out because validation holds the very same one.
     """
 
@@ -71,6 +71,26 @@ def split_corpus(corpus: Corpus, fraction: float, seed: int) -> Split:
 def belongs_to_validation(digest: bytes, fraction: float, seed: int) -> bool:
     """Whether a stream withholds a document: a stable draw from (seed, content), known without seeing the others."""
     return int.from_bytes(_draw(digest, seed), "big") < fraction * 2**64
+
+
+def split_stream(corpus: Corpus, fraction: float, seed: int) -> Split:
+    """Split a corpus without reading it first: each document is drawn by itself, from (seed, content).
+
+    A validation split of its own is kept, and its documents are left out of training.
+    """
+    given = corpus.validation
+
+    def train() -> Iterator[Document]:
+        held = {document.digest for document in given()} if given else set[bytes]()
+        for document in corpus.train():
+            digest = document.digest
+            if digest not in held if given else not belongs_to_validation(digest, fraction, seed):
+                yield document
+
+    def withheld() -> Iterator[Document]:
+        return (document for document in corpus.train() if belongs_to_validation(document.digest, fraction, seed))
+
+    return Split(train, given or withheld, {"train": 0, "validation": 0})
 
 
 def empty(corpus: Corpus) -> DataError:

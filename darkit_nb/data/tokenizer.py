@@ -106,10 +106,12 @@ class TokenizerPlan:
     Attributes:
         fingerprint: Changes whenever the ids it gives would; part of the cache key.
         build: Makes the tokenizer; receives a function that opens the training texts.
+        trained: Whether `build` reads them, so that what it makes is worth keeping.
     """
 
     fingerprint: str
     build: Callable[[Callable[[], Iterator[str]]], TextTokenizer]
+    trained: bool = False
 
 
 def plan_tokenizer(settings: DataSettings) -> TokenizerPlan:

@@ -1,0 +1,161 @@
+"""Datasets of the Hugging Face hub by id, through `datasets.load_dataset`, or from the mirror folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from darkit_nb.data.cache import cache_root
+from darkit_nb.data.corpus import Corpus, DataSettings, Request
+from darkit_nb.data.mirror import absent, check_id, find_mirrored
+from darkit_nb.data.rows import check_column, documents_of
+from darkit_nb.errors import DataError
+from darkit_nb.plugins import registry
+
+_BUILDERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".txt": "text"}
+_VALIDATION = ("validation", "valid", "dev")
+
+
+@dataclass(frozen=True)
+class HubSpec:
+    """What is known about a dataset of the hub before it is loaded.
+
+    Attributes:
+        name: The id the user wrote.
+        hub_id: The id on the hub.
+        subset: Its configuration, or None.
+        text_column: Column with the text or the conversation; None: found by its name or as the only text.
+        train: Name of the training split.
+        validation: Name of the split to measure on; None: whatever is called validation, else a part of `train`.
+        articles: Whether rows are lines of articles that headings such as ` = Title = ` begin.
+    """
+
+    name: str
+    hub_id: str
+    subset: str | None = None
+    text_column: str | None = None
+    train: str = "train"
+    validation: str | None = None
+    articles: bool = False
+
+
+def open_hub(request: Request) -> Corpus:
+    """Corpus of a hub dataset, from the mirror where it is there.
+
+    Raises:
+        DataError: a malformed id, a dataset that is neither here nor to be had, or one without usable text.
+    """
+    spec = _spec(request)
+    check_id("dataset", spec.hub_id)
+    if spec.subset:
+        check_id("dataset", spec.subset)
+    splits = _load(spec, request.settings)
+    train, validation = _choose(spec, splits)
+    column = check_column(spec.name, train, spec.text_column)
+    read = partial(documents_of, column=column, articles=spec.articles, name=spec.name)
+    opened = [split for split in (train, validation) if split is not None]
+    return Corpus(
+        spec.name,
+        f"hub-{spec.hub_id}-{spec.subset}-{column}-{_identity(opened)}",
+        lambda: read(train),
+        None if validation is None else lambda: read(validation),
+    )
+
+
+def _spec(request: Request) -> HubSpec:
+    """Options of the registry entry, or of the entry for the same hub id, under what the settings say."""
+    options = dict(request.options)
+    if "hub_id" not in options:
+        twins = [entry.options for entry in registry("dataset") if entry.options.get("hub_id") == request.argument]
+        options = dict(twins[0]) if twins else {"hub_id": request.argument}
+        options.pop("subset", None)
+    if request.settings.subset is not None:
+        options["subset"] = request.settings.subset
+    if request.settings.text_column is not None:
+        options["text_column"] = request.settings.text_column
+    return HubSpec(name=request.name, **options)
+
+
+def _load(spec: HubSpec, settings: DataSettings) -> dict[str, Any]:
+    named = (spec.name, spec.hub_id)
+    with_subset = [f"{name}/{spec.subset}" for name in named] if spec.subset else []
+    mirrored = find_mirrored("dataset", *with_subset, *named)
+    if mirrored is not None:
+        return _load_mirrored(spec, mirrored, settings)
+    import datasets
+
+    try:
+        return dict(datasets.load_dataset(spec.hub_id, spec.subset, streaming=settings.streaming))
+    except Exception as error:  # the loader raises many kinds, by what is missing
+        where = f"datasets/{spec.hub_id}" + (f"/{spec.subset}" if spec.subset else "")
+        arguments = repr(spec.hub_id) + (f", {spec.subset!r}" if spec.subset else "")
+        call = f"from datasets import load_dataset as l; l({arguments}).save_to_disk('{where}')"
+        raise absent("dataset", spec.name, where, f'python -c "{call}"', error) from error
+
+
+def _load_mirrored(spec: HubSpec, folder: Path, settings: DataSettings) -> dict[str, Any]:
+    """Splits of a folder: what `save_to_disk` wrote, or files by name of split."""
+    import datasets
+
+    try:
+        if (folder / "dataset_dict.json").is_file():
+            saved: dict[str, Any] = dict(datasets.load_from_disk(str(folder)))
+            return {name: split.to_iterable_dataset() if settings.streaming else split for name, split in saved.items()}
+        builder, files = _mirrored_files(spec, folder)
+        options: dict[str, Any] = {} if builder != "text" or spec.articles else {"sample_by": "document"}
+        return dict(
+            datasets.load_dataset(
+                builder,
+                data_files=files,
+                streaming=settings.streaming,
+                cache_dir=str(cache_root(settings.cache_dir) / "datasets"),
+                **options,
+            )
+        )
+    except DataError:
+        raise
+    except Exception as error:  # damaged files surface as many kinds of error
+        raise DataError(
+            f"The mirrored dataset {spec.name!r} cannot be read.",
+            expected="undamaged files, each row with the same columns",
+            received=f"{type(error).__name__}: {error}" + (f" ({error.__cause__})" if error.__cause__ else ""),
+            fix=f"look into {folder}",
+        ) from error
+
+
+def _mirrored_files(spec: HubSpec, folder: Path) -> tuple[str, dict[str, list[str]]]:
+    names = {spec.train: (spec.train, "train"), "validation": (*filter(None, [spec.validation]), *_VALIDATION)}
+    for suffix, builder in _BUILDERS.items():
+        files: dict[str, list[str]] = {}
+        for split, prefixes in names.items():
+            shards = {str(path) for prefix in prefixes for path in folder.glob(f"{prefix}*{suffix}*") if path.is_file()}
+            if shards:
+                files[split] = sorted(shards)
+        if spec.train in files:
+            return builder, files
+    raise DataError(
+        f"The mirror folder of {spec.name!r} holds no training split.",
+        expected=f"{folder}/{spec.train}.jsonl, .parquet or .txt, or what save_to_disk writes",
+        received=", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "an empty folder",
+    )
+
+
+def _choose(spec: HubSpec, splits: dict[str, Any]) -> tuple[Any, Any]:
+    if spec.train not in splits:
+        raise DataError(
+            f"The dataset {spec.name!r} has no split to train on.",
+            expected=f"a split called {spec.train!r}",
+            received=", ".join(splits) or "no split at all",
+        )
+    names = [name for name in (spec.validation, *_VALIDATION) if name in splits]
+    return splits[spec.train], splits[names[0]] if names else None
+
+
+def _identity(splits: Iterable[Any]) -> str:
+    """Hash of the fingerprints that `datasets` keeps; a stream has none but its own description."""
+    marks: list[str] = [getattr(split, "_fingerprint", None) or repr(split) for split in splits]
+    return blake2b(" ".join(marks).encode(), digest_size=16).hexdigest()
