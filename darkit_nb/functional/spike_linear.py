@@ -78,7 +78,8 @@ def spike_product(code: SpikeCode, weight: WeightCode, bias: Tensor | None = Non
 def spike_product_by_steps(code: SpikeCode, weight: WeightCode, bias: Tensor | None = None) -> Tensor:
     """The simulated form: one product a spike step, spikes materialised, accumulated over steps. Slow; for proof."""
     value, dense = code.per_feature(code.scale), weight.dequantise()
-    y = -linear(code.per_feature(code.zero_point).to(value.dtype) * value, dense)
+    silent = code.per_feature(code.zero_point).to(value.dtype) * value
+    y = -linear(silent.expand(code.counts.shape), dense)
     for worth, spikes in zip(code.plane_weights(), code.planes(), strict=True):
         y = y + worth * linear(spikes.to(value.dtype) * value, dense)
     return y if bias is None else y + bias

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from darkit_nb.errors import ModelError
@@ -60,11 +61,11 @@ def build_model(
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, StrictDataclassError) as error:
         raise ModelError(
             f"The preset {preset!r} cannot be built with these settings.",
             expected=f"settings a {family} model can take together",
-            received=f"{dict(overrides or {})}: {error}",
+            received=f"{dict(overrides or {})}: {str(error).strip().splitlines()[-1].strip()}",
             cause="a width that the number of heads does not divide is the usual reason",
         ) from error
     return model

@@ -1,0 +1,1 @@
+"""Training: a configuration goes in, a run directory comes out."""

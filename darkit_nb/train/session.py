@@ -1,0 +1,127 @@
+"""From a configuration to the parts of a training: data, tokenizer, model."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from darkit_nb.config import RunConfig
+from darkit_nb.data import PreparedData, prepare
+from darkit_nb.errors import ModelError, RunError
+from darkit_nb.models.build import build_model
+from darkit_nb.plugins import import_modules
+from darkit_nb.spikify import load_model, spikify
+
+Progress = Any
+
+
+@dataclass(frozen=True)
+class Session:
+    """Everything a training needs, built but not started."""
+
+    config: RunConfig
+    data: PreparedData
+    model: PreTrainedModel
+
+
+def open_session(config: RunConfig, progress: Progress | None = None) -> Session:
+    """Import plug-ins, prepare data, build the model and make it spiking.
+
+    Raises:
+        DarkitError: whatever is wrong with plug-ins, data, model or their combination, before anything is written.
+    """
+    import_modules(config.plugins, Path.cwd())
+    data = prepare(config.data, seed=config.seed, progress=progress)
+    return Session(config, data, make_model(config, data))
+
+
+def make_model(config: RunConfig, data: PreparedData) -> PreTrainedModel:
+    """The model of a configuration, with fresh or pretrained weights, spiking where the configuration says so."""
+    settings = config.model
+    if settings.path is not None:
+        model = load_model(settings.path)
+    else:
+        model = build_model(
+            settings.preset,
+            vocab_size=None if "vocab_size" in settings.overrides else data.vocab_size,
+            seq_len=None if "max_position_embeddings" in settings.overrides else config.data.seq_len,
+            overrides=settings.overrides,
+            seed=config.seed,
+            eos_id=data.eos_id,
+            pad_id=data.tokenizer.pad_id,
+        )
+    _check_fit(model, data, config)
+    already = getattr(model.config, "quantization_config", None)
+    if config.spike is not None and already is None:
+        # The same global state on every path: random saliency and initial choices do not depend on what came before.
+        spikify(model, config.spike)
+    return model
+
+
+def _check_fit(model: PreTrainedModel, data: PreparedData, config: RunConfig) -> None:
+    rows = model.get_input_embeddings().weight.shape[0]
+    if data.vocab_size > rows:
+        raise ModelError(
+            "The tokenizer knows more tokens than the model.",
+            expected=f"at most {rows} tokens, the rows of the model's embedding",
+            received=f"{data.vocab_size} tokens from {data.tokenizer_id!r}",
+            cause="the model was built for another tokenizer",
+            fix="use the tokenizer the model was trained with (data.tokenizer), or drop model.overrides.vocab_size",
+        )
+    longest = getattr(model.config, "max_position_embeddings", None)
+    if longest is not None and config.data.seq_len > longest:
+        raise ModelError(
+            "The windows are longer than the model's context.",
+            expected=f"data.seq_len of at most {longest}",
+            received=f"data.seq_len={config.data.seq_len}",
+            fix=f"data.seq_len={longest}, or a larger model.overrides.max_position_embeddings",
+        )
+
+
+def spike_probe(data: PreparedData, config: RunConfig) -> Tensor:
+    """Validation tokens whose spikes are measured: evenly spread windows, `[B, L]`, the same at every step."""
+    count = max(1, config.monitor.spike_tokens // config.data.seq_len)
+    windows = data.validation
+    return torch.stack([torch.from_numpy(windows[i]["input_ids"]) for i in windows.spread(count)])
+
+
+def tensor_shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes in a checkpoint's safetensors files, read from their headers alone."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in sorted(checkpoint.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(length))
+        shapes |= {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+    return shapes
+
+
+def check_same_architecture(model: PreTrainedModel, checkpoint: Path) -> None:
+    """Refuse to load a checkpoint into a model of another architecture.
+
+    Raises:
+        RunError: tensors differ in name or shape; the first differences are named.
+    """
+    saved = tensor_shapes(checkpoint)
+    built = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    tied = set(getattr(model, "all_tied_weights_keys", None) or {})
+    differ = [
+        f"{name}: {saved.get(name, 'absent')} saved, {built.get(name, 'absent')} built"
+        for name in sorted(saved.keys() | built.keys())
+        if saved.get(name) != built.get(name) and not (name in tied and name not in saved)
+    ]
+    if differ:
+        raise RunError(
+            "The checkpoint belongs to a model of another architecture.",
+            expected=f"the {len(saved)} tensors of {checkpoint.name}",
+            received=f"{len(differ)} differences, first {'; '.join(differ[:3])}",
+            cause="model, spike or tokenizer settings were changed after the run was started",
+            fix="resume with the run's own settings, or start a new run",
+        )
