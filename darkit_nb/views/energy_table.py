@@ -67,7 +67,7 @@ def _compared(ratio: float, rival: str) -> str:
 def _grounds(report: EnergyReport) -> tuple[str, ...]:
     c = report.constants
     return (
-        "layers: arithmetic of the layers that spike; dense ones skip no zero. rest: encoding, and everything that stays "
+        "layers: arithmetic of the layers that spike; dense ones skip no zero. rest: encoding, and what stays "
         "float, in float16 beside integers and spikes. ÷fp16: total against dense float16; with *, arithmetic alone.",
         f"45 nm, Horowitz 2014, pJ: float32 add {c.float32_add:g} mul {c.float32_multiply:g}; float16 "
         f"{c.float16_add:g}, {c.float16_multiply:g}; int8 {c.int8_add:g}, {c.int8_multiply:g}; memory per byte: "

@@ -56,8 +56,10 @@ class TableView:
         table = Table(
             title=self.title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
         )
-        for index, header in enumerate(self.headers):
-            table.add_column(header, justify="right" if index else "left", no_wrap=True)
+        for index, column in enumerate(zip(self.headers, *self.rows, strict=True)):
+            # Figures keep their width; a narrow terminal shortens the names.
+            narrowest = max(map(columns_of, column)) if index else None
+            table.add_column(column[0], justify="right" if index else "left", no_wrap=True, min_width=narrowest)
         for index, row in enumerate(self.rows):
             sums_up = self.total and index == len(self.rows) - 1
             before_sum = self.total and index == len(self.rows) - 2
