@@ -6,7 +6,12 @@ import os
 import shutil
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A shared machine is slow now and then; a deadline per example would report that as a failure.
+hypothesis.settings.register_profile("darkit", deadline=None)
+hypothesis.settings.load_profile("darkit")
 
 REQUIRED = set(filter(None, os.environ.get("DARKIT_TEST_REQUIRE", "").split(",")))
 
