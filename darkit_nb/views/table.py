@@ -1,14 +1,16 @@
-"""A table between record and screen: plain data that lowers to text or to rich."""
+"""A table between record and screen: plain data that lowers to text, and to rich text."""
 
 from __future__ import annotations
 
 import textwrap
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, ConsoleOptions
+    from rich.text import Text
 
 WIDTH = 80
 
@@ -33,38 +35,33 @@ class TableView:
 
     def to_text(self, width: int = WIDTH) -> str:
         """Plain text. A first column too long for `width` columns is shortened at its start; notes are wrapped."""
+        return "\n".join(line for _, line in self._lines(width))
+
+    def _lines(self, width: int) -> Iterator[tuple[str, str]]:
+        """Lines from top to bottom, each with its style."""
         columns = list(zip(self.headers, *self.rows, strict=True))
         widths = [max(map(columns_of, column)) for column in columns]
-        widths[0] = max(columns_of(self.headers[0]), 8, min(widths[0], width - sum(widths[1:]) - 2 * (len(widths) - 1)))
-        rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
-        lines = [*textwrap.wrap(self.title, width), _line(self.headers, widths), rule]
-        for index, row in enumerate(self.rows):
-            if self.total and index == len(self.rows) - 1 and index:
-                lines.append(rule)
-            lines.append(_line(row, widths))
-        for note in self.notes:
-            lines += textwrap.wrap(note, width, subsequent_indent="  ")
-        return "\n".join(lines)
-
-    def to_rich(self) -> Group:
-        """The same for rich's console: it takes the width of the terminal."""
-        from rich import box
-        from rich.console import Group
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(
-            title=self.title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
-        )
-        for index, column in enumerate(zip(self.headers, *self.rows, strict=True)):
-            # Figures keep their width; a narrow terminal shortens the names.
-            narrowest = max(map(columns_of, column)) if index else None
-            table.add_column(column[0], justify="right" if index else "left", no_wrap=True, min_width=narrowest)
+        gaps = 2 * (len(widths) - 1)
+        widths[0] = max(columns_of(self.headers[0]), 8, min(widths[0], width - sum(widths[1:]) - gaps))
+        rule = "─" * (sum(widths) + gaps)
+        yield from (("bold", line) for line in textwrap.wrap(self.title, width))
+        yield "dim", _line(self.headers, widths)
+        yield "dim", rule
         for index, row in enumerate(self.rows):
             sums_up = self.total and index == len(self.rows) - 1
-            before_sum = self.total and index == len(self.rows) - 2
-            table.add_row(*map(Text, row), style="bold" if sums_up else None, end_section=before_sum)
-        return Group(table, *(Text(note, style="dim") for note in self.notes))
+            if sums_up and index:
+                yield "dim", rule
+            yield ("bold" if sums_up else ""), _line(row, widths)
+        for note in self.notes:
+            yield from (("dim", line) for line in textwrap.wrap(note, width, subsequent_indent="  "))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """The same for `rich.print`, in the width of the terminal."""
+        from rich.text import Text
+
+        yield from (
+            Text(line, style, overflow="ellipsis", no_wrap=True) for style, line in self._lines(options.max_width)
+        )
 
     def __str__(self) -> str:
         return self.to_text()
