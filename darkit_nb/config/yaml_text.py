@@ -54,6 +54,18 @@ _Dumper.yaml_implicit_resolvers = {
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
+class _InlineDumper(_Dumper):
+    """The same, on one line: text with line breaks is written with escapes."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    odd = any(character.isspace() and character != " " for character in text)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if odd else None)
+
+
+_InlineDumper.add_representer(str, _represent_text)
+
+
 def _construct_int(loader: yaml.SafeLoader, node: Any) -> int:
     return int(str(loader.construct_scalar(node)).replace("_", ""))
 
@@ -97,6 +109,6 @@ def block(data: Any) -> str:
 def inline(value: Any) -> str:
     """One value on one line, as it stands after `key=` on a command line."""
     text = yaml.dump(
-        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=True, width=float("inf")
+        value, Dumper=_InlineDumper, sort_keys=False, allow_unicode=True, default_flow_style=True, width=float("inf")
     )
-    return text.removesuffix("\n").removesuffix("\n...").strip()
+    return text.removesuffix("\n").removesuffix("\n...")

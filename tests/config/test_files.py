@@ -49,6 +49,9 @@ TEXTS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, ma
         "-",
         "a\nb",
         "\t",
+        "\xa0",
+        ":\xa0",
+        "\u2028",
     ]
 )
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
