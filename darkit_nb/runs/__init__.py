@@ -2,6 +2,7 @@
 
 from darkit_nb.runs.checkpoints import Checkpoint
 from darkit_nb.runs.directory import RunDirectory, list_runs
+from darkit_nb.runs.importing import import_run
 from darkit_nb.runs.metrics import MetricsReader, last_attempts
 from darkit_nb.runs.status import RunStatus, State
 
@@ -11,6 +12,7 @@ __all__ = [
     "RunDirectory",
     "RunStatus",
     "State",
+    "import_run",
     "last_attempts",
     "list_runs",
 ]

@@ -36,6 +36,12 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def step_of(name: str) -> int | None:
+    """The step in a checkpoint folder's name; None for other names."""
+    match = _NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
 def is_complete(folder: Path) -> bool:
     """Whether a checkpoint folder is sealed and every file it was sealed with still has its size."""
     try:
@@ -65,8 +71,8 @@ def list_checkpoints(folder: Path) -> list[Checkpoint]:
     """Complete checkpoints of a folder, oldest first."""
     if not folder.is_dir():
         return []
-    named = ((path, _NAME.fullmatch(path.name)) for path in folder.iterdir())
-    return sorted(Checkpoint(int(match[1]), path) for path, match in named if match and is_complete(path))
+    named = ((step_of(path.name), path) for path in folder.iterdir())
+    return sorted(Checkpoint(step, path) for step, path in named if step is not None and is_complete(path))
 
 
 def draft_path(folder: Path, step: int) -> Path:
@@ -125,7 +131,7 @@ def sweep(folder: Path) -> None:
         old = path.name.startswith(".old-")
         if old and not (folder / path.name.removeprefix(".old-")).exists() and is_complete(path):
             path.replace(folder / path.name.removeprefix(".old-"))  # killed between the two renames
-        elif old or path.name.startswith(".draft-") or (_NAME.fullmatch(path.name) and path not in complete):
+        elif old or path.name.startswith(".draft-") or (step_of(path.name) is not None and path not in complete):
             shutil.rmtree(path, ignore_errors=True)
 
 

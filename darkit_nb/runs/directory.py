@@ -258,6 +258,25 @@ class RunDirectory:
         """The newest complete checkpoint."""
         return max(self.checkpoints(), default=None)
 
+    def require_checkpoint(self, step: int | None = None) -> Checkpoint:
+        """The newest complete checkpoint, or the one of a step.
+
+        Raises:
+            RunError: there is none; the steps there are are named.
+        """
+        found = {checkpoint.step: checkpoint for checkpoint in self.checkpoints()}
+        wanted = max(found, default=None) if step is None else step
+        if wanted in found:
+            return found[wanted]
+        steps = ", ".join(map(str, sorted(found)))
+        raise RunError(
+            f"The run {self.id} has no complete checkpoint" + ("." if step is None else f" of step {step}."),
+            expected="a checkpoint written to its end",
+            received=f"checkpoints of the steps {steps}" if found else "none",
+            cause=None if found else "it ended before the first one was written",
+            fix=f"choose one of the steps {steps}" if found else f"darkit-nb resume {self.id}",
+        )
+
     def new_checkpoint(self, step: int, *, owner: bool = True) -> AbstractContextManager[Path]:
         """A folder to write a checkpoint into; it gets its name only when the block ends well.
 
