@@ -70,7 +70,9 @@ class TrainConfig(Section):
 
     steps: int = Field(default=1000, ge=1, description="Optimizer steps.")
     max_seconds: float | None = Field(
-        default=None, gt=0.0, description="Time limit; training then ends in order, with an evaluation and a checkpoint."
+        default=None,
+        gt=0.0,
+        description="Time limit; training then ends in order, with an evaluation and a checkpoint.",
     )
     batch_size: int = Field(default=16, ge=1, le=65536, description="Windows per process and forward pass.")
     gradient_accumulation: int = Field(default=1, ge=1, le=65536, description="Forward passes summed into one step.")

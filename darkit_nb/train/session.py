@@ -48,6 +48,9 @@ def make_model(config: RunConfig, data: PreparedData) -> PreTrainedModel:
     if settings.path is not None:
         model = load_model(settings.path)
     else:
+        rows = settings.overrides.get("vocab_size")
+        if isinstance(rows, int):
+            _check_vocabulary(rows, data)
         model = build_model(
             settings.preset,
             vocab_size=None if "vocab_size" in settings.overrides else data.vocab_size,
@@ -57,16 +60,15 @@ def make_model(config: RunConfig, data: PreparedData) -> PreTrainedModel:
             eos_id=data.eos_id,
             pad_id=data.tokenizer.pad_id,
         )
-    _check_fit(model, data, config)
+    _check_vocabulary(model.get_input_embeddings().weight.shape[0], data)
+    _check_context(model, config)
     already = getattr(model.config, "quantization_config", None)
     if config.spike is not None and already is None:
-        # The same global state on every path: random saliency and initial choices do not depend on what came before.
         spikify(model, config.spike)
     return model
 
 
-def _check_fit(model: PreTrainedModel, data: PreparedData, config: RunConfig) -> None:
-    rows = model.get_input_embeddings().weight.shape[0]
+def _check_vocabulary(rows: int, data: PreparedData) -> None:
     if data.vocab_size > rows:
         raise ModelError(
             "The tokenizer knows more tokens than the model.",
@@ -75,6 +77,9 @@ def _check_fit(model: PreTrainedModel, data: PreparedData, config: RunConfig) ->
             cause="the model was built for another tokenizer",
             fix="use the tokenizer the model was trained with (data.tokenizer), or drop model.overrides.vocab_size",
         )
+
+
+def _check_context(model: PreTrainedModel, config: RunConfig) -> None:
     longest = getattr(model.config, "max_position_embeddings", None)
     if longest is not None and config.data.seq_len > longest:
         raise ModelError(
