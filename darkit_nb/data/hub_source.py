@@ -53,14 +53,15 @@ def open_hub(request: Request) -> Corpus:
     check_id("dataset", spec.hub_id)
     if spec.subset:
         check_id("dataset", spec.subset)
-    splits = _load(spec, request.settings)
+    folder = _mirrored(spec)
+    splits = _load(spec, request.settings) if folder is None else _load_mirrored(spec, folder, request.settings)
     train, validation = _choose(spec, splits)
     column = check_column(spec.name, train, spec.text_column)
     read = partial(documents_of, column=column, articles=spec.articles, name=spec.name)
     opened = [split for split in (train, validation) if split is not None]
     return Corpus(
         spec.name,
-        f"hub-{spec.hub_id}-{spec.subset}-{column}-{_identity(opened)}",
+        f"hub-{spec.hub_id}-{spec.subset}-{column}-{_identity(opened, folder)}",
         lambda: read(train),
         None if validation is None else lambda: read(validation),
     )
@@ -68,7 +69,7 @@ def open_hub(request: Request) -> Corpus:
 
 def _spec(request: Request) -> HubSpec:
     """Options of the registry entry, or of the entry for the same hub id, under what the settings say."""
-    options = dict(request.options)
+    options: dict[str, Any] = dict(request.options)
     if "hub_id" not in options:
         twins = [entry.options for entry in registry("dataset") if entry.options.get("hub_id") == request.argument]
         options = dict(twins[0]) if twins else {"hub_id": request.argument}
@@ -80,16 +81,17 @@ def _spec(request: Request) -> HubSpec:
     return HubSpec(name=request.name, **options)
 
 
-def _load(spec: HubSpec, settings: DataSettings) -> dict[str, Any]:
+def _mirrored(spec: HubSpec) -> Path | None:
     named = (spec.name, spec.hub_id)
     with_subset = [f"{name}/{spec.subset}" for name in named] if spec.subset else []
-    mirrored = find_mirrored("dataset", *with_subset, *named)
-    if mirrored is not None:
-        return _load_mirrored(spec, mirrored, settings)
+    return find_mirrored("dataset", *with_subset, *named)
+
+
+def _load(spec: HubSpec, settings: DataSettings) -> dict[str, Any]:
     import datasets
 
     try:
-        return dict(datasets.load_dataset(spec.hub_id, spec.subset, streaming=settings.streaming))
+        return _by_name(datasets.load_dataset(spec.hub_id, spec.subset, streaming=settings.streaming))
     except Exception as error:  # the loader raises many kinds, by what is missing
         where = f"datasets/{spec.hub_id}" + (f"/{spec.subset}" if spec.subset else "")
         arguments = repr(spec.hub_id) + (f", {spec.subset!r}" if spec.subset else "")
@@ -102,12 +104,12 @@ def _load_mirrored(spec: HubSpec, folder: Path, settings: DataSettings) -> dict[
     import datasets
 
     try:
-        if (folder / "dataset_dict.json").is_file():
-            saved: dict[str, Any] = dict(datasets.load_from_disk(str(folder)))
+        if any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
+            saved = _by_name(datasets.load_from_disk(str(folder)))
             return {name: split.to_iterable_dataset() if settings.streaming else split for name, split in saved.items()}
         builder, files = _mirrored_files(spec, folder)
-        options: dict[str, Any] = {} if builder != "text" or spec.articles else {"sample_by": "document"}
-        return dict(
+        options: dict[str, Any] = {"sample_by": "line" if spec.articles else "document"} if builder == "text" else {}
+        return _by_name(
             datasets.load_dataset(
                 builder,
                 data_files=files,
@@ -125,6 +127,11 @@ def _load_mirrored(spec: HubSpec, folder: Path, settings: DataSettings) -> dict[
             received=f"{type(error).__name__}: {error}" + (f" ({error.__cause__})" if error.__cause__ else ""),
             fix=f"look into {folder}",
         ) from error
+
+
+def _by_name(loaded: Any) -> dict[str, Any]:
+    """Splits by name; a dataset saved without splits is one to train on."""
+    return {str(name): split for name, split in loaded.items()} if hasattr(loaded, "items") else {"train": loaded}
 
 
 def _mirrored_files(spec: HubSpec, folder: Path) -> tuple[str, dict[str, list[str]]]:
@@ -155,7 +162,10 @@ def _choose(spec: HubSpec, splits: dict[str, Any]) -> tuple[Any, Any]:
     return splits[spec.train], splits[names[0]] if names else None
 
 
-def _identity(splits: Iterable[Any]) -> str:
-    """Hash of the fingerprints that `datasets` keeps; a stream has none but its own description."""
-    marks: list[str] = [getattr(split, "_fingerprint", None) or repr(split) for split in splits]
+def _identity(splits: Iterable[Any], folder: Path | None) -> str:
+    """Hash of the fingerprints that `datasets` keeps, and of names, sizes and times of mirrored files."""
+    marks = [getattr(split, "_fingerprint", None) or repr(split) for split in splits]
+    for path in sorted(folder.rglob("*")) if folder else ():
+        stat = path.stat()
+        marks.append(f"{path} {stat.st_size} {stat.st_mtime_ns if path.is_file() else 0}")
     return blake2b(" ".join(marks).encode(), digest_size=16).hexdigest()

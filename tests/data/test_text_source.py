@@ -1,0 +1,131 @@
+"""`text:<path>`: what is read, what is refused, and how it is said."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from darkit_nb.data.corpus import Corpus, open_corpus
+from darkit_nb.errors import DataError
+
+Open = Callable[..., Corpus]
+
+
+@pytest.fixture
+def opened(settings: Any) -> Open:
+    return lambda path, **more: open_corpus(settings(dataset=f"text:{path}", **more))
+
+
+def texts(corpus: Corpus) -> list[str]:
+    return [document.text for document in corpus.train()]
+
+
+def test_file_plain_and_compressed(opened: Open, tmp_path: Path) -> None:
+    content = "\ufeffErste Zeile\r\nzweite: ß漢\n".encode()
+    (tmp_path / "a.txt").write_bytes(content)
+    (tmp_path / "a.txt.xz").write_bytes(lzma.compress(content))
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(content))
+    for name in ("a.txt", "a.txt.xz", "a.txt.gz"):
+        assert texts(opened(tmp_path / name)) == ["Erste Zeile\nzweite: ß漢\n"]
+
+
+def test_folder_is_a_document_per_file(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / ".git").mkdir()
+    for name in ("a.txt", "sub/b.md", ".git/c", ".hidden"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "blank.txt").write_text(" \n")
+    assert sorted(texts(opened(tmp_path))) == ["a.txt", "sub/b.md"]
+    assert texts(opened(tmp_path)) == texts(opened(tmp_path))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_fingerprint_follows_the_content(opened: Open, tmp_path: Path, streaming: bool) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("one")
+    first = opened(tmp_path, streaming=streaming).fingerprint
+    assert opened(tmp_path, streaming=streaming).fingerprint == first
+    file.write_text("two")
+    os.utime(file, ns=(1, 1))
+    assert opened(tmp_path, streaming=streaming).fingerprint != first
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20, (1 << 20) + 1, 5_000_000])
+def test_streamed_blocks_make_up_the_file(opened: Open, tmp_path: Path, size: int) -> None:
+    whole = ("äé line of text\r\n" * (size // 16 + 1))[:size].rstrip("\r") + "x"
+    (tmp_path / "a.txt").write_text(whole, newline="")
+    blocks = texts(opened(tmp_path / "a.txt", streaming=True))
+    assert "".join(blocks) == whole.replace("\r\n", "\n")
+    assert all(block.endswith("\n") for block in blocks[:-1])
+    assert max(map(len, blocks)) < 3 << 20
+
+
+def test_streamed_file_without_lines_is_cut(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x" * 5_000_000)
+    blocks = texts(opened(tmp_path / "a.txt", streaming=True))
+    assert sum(map(len, blocks)) == 5_000_000
+    assert len(blocks) > 1
+
+
+def test_missing_path(opened: Open, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="There is no file or folder") as caught:
+        opened(tmp_path / "absent.txt")
+    assert str(tmp_path / "absent.txt") in str(caught.value)
+
+
+def test_empty_folder(opened: Open, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no file"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"text\0more", "NUL bytes"), (b"caf\xe9 au lait", "byte 0xe9"), (b"cut short \xc3", "byte 0xc3")],
+)
+def test_binary_file(opened: Open, tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "a.bin").write_bytes(content)
+    with pytest.raises(DataError, match="is not text") as caught:
+        texts(opened(tmp_path / "a.bin"))
+    assert said in str(caught.value)
+    assert "iconv" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.xz", b"no xz"),
+        ("a.gz", b"no gz"),
+        ("a.xz", lzma.compress(b"text" * 99)[:-9]),
+        ("a.gz", gzip.compress(b"t")[:9]),
+    ],
+)
+def test_damaged_archive(opened: Open, tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read"):
+        texts(opened(tmp_path / name))
+
+
+def test_unreadable_file(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text("secret")
+    plain = Path.open
+
+    def denied(self: Path, *args: Any, **kwargs: Any) -> Any:
+        if self.name == "a.txt":
+            raise PermissionError(13, "Permission denied", str(self))
+        return plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        opened(tmp_path / "a.txt")
+    assert "Permission denied" in str(caught.value)
+
+
+def test_path_left_out(opened: Open) -> None:
+    with pytest.raises(DataError, match="incomplete"):
+        opened("")
