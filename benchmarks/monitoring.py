@@ -53,8 +53,18 @@ def _bare(config: RunConfig, folder: Path) -> tuple[float, float]:
         **{
             key: getattr(ours, key)
             for key in (
-                "per_device_train_batch_size", "max_steps", "learning_rate", "weight_decay", "adam_beta1", "adam_beta2",
-                "max_grad_norm", "optim", "seed", "data_seed", "use_cpu", "dataloader_pin_memory",
+                "per_device_train_batch_size",
+                "max_steps",
+                "learning_rate",
+                "weight_decay",
+                "adam_beta1",
+                "adam_beta2",
+                "max_grad_norm",
+                "optim",
+                "seed",
+                "data_seed",
+                "use_cpu",
+                "dataloader_pin_memory",
             )
         },
     )

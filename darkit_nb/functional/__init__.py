@@ -1,0 +1,1 @@
+"""The law: plain PyTorch definitions of everything that spikes. Fast paths are judged by them."""

@@ -15,6 +15,8 @@ Source: Xing et al. 2025 (SpikeLLM, arXiv 2407.04752) section 3; radix coding an
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -155,7 +157,7 @@ def gif_encode(
         backends.
     """
     check_gif_input(x, salient)
-    settings = dict(num_levels=num_levels, num_steps=num_steps, coding=coding, signed=signed)
+    settings: dict[str, Any] = {"num_levels": num_levels, "num_steps": num_steps, "coding": coding, "signed": signed}
     xc = x.to(compute_dtype(x))
     scale, zero = gif_scales(xc, salient=salient, ranges=ranges, **settings)
     low, high = _code_limits(salient, num_levels, num_steps, coding, signed, xc)
@@ -194,7 +196,7 @@ def gif_quantise(
         `[*B, L, D]` in the dtype of `x`: counts dequantised.
     """
     check_gif_input(x, salient)
-    settings = dict(num_levels=num_levels, num_steps=num_steps, coding=coding, signed=signed)
+    settings: dict[str, Any] = {"num_levels": num_levels, "num_steps": num_steps, "coding": coding, "signed": signed}
     xc = x.to(compute_dtype(x))
     scale, zero = gif_scales(xc if gradient == "range" else xc.detach(), salient=salient, ranges=ranges, **settings)
     scale, zero = _spread(scale, salient), _spread(zero, salient)

@@ -2,7 +2,8 @@
 
 For the row w of one output channel, with its range [lo, hi] (zero always inside, both ends scaled by `clip`),
 
-    scale = (hi − lo) / (2^bits − 1)     zero = round(−lo / scale)     codes = clamp(round(w / scale) + zero, 0, 2^bits − 1)
+    scale = (hi − lo) / (2^bits − 1)     zero = round(−lo / scale)
+    codes = clamp(round(w / scale) + zero, 0, 2^bits − 1)
 
 stored centred, codes − zero, so that the value is codes · scale and integer products need no weight zero point.
 

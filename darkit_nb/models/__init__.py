@@ -1,0 +1,1 @@
+"""Decoders of transformers, built from named presets."""

@@ -22,10 +22,20 @@ def _llama(width: int, layers: int, heads: int, kv_heads: int, hidden: int, **mo
 
 
 _PRESETS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
-    ("spike-llama-nano", "Llama, 1 M parameters: learns in two minutes on two cores.", "llama", _llama(128, 4, 4, 2, 512)),
+    (
+        "spike-llama-nano",
+        "Llama, 1 M parameters: learns in two minutes on two cores.",
+        "llama",
+        _llama(128, 4, 4, 2, 512),
+    ),
     ("spike-llama-micro", "Llama, 2.5 M parameters: half an hour on two cores.", "llama", _llama(192, 6, 6, 3, 512)),
     ("spike-llama-mini", "Llama, 13 M parameters: an evening on a desktop.", "llama", _llama(384, 8, 6, 3, 1024)),
-    ("spike-llama-125m", "Llama, 125 M parameters with a 32k vocabulary: one GPU.", "llama", _llama(768, 12, 12, 12, 2048)),
+    (
+        "spike-llama-125m",
+        "Llama, 125 M parameters with a 32k vocabulary: one GPU.",
+        "llama",
+        _llama(768, 12, 12, 12, 2048),
+    ),
     (
         "spike-llama-1b",
         "Llama 3.2 1B shape.",
@@ -38,7 +48,12 @@ _PRESETS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         "llama",
         _llama(4096, 32, 32, 32, 11008, vocab_size=32000, max_position_embeddings=2048, tie_word_embeddings=False),
     ),
-    ("spike-qwen-nano", "Qwen 3, 1 M parameters: query and key norms.", "qwen3", _llama(128, 4, 4, 2, 512, head_dim=32)),
+    (
+        "spike-qwen-nano",
+        "Qwen 3, 1 M parameters: query and key norms.",
+        "qwen3",
+        _llama(128, 4, 4, 2, 512, head_dim=32),
+    ),
     (
         "spike-mistral-nano",
         "Mistral, 1 M parameters: sliding-window attention.",
@@ -76,4 +91,6 @@ _PRESETS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
 def register_models(registry: Registry) -> None:
     """Register the built-in presets; `options` hold the model family and the fields of its transformers config."""
     for name, description, family, config in _PRESETS:
-        registry.add(Entry(name, description, "darkit_nb.models.build:build_model", {"family": family, "config": config}))
+        registry.add(
+            Entry(name, description, "darkit_nb.models.build:build_model", {"family": family, "config": config})
+        )

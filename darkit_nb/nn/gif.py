@@ -74,6 +74,7 @@ class GIF(nn.Module):
         return self.salient if self.spec.num_steps > 1 and self.spec.salient_fraction > 0 else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """The value of the spikes of `x`, with a straight-through gradient; watches and reports them on the way."""
         self.watch(x)
         self.listen(x)
         return gif_quantise(x, gradient=self.spec.gradient, **self.settings)
@@ -88,6 +89,7 @@ class GIF(nn.Module):
             self.spike_listener(self, self.encode(x))
 
     def extra_repr(self) -> str:
+        """What spikes, for `print(model)`."""
         spec = self.spec
         steps = f"S={spec.num_steps} on {spec.salient_fraction:.0%}" if self.mask is not None else "S=1"
         return f"features={self.features}, Q={spec.num_levels}, {steps}, {spec.coding}, {spec.ranges} range"
@@ -117,7 +119,7 @@ class GIF(nn.Module):
         self.salient.copy_(choose_salient(score, self.spec.salient_fraction))
 
     def choose_without_data(self) -> None:
-        """A first choice before any token was seen: by the weights alone, or the lowest indices where there are none."""
+        """A first choice before any token was seen: by the weights alone; without weights the lowest indices."""
         weight = self.saliency_weight()
         norms = torch.zeros(self.features, device=self.salient.device)
         if weight is not None and not weight.is_meta:

@@ -47,11 +47,13 @@ class SpikeLinear(GIF):
         return self.weight.t() if self.transposed else self.weight
 
     def forward(self, x: Tensor) -> Tensor:
+        """Encode `x`, multiply, add the bias."""
         self.watch(x)
         self.listen(x)
         return spike_linear(x, self.matrix, self.bias, self.spec, self.mask)
 
     def saliency_weight(self) -> Tensor | None:
+        """The weight behind the neuron."""
         return self.matrix
 
     def restore(self) -> nn.Module:
@@ -62,6 +64,7 @@ class SpikeLinear(GIF):
         return original.train(self.training)
 
     def extra_repr(self) -> str:
+        """Shape, weights and neuron, for `print(model)`."""
         bits = "float" if self.spec.weight_bits >= 16 else f"{self.spec.weight_bits}-bit"
         shape = f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
         return f"{shape}, {bits} weights, {super().extra_repr().split(', ', 1)[1]}"

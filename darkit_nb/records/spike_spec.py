@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from darkit_nb.errors import ConfigError
 
@@ -33,7 +33,7 @@ class SpikeSpec:
     """
 
     # Read by pydantic when this dataclass is a field of a model: a misspelt key is an error there too.
-    __pydantic_config__ = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     num_levels: int = _described(
         16, "Levels Q a neuron can emit in one step (0 … Q-1); 16 is 4-bit, 2 is binary.", ge=2, le=256
@@ -108,7 +108,9 @@ class SpikeSpec:
                 received=f"num_levels={self.num_levels}, num_steps={self.num_steps}",
                 fix="lower num_steps or num_levels, or use coding='rate'",
             )
-        if self.coding == "paper" and (self.num_levels & (self.num_levels - 1) or self.num_steps & (self.num_steps - 1)):
+        if self.coding == "paper" and (
+            self.num_levels & (self.num_levels - 1) or self.num_steps & (self.num_steps - 1)
+        ):
             raise ConfigError(
                 "Paper codes exist only for whole bits.",
                 expected="num_levels and num_steps that are powers of two",

@@ -54,7 +54,7 @@ def add_spiking_attention(model: PreTrainedModel, spec: SpikeSpec) -> None:
     if not modules or not getattr(model, "_supports_attention_backend", False):
         raise ModelError(
             f"The attention of {type(model).__name__} cannot be made spiking.",
-            expected="a decoder whose attention goes through transformers' AttentionInterface (Llama, Qwen, Mistral, …)",
+            expected="a decoder whose attention goes through transformers' AttentionInterface, as Llama's does",
             received=type(model).__name__,
             fix="use attention=False: the linear layers spike, the attention products stay in float",
         )

@@ -43,7 +43,7 @@ def make_spiking(model: nn.Module, spec: SpikeSpec) -> None:
             fix="use attention=False",
         )
     chosen = matching_layers(model, spec)
-    if spec.attention:
+    if isinstance(model, PreTrainedModel) and spec.attention:
         add_spiking_attention(model, spec)
     replaced: dict[int, SpikeLinear] = {}
     for name, layer in chosen.items():

@@ -11,7 +11,9 @@ from darkit_nb.errors import DarkitError, ModelError
 from darkit_nb.spikify.quantizer import QUANT_METHOD  # importing it registers the quantiser with transformers
 
 
-def load_model(path: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> PreTrainedModel:
+def load_model(
+    path: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> PreTrainedModel:
     """The model saved at `path`, in evaluation mode; spiking when its config says `quant_method = "darkit"`.
 
     Args:
@@ -34,4 +36,6 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu", dtype: t
             cause="the path is wrong, the download is incomplete, or the machine is offline and the id is not cached",
             fix="check the folder, or fetch the model where there is a network and pass its folder",
         ) from error
-    return model.to(device).eval()
+    # nn.Module.to by name: transformers wraps its own `to` in a way that hides the argument from type checkers.
+    torch.nn.Module.to(model, device)
+    return model.eval()

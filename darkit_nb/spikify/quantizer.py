@@ -6,10 +6,11 @@ Float master weights, salient masks and running statistics lie side by side in t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from transformers import PreTrainedModel
-from transformers.quantizers import HfQuantizer, register_quantization_config, register_quantizer
+from transformers.quantizers.auto import register_quantization_config, register_quantizer
+from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from darkit_nb.errors import ModelError
@@ -21,7 +22,6 @@ QUANT_METHOD = "darkit"
 SCHEMA = 1
 
 
-@register_quantization_config(QUANT_METHOD)
 class DarkitConfig(QuantizationConfigMixin):
     """How a saved model spikes.
 
@@ -42,7 +42,8 @@ class DarkitConfig(QuantizationConfigMixin):
                 received=f"schema {schema}",
                 fix="pip install --upgrade darkit-nb",
             )
-        self.quant_method = QUANT_METHOD
+        # transformers types this as its own enumeration and accepts the name of a plug-in.
+        self.quant_method = QUANT_METHOD  # pyright: ignore[reportAttributeAccessIssue]
         self.schema = schema
         self.spike = SpikeSpec.from_dict(spike).to_dict()
 
@@ -52,14 +53,11 @@ class DarkitConfig(QuantizationConfigMixin):
         return SpikeSpec.from_dict(self.spike)
 
 
-@register_quantizer(QUANT_METHOD)
 class DarkitQuantizer(HfQuantizer):
     """Swaps in spiking layers before weights are loaded."""
 
-    quantization_config: DarkitConfig
-
     def _process_model_before_weight_loading(self, model: PreTrainedModel, **_: Any) -> None:
-        make_spiking(model, self.quantization_config.spec)
+        make_spiking(model, cast(DarkitConfig, self.quantization_config).spec)
 
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **_: Any) -> PreTrainedModel:
         if not self.pre_quantized:
@@ -70,12 +68,12 @@ class DarkitQuantizer(HfQuantizer):
         make_float(model)
         return model
 
-    def is_serializable(self) -> bool:
+    def is_serializable(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride] - no type there
         """Always: everything is an ordinary tensor."""
         return True
 
     @property
-    def is_trainable(self) -> bool:
+    def is_trainable(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride] - no type there
         """Straight-through training works on the float masters."""
         return True
 
@@ -83,3 +81,8 @@ class DarkitQuantizer(HfQuantizer):
     def is_qat_trainable(self) -> bool:
         """Training sees the quantised values."""
         return True
+
+
+# Not as decorators: those hide the classes from type checkers.
+register_quantization_config(QUANT_METHOD)(DarkitConfig)
+register_quantizer(QUANT_METHOD)(DarkitQuantizer)

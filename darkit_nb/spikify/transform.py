@@ -43,15 +43,20 @@ def spikify(model: ModelT, spec: SpikeSpec | None = None, **changes: Any) -> Mod
 def unspikify(model: ModelT) -> ModelT:
     """Give back the float model: the original layers with the parameters as they are now. In place, bit-exact."""
     make_float(model)
-    if isinstance(model, PreTrainedModel) and getattr(model, "hf_quantizer", None) is not None:
-        model.hf_quantizer.remove_quantization_config(model)
+    quantizer = getattr(model, "hf_quantizer", None)
+    if isinstance(quantizer, DarkitQuantizer):
+        quantizer.remove_quantization_config(model)
     return model
 
 
 def _mark(model: PreTrainedModel, spec: SpikeSpec) -> None:
     """Tell transformers that this model is quantised by us, so that saving writes the spec into its config."""
     config = DarkitConfig(spike=spec.to_dict())
+    marks: dict[str, Any] = {
+        "hf_quantizer": DarkitQuantizer(config, pre_quantized=True),
+        "is_quantized": True,
+        "quantization_method": config.quant_method,
+    }
     model.config.quantization_config = config
-    model.hf_quantizer = DarkitQuantizer(config, pre_quantized=True)
-    model.is_quantized = True
-    model.quantization_method = config.quant_method
+    for name, value in marks.items():
+        setattr(model, name, value)

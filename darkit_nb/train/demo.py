@@ -81,11 +81,15 @@ def demo(*, runs_dir: str = "runs", seed: int = 0, steps: int | None = None) -> 
         steps = affordable_steps()
     config = demo_config(steps, seed=seed, runs_dir=runs_dir)
     spec = config.spike
-    say(f"A spiking Llama of 1 M parameters learns Python: {steps} steps of {config.train.batch_size} × "
-        f"{config.data.seq_len} bytes of the standard library's source.")
+    say(
+        f"A spiking Llama of 1 M parameters learns Python: {steps} steps of {config.train.batch_size} × "
+        f"{config.data.seq_len} bytes of the standard library's source."
+    )
     if spec is not None:
-        say(f"Every linear layer of its decoder spikes: {spec.num_levels} levels, {spec.salient_fraction:.0%} of the "
-            f"features at {spec.num_steps} steps, {spec.weight_bits}-bit weights.\n")
+        say(
+            f"Every linear layer of its decoder spikes: {spec.num_levels} levels, {spec.salient_fraction:.0%} of the "
+            f"features at {spec.num_steps} steps, {spec.weight_bits}-bit weights.\n"
+        )
     run = train(config)
     _summary(run)
     return run

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -44,7 +44,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         limits = (
-            ("max_new_tokens", self.max_new_tokens, 1 <= self.max_new_tokens, "1 or more"),
+            ("max_new_tokens", self.max_new_tokens, self.max_new_tokens >= 1, "1 or more"),
             ("temperature", self.temperature, self.temperature >= 0, "0 or more"),
             ("top_k", self.top_k, self.top_k >= 0, "0 (all) or more"),
             ("top_p", self.top_p, 0 < self.top_p <= 1, "above 0, up to 1"),
@@ -125,7 +125,7 @@ def stream_text(
                     torch.manual_seed(sampling.seed)
                 else:
                     torch.seed()
-                model.generate(
+                cast(Any, model).generate(  # every causal model has it, by a mixin that types cannot see
                     torch.tensor([ids], device=model.device),
                     max_new_tokens=min(sampling.max_new_tokens, context - len(ids)),
                     streamer=streamer,
@@ -167,5 +167,5 @@ class _Closed(StoppingCriteria):
     def __init__(self, closed: threading.Event) -> None:
         self._closed = closed
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
         return torch.full((input_ids.shape[0],), self._closed.is_set(), dtype=torch.bool, device=input_ids.device)

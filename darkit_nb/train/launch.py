@@ -24,7 +24,15 @@ from darkit_nb.train.recorder import RunRecorder, heartbeat, stop_on_signals
 from darkit_nb.train.session import Session, check_same_architecture, open_session, spike_probe
 from darkit_nb.train.trainer import RunTrainer
 
-_CHANGEABLE_ON_RESUME = ("train.steps", "train.max_seconds", "train.num_threads", "train.tensorboard", "checkpoint.", "evaluation.", "monitor.")
+_CHANGEABLE_ON_RESUME = (
+    "train.steps",
+    "train.max_seconds",
+    "train.num_threads",
+    "train.tensorboard",
+    "checkpoint.",
+    "evaluation.",
+    "monitor.",
+)
 
 
 def train(config: RunConfig, *, progress: bool = True) -> RunDirectory:
@@ -51,8 +59,9 @@ def train(config: RunConfig, *, progress: bool = True) -> RunDirectory:
     return run
 
 
-def resume(run: RunDirectory | str | Path, overrides: Sequence[str] = (), *, runs_dir: str = "runs",
-           progress: bool = True) -> RunDirectory:
+def resume(
+    run: RunDirectory | str | Path, overrides: Sequence[str] = (), *, runs_dir: str = "runs", progress: bool = True
+) -> RunDirectory:
     """Go on with a run from its last complete checkpoint.
 
     Args:
@@ -127,7 +136,7 @@ def _quieten() -> None:
 
 
 def _shared_run(state: PartialState, create: Any) -> RunDirectory:
-    """One process creates the run, all open it; an error there is raised everywhere instead of leaving the rest waiting."""
+    """One process creates the run, all open it; an error there is raised everywhere, so that nobody waits for ever."""
     answer: list[Any] = [None, None]
     if state.is_main_process:
         try:

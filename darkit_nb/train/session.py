@@ -6,7 +6,7 @@ import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -60,7 +60,7 @@ def make_model(config: RunConfig, data: PreparedData) -> PreTrainedModel:
             eos_id=data.eos_id,
             pad_id=data.tokenizer.pad_id,
         )
-    _check_vocabulary(model.get_input_embeddings().weight.shape[0], data)
+    _check_vocabulary(cast(Tensor, model.get_input_embeddings().weight).shape[0], data)
     _check_context(model, config)
     already = getattr(model.config, "quantization_config", None)
     if config.spike is not None and already is None:

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from darkit_nb.config import RunConfig
 from darkit_nb.errors import TrainingError
 from darkit_nb.runs import RunDirectory
 from darkit_nb.train.arguments import learning_rate_schedule, training_arguments
-
 
 
 def collate(windows: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
@@ -76,7 +75,7 @@ class RunTrainer(Trainer):
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> Any:
         """The schedule of the configuration, which has a floor and shapes of its own."""
         if self.lr_scheduler is None:
-            self.lr_scheduler = learning_rate_schedule(optimizer or self.optimizer, self.config.train)
+            self.lr_scheduler = learning_rate_schedule(cast(Optimizer, optimizer or self.optimizer), self.config.train)
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
@@ -100,7 +99,8 @@ class RunTrainer(Trainer):
         last = self.run.latest_checkpoint()
         kept = f"the checkpoint of step {last.step} is intact" if last else "there is no checkpoint yet"
         return TrainingError(
-            f"The {what} became {value} in step {self.state.global_step + 1}; training stopped before the weights changed.",
+            f"The {what} became {value} in step {self.state.global_step + 1}; "
+            "training stopped before the weights changed.",
             expected=f"a finite {what}",
             received=str(value),
             cause="a learning rate that is too high, float16 overflow, or broken input",

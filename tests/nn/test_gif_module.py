@@ -9,7 +9,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from darkit_nb.functional.gif import gif_encode, gif_quantise
-from darkit_nb.nn.gif import EXTREME_DECAY, SAMPLE_STRIDE, GIF
+from darkit_nb.nn.gif import EXTREME_DECAY, GIF, SAMPLE_STRIDE
 from darkit_nb.nn.linear import SpikeLinear
 from darkit_nb.records.spike_spec import SpikeSpec
 

@@ -144,7 +144,7 @@ def test_resume_refuses_overrides_that_make_another_training(tiny: RunConfig, ov
 
 def test_resume_of_a_finished_run_says_how_to_go_on(tiny: RunConfig):
     run = train(tiny.replace({"train.steps": 5}), progress=False)
-    with pytest.raises(RunError, match="train.steps=10"):
+    with pytest.raises(RunError, match=r"train\.steps=10"):
         resume(run, progress=False)
 
 
