@@ -13,6 +13,9 @@ import pytest
 hypothesis.settings.register_profile("darkit", deadline=None)
 hypothesis.settings.load_profile("darkit")
 
+# Read by the hub's client when it is imported, which a test module may do before any fixture runs.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 REQUIRED = set(filter(None, os.environ.get("DARKIT_TEST_REQUIRE", "").split(",")))
 
 
@@ -46,4 +49,3 @@ def nvcc() -> str:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's cache."""
     monkeypatch.setenv("DARKIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")

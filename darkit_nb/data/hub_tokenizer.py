@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darkit_nb.data.corpus import Request
-from darkit_nb.data.mirror import absent, check_id, find_mirrored
+from darkit_nb.data.mirror import absent, check_id, find_mirrored, hub_reachable
 from darkit_nb.data.tokenizer import TextTokenizer, TokenizerPlan
 from darkit_nb.data.tokenizer_files import complete_specials, default_template, is_tokenizer_folder, plan_folder
 from darkit_nb.errors import DataError
@@ -64,7 +64,8 @@ def _download(name: str) -> PreTrainedTokenizerFast:
     from transformers import AutoTokenizer
 
     try:
-        found = AutoTokenizer.from_pretrained(name)
+        # Without a network the client would ask again and again for most of a minute.
+        found = AutoTokenizer.from_pretrained(name, local_files_only=not hub_reachable())
     except Exception as error:  # the loader raises OSError, ValueError, ImportError, … by what is missing
         where = f"tokenizers/{name}"
         call = f"from transformers import AutoTokenizer as A; A.from_pretrained('{name}').save_pretrained('{where}')"

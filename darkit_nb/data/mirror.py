@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from darkit_nb.errors import DataError
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+_PATIENCE_S = 5
 _ID = re.compile(rf"{_PART}(/{_PART})?")
 
 
@@ -40,6 +43,18 @@ def check_id(kind: str, name: str) -> None:
 def find_mirrored(kind: str, *names: str) -> Path | None:
     """First of `names` that exists in the mirror folder."""
     return next((folder for folder in _candidates(kind, names) if folder.is_dir()), None)
+
+
+def hub_reachable() -> bool:
+    """Whether the hub answers at all; where a proxy stands between, its own client has to find out."""
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    address = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    try:
+        socket.create_connection((address.hostname or "", address.port or 443), timeout=_PATIENCE_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def absent(kind: str, name: str, where: str, how: str, error: Exception) -> DataError:

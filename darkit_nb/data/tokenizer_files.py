@@ -36,7 +36,12 @@ def is_tokenizer_folder(folder: Path) -> bool:
 
 
 def plan_folder(name: str, folder: Path, *, lowercase: bool | None = None) -> TokenizerPlan:
-    """Plan of the tokenizer in a folder; see `load_folder`."""
+    """Plan of the tokenizer in a folder; see `load_folder`.
+
+    Raises:
+        DataError: the folder holds no tokenizer.
+    """
+    _require_files(folder)
     identity = blake2b(repr(lowercase).encode(), digest_size=16)
     for file in _FILES:
         if (folder / file).is_file():
@@ -58,13 +63,7 @@ def load_folder(name: str, folder: Path, *, lowercase: bool | None = None) -> Te
     Raises:
         DataError: there are no such files, they are damaged, or no token ends a text.
     """
-    if not is_tokenizer_folder(folder):
-        present = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        raise DataError(
-            f"{str(folder)!r} holds no tokenizer.",
-            expected="tokenizer.json, or vocab.json with merges.txt, or vocab.txt",
-            received=", ".join(present[:10]) or "nothing",
-        )
+    _require_files(folder)
     try:
         config = _config(folder)
         specials = {role: text for role in _ROLES if (text := _text(config.get(role)))}
@@ -95,6 +94,16 @@ def default_template(template: Any) -> str | None:
     if isinstance(template, list):
         template = {entry["name"]: entry["template"] for entry in template}
     return template.get("default") if isinstance(template, dict) else template
+
+
+def _require_files(folder: Path) -> None:
+    if not is_tokenizer_folder(folder):
+        present = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        raise DataError(
+            f"{str(folder)!r} holds no tokenizer.",
+            expected="tokenizer.json, or vocab.json with merges.txt, or vocab.txt",
+            received=", ".join(present[:10]) or "nothing",
+        )
 
 
 def _backend(folder: Path, config: dict[str, Any], specials: dict[str, str], lowercase: bool | None) -> Tokenizer:
