@@ -45,7 +45,7 @@ class EvaluationResult:
         text: name of the text: its file name, or the dataset and its split.
         text_sha256: of its bytes, so that two results can be told to be about the same text.
         text_bytes: its length.
-        tokenizer: name of the tokenizer.
+        vocab_size: tokens of the tokenizer; perplexities compare only between equal tokenizers, bits per byte always.
         perplexity: the scores.
         seconds: wall time of scoring.
     """
@@ -54,7 +54,7 @@ class EvaluationResult:
     text: str
     text_sha256: str
     text_bytes: int
-    tokenizer: str
+    vocab_size: int
     perplexity: PerplexityResult
     seconds: float
 

@@ -10,8 +10,8 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def short(value: float, digits: int = 3) -> str:
-    """Three significant digits with a prefix: 983 k, 8.17 M, 0.0123."""
-    if not math.isfinite(value):
+    """Three significant digits with a prefix: 983 k, 8.17 M, 0.0123. Small whole numbers stay whole."""
+    if not math.isfinite(value) or (isinstance(value, int) and abs(value) < 1000):
         return str(value)
     for size, prefix in _PREFIXES:
         if abs(value) >= size * (1 - 0.5 * 10**-digits):
@@ -23,7 +23,8 @@ def significant(value: float, digits: int = 3) -> str:
     """`digits` significant digits, never an exponent for what a table holds: 12.9, 0.471, 128."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # of the rounded value: 9.999 has that of 10.0
+    decimals = max(0, digits - 1 - exponent)
     return f"{value:.{min(decimals, 9)}f}"
 
 

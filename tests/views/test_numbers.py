@@ -1,0 +1,51 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from darkit_nb.views.numbers import percent, short, significant, sparkline
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (7, "7"),
+        (7.0, "7.00"),
+        (983_040, "983 k"),
+        (999_999, "1.00 M"),
+        (8_166_000, "8.17 M"),
+        (0.01234, "0.0123"),
+        (-1500.0, "-1.50 k"),
+        (3.2e12, "3.20 T"),
+        (math.inf, "inf"),
+        (math.nan, "nan"),
+    ],
+)
+def test_short(value: float, text: str):
+    assert short(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(12.94, "12.9"), (0.4716, "0.472"), (128.4, "128"), (9.999, "10.0"), (1e-12, "0.000000000")]
+)
+def test_significant(value: float, text: str):
+    assert significant(value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0, "0.0 %"), (1e-9, "<0.1 %"), (0.5, "50.0 %"), (0.99999, ">99.9 %"), (1, "100.0 %")]
+)
+def test_percent(share: float, text: str):
+    assert percent(share) == text
+
+
+def test_sparkline():
+    assert sparkline([0, 1, 8, 4]) == " ▁█▄"
+    assert sparkline([0, 0]) == "  "
+    assert sparkline([]) == ""
+    assert len(sparkline(range(100))) <= 16
+    assert sparkline([0] * 99 + [1])[-1] == "█"
