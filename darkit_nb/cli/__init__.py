@@ -1,0 +1,5 @@
+"""The command line: `darkit-nb train|resume|generate|evaluate|runs|import|data|doctor|demo`."""
+
+from darkit_nb.cli.app import main
+
+__all__ = ["main"]

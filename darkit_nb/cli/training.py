@@ -1,0 +1,102 @@
+"""`train`, `resume` and `demo`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from darkit_nb.cli.settings import config_of
+
+if TYPE_CHECKING:
+    from darkit_nb.runs import RunDirectory
+
+
+def train(
+    *settings: Annotated[str, Parameter(metavar="CONFIG.yaml | key=value")],
+    preset: str | None = None,
+    print_config: Annotated[bool, Parameter(negative="")] = False,
+    keys: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
+) -> None:
+    """Train a spiking language model.
+
+    Settings come from the defaults, then the file, then --preset, then key=value, each winning over the one before.
+    The run writes into a folder of its own under runs_dir. Ctrl-C writes a checkpoint and stops.
+
+    Try:
+
+        darkit-nb train
+        darkit-nb train train.steps=200 spike.num_levels=2
+        darkit-nb train my.yaml --preset spike-gpt2-nano data.dataset=text:novels/*.txt
+
+    Args:
+        settings: A YAML file, and settings with dotted keys such as train.steps=200. `--keys` lists all of them.
+        preset: Model to train with fresh weights, such as spike-llama-nano.
+        print_config: Print the whole configuration as YAML and stop, to be saved and edited.
+        keys: List every setting with its default, limits and meaning, and stop.
+        quiet: Draw no progress bar.
+    """
+    from darkit_nb.config import describe_keys, dump_yaml
+
+    if keys:
+        print(describe_keys())
+        return
+    config = config_of(settings, preset)
+    if print_config:
+        print(dump_yaml(config), end="")
+        return
+    from darkit_nb.train.launch import train as start
+
+    run = start(config, progress=not quiet)
+    _say_where(run)
+
+
+def resume(
+    run: str,
+    /,
+    *settings: Annotated[str, Parameter(metavar="key=value")],
+    runs_dir: str = "runs",
+    quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
+) -> None:
+    """Go on with a run from its last complete checkpoint.
+
+    Try:
+
+        darkit-nb resume latest
+        darkit-nb resume my-run train.steps=2000
+
+    Args:
+        run: Id, name or folder of the run; `latest` is the newest.
+        settings: Settings that do not change what is trained, such as train.steps=2000.
+        runs_dir: Folder of runs.
+        quiet: Draw no progress bar.
+    """
+    from darkit_nb.runs import RunDirectory
+
+    found = RunDirectory.open(run, runs_dir)
+    from darkit_nb.train.launch import resume as go_on
+
+    _say_where(go_on(found, settings, runs_dir=runs_dir, progress=not quiet))
+
+
+def demo(*, runs_dir: str = "runs", seed: int = 0, steps: int | None = None) -> None:
+    """Two minutes from nothing to a language model that spikes, on a CPU and without a network.
+
+    Trains on the Python standard library's own source, then prints bits per byte, generated text, firing rates and
+    an energy account.
+
+    Args:
+        runs_dir: Folder of runs.
+        seed: Seed of weights and data order.
+        steps: Training steps; as many as fit into two minutes if not given.
+    """
+    from darkit_nb.cli.demo import demo as show
+
+    show(runs_dir=runs_dir, seed=seed, steps=steps)
+
+
+def _say_where(run: RunDirectory) -> None:
+    status = run.read_status()
+    reason = f" ({status.reason})" if status.reason else ""
+    print(f"{status.state}{reason}: {run.root}")
