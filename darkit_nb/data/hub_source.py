@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -135,20 +136,26 @@ def _by_name(loaded: Any) -> dict[str, Any]:
 
 
 def _mirrored_files(spec: HubSpec, folder: Path) -> tuple[str, dict[str, list[str]]]:
-    names = {spec.train: (spec.train, "train"), "validation": (*filter(None, [spec.validation]), *_VALIDATION)}
+    present = sorted(path for path in folder.iterdir() if path.is_file())
+    splits = {spec.train: (spec.train, "train"), "validation": (*filter(None, [spec.validation]), *_VALIDATION)}
     for suffix, builder in _BUILDERS.items():
-        files: dict[str, list[str]] = {}
-        for split, prefixes in names.items():
-            shards = {str(path) for prefix in prefixes for path in folder.glob(f"{prefix}*{suffix}*") if path.is_file()}
-            if shards:
-                files[split] = sorted(shards)
-        if spec.train in files:
-            return builder, files
+        files = {split: _shards(present, names, suffix) for split, names in splits.items()}
+        if files[spec.train]:
+            return builder, {split: shards for split, shards in files.items() if shards}
     raise DataError(
         f"The mirror folder of {spec.name!r} holds no training split.",
         expected=f"{folder}/{spec.train}.jsonl, .parquet or .txt, or what save_to_disk writes",
         received=", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "an empty folder",
     )
+
+
+def _shards(present: list[Path], names: Iterable[str], suffix: str) -> list[str]:
+    """Files of the first name that has any: `train.jsonl`, `train-00000-of-00002.jsonl`, `train_1.jsonl.gz`, …"""
+    for name in names:
+        shard = re.compile(rf"{re.escape(name)}([-_.]\d+(-of-\d+)?)?{re.escape(suffix)}(\.(gz|xz|bz2|zst))?")
+        if found := [str(path) for path in present if shard.fullmatch(path.name)]:
+            return found
+    return []
 
 
 def _choose(spec: HubSpec, splits: dict[str, Any]) -> tuple[Any, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import os
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -44,9 +45,11 @@ def open_text(request: Request) -> Corpus:
 
 
 def _files(root: Path) -> list[Path]:
-    if root.is_file():
-        return [root]
-    if not root.is_dir():
+    try:
+        found = [root] if root.is_file() else list(_walk(root)) if root.is_dir() else None
+    except OSError as error:
+        raise _unreadable(Path(error.filename or root), error) from error
+    if found is None:
         raise DataError(
             f"There is no file or folder {str(root)!r}.",
             expected="text:<path> of a text file or of a folder of text files",
@@ -54,11 +57,6 @@ def _files(root: Path) -> list[Path]:
             cause="a relative path is taken from the folder the command is started in",
             fix="give the full path",
         )
-    found = [
-        path
-        for path in root.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    ]
     if not found:
         raise DataError(
             f"The folder {str(root)!r} holds no file.",
@@ -67,6 +65,15 @@ def _files(root: Path) -> list[Path]:
         )
     # In the order of a hash of the name, so that the first files are a fair sample where a limit cuts the corpus.
     return sorted(found, key=lambda path: blake2b(path.relative_to(root).as_posix().encode()).digest())
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for folder, folders, names in os.walk(root, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (path for name in names if not name.startswith(".") and (path := Path(folder, name)).is_file())
 
 
 def _open(path: Path) -> BinaryIO:

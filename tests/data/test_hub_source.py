@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -184,6 +185,18 @@ def test_no_training_split(settings: Any, mirror: Path) -> None:
     DatasetDict({"test": Dataset.from_dict({"text": ["a"]})}).save_to_disk(str(mirror / "org" / "e"))
     with pytest.raises(DataError, match="no split to train on"):
         open_corpus(settings(dataset="org/e"))
+
+
+def test_shards_and_nothing_else(settings: Any, mirror: Path) -> None:
+    folder = mirror / "org" / "d"
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "validation", "training_notes", "device"):
+        jsonl(folder / f"{name}.jsonl", [{"text": name}])
+    jsonl(folder / "train-00000-of-00002.jsonl.bak", [{"text": "old"}])
+    (folder / "train-00002-of-00002.jsonl.gz").write_bytes(gzip.compress(b'{"text": "packed"}\n'))
+    corpus = open_corpus(settings(dataset="org/d"))
+    assert texts(corpus.train()) == ["train-00000-of-00002", "train-00001-of-00002", "packed"]
+    assert corpus.validation is not None
+    assert texts(corpus.validation()) == ["validation"]
 
 
 def test_damaged_mirror(settings: Any, mirror: Path) -> None:

@@ -126,6 +126,21 @@ def test_unreadable_file(opened: Open, tmp_path: Path, monkeypatch: pytest.Monke
     assert "Permission denied" in str(caught.value)
 
 
+def test_unreadable_folder_inside(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.txt").write_text("text")
+    plain = os.scandir
+
+    def denied(path: str) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return plain(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(DataError, match="closed' cannot be read"):
+        opened(tmp_path)
+
+
 def test_path_left_out(opened: Open) -> None:
     with pytest.raises(DataError, match="incomplete"):
         opened("")
