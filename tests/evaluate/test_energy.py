@@ -163,6 +163,15 @@ def test_float_work_is_the_same_beside_integers_and_spikes_and_dearer_in_float32
     assert part.operations == 200 + 10 + 20 + 3
 
 
+def test_float_work_moves_its_weights_its_table_rows_and_its_operands():
+    part = FloatPart(name="head", origin="hooks", macs=100, weights=640, lookups=24)
+    spikes = SpikeReport((layer(),), 10, 10)
+    with_part, without = (account(spikes, ModelFacts(parts, 10), tokens_per_weight_load=5) for parts in ((part,), ()))
+    for key, value in (("float32", 4), ("float16", 2), ("unary", 2)):
+        moved = with_part.reading(key).memory_pj - without.reading(key).memory_pj
+        assert moved == pytest.approx(value * ((640 / 5 + 24) * 162.5 + 100 * 2.5))
+
+
 def test_float_operands_make_float_operations():
     """Spiking keys meet float queries: an event is a float addition, and a multiplication is a float one."""
     report = account(SpikeReport((layer(kind="attention_key", weight_bits=16, heads=4),), 10, 10), NOTHING)

@@ -92,7 +92,7 @@ def test_linear_layers_are_counted_exactly(name: str):
 def test_attention_products_are_counted_exactly_for_every_query_that_attends(name: str, window: int | None):
     family = "mistral" if window else "llama"
     model = spikify(decoder(family, **({"sliding_window": window} if window else {})), attention=True, **SPECS[name])
-    ids = torch.randint(0, 50, (2, 8))
+    ids = torch.randint(0, 50, (3, 8))
     report = measure_spikes(model, [ids])
     heard = hear(model, ids)
     attention = [layer for layer in report.layers if layer.kind != "linear"]
@@ -101,10 +101,10 @@ def test_attention_products_are_counted_exactly_for_every_query_that_attends(nam
     queries = torch.tensor([2 * len([i for i in range(j, 8) if window is None or i - j < window]) for j in range(8)])
     for layer in attention:
         (code,) = heard[layer.name]
-        assert tuple(code.counts.shape) == (2, 2, 8, 6)
+        assert tuple(code.counts.shape) == (3, 2, 8, 6)
         want = brute_force(code, queries.view(1, 1, 8, 1))
         assert counted(layer, want) == want
-        assert (layer.tokens, layer.in_features, layer.out_features, layer.heads) == (16, 12, 2, 2)
+        assert (layer.tokens, layer.in_features, layer.out_features, layer.heads) == (24, 12, 2, 2)
         assert layer.weight_bits == 16  # queries and probabilities are float
         silent = (code.counts == 0).all(2).all(0).sum()
         assert layer.dead_features == int(silent)
