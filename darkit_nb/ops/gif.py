@@ -14,8 +14,10 @@ from darkit_nb.functional import gif as reference
 from darkit_nb.functional.gif import check_gif_input
 from darkit_nb.functional.spike_code import SpikeCode, count_dtype
 from darkit_nb.ops import _gif_blocked as blocked
-from darkit_nb.ops import _gif_range
+from darkit_nb.ops import _gif_kernel, _gif_range
+from darkit_nb.ops._cupy import CupyLauncher
 from darkit_nb.ops._gif_blocked import GifLaw
+from darkit_nb.ops._gif_kernel import QuantiseKernel
 from darkit_nb.ops.backend import resolve_backend
 from darkit_nb.records.spike_spec import Backend, Coding, Gradient, Ranges
 
@@ -74,7 +76,7 @@ def encode_rows(
 
     Returns:
         counts `[R, D]` in the smallest dtype that holds them, scale `[R, G]` float32, zero point `[R, G]` int32, and
-        the boolean mask `[R, D]` of clamped codes, or None when no code was clamped (the usual case).
+        the boolean mask `[R, D]` of clamped codes; on the CPU None when no code was clamped, the usual case.
 
     Raises:
         ShapeError: `x2d` is no float tensor with features, or the mask does not fit.
@@ -85,8 +87,11 @@ def encode_rows(
     check_gif_input(x2d, salient)
     law = GifLaw(num_levels, num_steps, coding, ranges, signed)
     salient = _feature_mask(x2d, salient)
-    if _chosen(x2d, salient, backend) == "blocked":
-        return blocked.encode(x2d, law, salient)
+    match _chosen(x2d, salient, backend):
+        case "blocked":
+            return blocked.encode(x2d, law, salient)
+        case "cupy":
+            return _gif_kernel.encode(x2d, law, salient, CupyLauncher())
     return _encode_reference(x2d, law, salient)
 
 
@@ -232,7 +237,11 @@ def gif_quantise(
     check_gif_input(x, salient)
     law = GifLaw(num_levels, num_steps, coding, ranges, signed)
     mask = _feature_mask(x, salient)
-    if _chosen(x, mask, backend) == "blocked":
-        function = _QuantiseRange if gradient == "range" else _QuantiseClipped
-        return function.apply(x.reshape(-1, x.shape[-1]), law, mask).view(x.shape)
+    rows, follow_range = x.reshape(-1, x.shape[-1]), gradient == "range"
+    match _chosen(x, mask, backend):
+        case "blocked":
+            function = _QuantiseRange if follow_range else _QuantiseClipped
+            return function.apply(rows, law, mask).view(x.shape)
+        case "cupy":
+            return QuantiseKernel.apply(rows, law, mask, follow_range, CupyLauncher()).view(x.shape)
     return reference.gif_quantise(x, salient=salient, gradient=gradient, **vars(law))

@@ -1,0 +1,52 @@
+"""Starts kernels through CuPy, on the stream and in the memory of torch."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from darkit_nb.ops._launch import Argument, Launch, kernel_source
+
+
+class _TorchStream:
+    """torch's current stream in the protocol `Stream.from_external` reads."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._handle = torch.cuda.current_stream(device).cuda_stream
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._handle
+
+
+@cache
+def _function(kernel: str, name: str, defines: tuple[tuple[str, int], ...], device: int) -> Any:
+    """A compiled kernel of one device; CuPy keeps the binary on disk, this cache keeps the loaded module."""
+    cupy = import_module("cupy")
+    options = ("--std=c++17", *(f"-D{key}={value}" for key, value in defines))
+    with cupy.cuda.Device(device):
+        return cupy.RawModule(code=kernel_source(kernel), options=options).get_function(name)
+
+
+def pack(argument: Argument) -> np.generic:
+    """An argument by value, as `cuLaunchKernel` takes it."""
+    if argument is None or isinstance(argument, Tensor):
+        return np.uint64(0 if argument is None else argument.data_ptr())
+    return np.int64(argument) if isinstance(argument, int) else np.float32(argument)
+
+
+class CupyLauncher:
+    """`Launcher` for CUDA tensors."""
+
+    def launch(self, plan: Launch) -> None:
+        """Queue the kernel on torch's current stream of the device the tensors live on."""
+        cupy = import_module("cupy")
+        device = next(argument.device for argument in plan.arguments if isinstance(argument, Tensor))
+        index = torch.cuda.current_device() if device.index is None else device.index
+        function = _function(plan.kernel, plan.function, plan.defines, index)
+        with cupy.cuda.Device(index), cupy.cuda.Stream.from_external(_TorchStream(device)):
+            function((*plan.grid, 1), (plan.threads, 1, 1), tuple(pack(argument) for argument in plan.arguments))

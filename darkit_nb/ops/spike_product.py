@@ -1,0 +1,90 @@
+"""Integer product of spike counts and weight codes: the law of `functional/spike_linear.py` on CUDA kernels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from darkit_nb.errors import ShapeError
+from darkit_nb.functional import spike_linear as reference
+from darkit_nb.functional.spike_code import SpikeCode
+from darkit_nb.functional.weight import WeightCode
+from darkit_nb.ops._cupy import CupyLauncher
+from darkit_nb.ops._launch import MAX_BLOCKS, Q_CODES, X_CODES, Launch, Launcher, ceil_div
+from darkit_nb.ops.backend import resolve_backend
+from darkit_nb.records.spike_spec import Backend
+
+TILE = 16
+
+
+@torch.no_grad()
+def spike_product(
+    code: SpikeCode, weight: WeightCode, bias: Tensor | None = None, *, backend: Backend = "auto"
+) -> Tensor:
+    """`functional.spike_linear.spike_product` on the chosen backend, without gradient.
+
+    Args:
+        code: spikes of `[*B, L, D]` features, with a salient mask `[D]` or none.
+        weight: codes `[O, D]`.
+        bias: `[O]` or None.
+        backend: implementation; on the CPU all are the reference.
+
+    Returns:
+        `[*B, L, O]` float32.
+
+    Raises:
+        ShapeError: the spikes and the weights have another number of features.
+        BackendError: the backend cannot be had for this device.
+
+    Numerics: exact integer sums, then float32: bit-equal to the reference.
+    """
+    if code.counts.shape[-1] != weight.codes.shape[-1]:
+        raise ShapeError(
+            "These spikes do not belong to these weights.",
+            expected=f"{weight.codes.shape[-1]} features",
+            received=f"{code.counts.shape[-1]} features",
+        )
+    name = resolve_backend(backend, code.counts.device).name
+    if name == "cupy" and code.scale.dtype == torch.float32 and code.counts.numel():
+        return product_kernel(code, weight, bias, CupyLauncher())
+    return reference.spike_product(code, weight, bias)
+
+
+def product_kernel(code: SpikeCode, weight: WeightCode, bias: Tensor | None, launcher: Launcher) -> Tensor:
+    """Host side of `kernels/spike_linear.cu`."""
+    features, outputs = weight.codes.shape[1], weight.codes.shape[0]
+    counts = code.counts.reshape(-1, features).contiguous()
+    salient = None if code.salient is None else code.salient.reshape(-1).expand(features).contiguous()
+    largest = 2**weight.bits - 1
+    codes = weight.codes.to(torch.int8 if largest <= 127 else torch.int16).contiguous()
+    members = [None] if salient is None else [~salient, salient]
+    sums = torch.stack([_row_sums(codes, mask) for mask in members], -1)
+    rows, groups = counts.shape[0], len(members)
+    y = torch.empty(rows, outputs, device=counts.device)
+    defines = (
+        ("DK_X", X_CODES[y.dtype]),
+        ("DK_Q", Q_CODES[counts.dtype]),
+        ("DK_W", 1 if codes.dtype == torch.int8 else 2),
+        ("DK_WIDE", int(code.cap * largest * features >= 2**31)),
+    )
+    tensors = (
+        counts,
+        codes,
+        salient,
+        sums,
+        code.scale.reshape(-1, groups).contiguous(),
+        code.zero_point.reshape(-1, groups).contiguous(),
+        weight.scale.reshape(-1).contiguous(),
+        None if bias is None else bias.to(torch.float32).contiguous(),
+        y,
+    )
+    grid = (min(ceil_div(outputs, TILE), MAX_BLOCKS), min(ceil_div(rows, TILE), MAX_BLOCKS))
+    arguments = (*tensors, rows, features, outputs)
+    launcher.launch(Launch("spike_linear", "spike_product", defines, grid, TILE * TILE, arguments))
+    return y.view(*code.counts.shape[:-1], outputs)
+
+
+def _row_sums(codes: Tensor, members: Tensor | None) -> Tensor:
+    """Sum of the weight codes of each output over the features of one group, `[O]` int32."""
+    chosen = codes if members is None else codes * members
+    return chosen.sum(-1, dtype=torch.int32)

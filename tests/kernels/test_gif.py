@@ -1,0 +1,130 @@
+"""`kernels/gif.cu` through the host code that CuPy gets, on fibers, against the definition."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from darkit_nb.functional import gif as reference
+from darkit_nb.ops import _gif_kernel, gif
+from darkit_nb.ops._gif_blocked import GifLaw
+from tests.kernels.shim import ShimLauncher
+
+few = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+LAWS = [
+    GifLaw(16, 2),
+    GifLaw(2, 4, "radix"),
+    GifLaw(16, 3, "radix"),
+    GifLaw(16, 2, "paper"),
+    GifLaw(16, 2, "rate", "own"),
+    GifLaw(2, 1, signed=True),
+    GifLaw(16, 2, "rate", "own", signed=True),
+    GifLaw(256, 200, signed=True),
+]
+FEATURES = st.sampled_from([1, 2, 31, 63, 129, 257])
+
+
+def tokens(rows: int, features: int, seed: int) -> torch.Tensor:
+    """Tokens with what goes wrong: ties at half levels, zeros, one sign only, NaN, infinities, tiny and huge values."""
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, features, generator=random)
+    specials = [0.0, math.nan, math.inf, -math.inf, 1e-40, 3e38]
+    for row in range(rows):
+        match int(torch.randint(0, 8, (), generator=random)):
+            case 0:
+                x[row] = x[row].abs()
+            case 1:
+                x[row] = -x[row].abs()
+            case 2:
+                x[row] = (x[row] * 4).round() / 2
+            case 3:
+                x[row] *= specials[seed % len(specials)]
+            case 4:
+                x[row, seed % features] = specials[seed % len(specials)]
+    return x
+
+
+def mask(features: int, seed: int) -> torch.Tensor | None:
+    share = (None, 0.0, 0.2, 1.0)[seed % 4]
+    return None if share is None else torch.rand(features, generator=torch.Generator().manual_seed(seed)) < share
+
+
+def same(got: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(got, expected, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=str)
+@few
+@given(rows=st.integers(1, 4), features=FEATURES, seed=st.integers(0, 999))
+def test_counts_scales_and_zero_points_are_bit_equal(
+    shim: ShimLauncher, law: GifLaw, rows: int, features: int, seed: int
+) -> None:
+    x, salient = tokens(rows, features, seed), mask(features, seed)
+    counts, scale, zero, clamped = _gif_kernel.encode(x, law, salient, shim)
+    expected = reference.gif_encode(x, salient=salient, **vars(law))
+    same(counts, expected.counts)
+    same(scale, expected.scale)
+    same(zero, expected.zero_point)
+    _, _, _, flags = gif.encode_rows(x, salient=salient, backend="reference", **vars(law))
+    same(clamped, torch.zeros_like(clamped) if flags is None else flags)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@few
+@given(rows=st.integers(1, 3), features=FEATURES, seed=st.integers(0, 999))
+def test_half_precision_input(shim: ShimLauncher, dtype: torch.dtype, rows: int, features: int, seed: int) -> None:
+    x, salient, law = tokens(rows, features, seed).to(dtype), mask(features, seed), GifLaw(16, 2)
+    expected = reference.gif_encode(x, salient=salient, **vars(law))
+    same(_gif_kernel.encode(x, law, salient, shim)[0], expected.counts)
+    values = _gif_kernel.QuantiseKernel.apply(x, law, salient, False, shim)
+    assert values.dtype == dtype
+    same(values, reference.gif_quantise(x, salient=salient, **vars(law)))
+
+
+@pytest.mark.parametrize("follow_range", [False, True], ids=["clipped", "range"])
+@pytest.mark.parametrize("law", LAWS, ids=str)
+@few
+@given(rows=st.integers(1, 3), features=FEATURES, seed=st.integers(0, 999))
+def test_gradients_follow_autograd_of_the_definition(
+    shim: ShimLauncher, law: GifLaw, follow_range: bool, rows: int, features: int, seed: int
+) -> None:
+    x, salient = tokens(rows, features, seed), mask(features, seed)
+    # The gradient of a broken token means nothing, and that of a huge one overflows in the reference.
+    x = torch.where(x.isfinite().all(-1, keepdim=True) & (x.abs().amax(-1, keepdim=True) < 1e30), x, 1.0)
+    grad = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    _gif_kernel.QuantiseKernel.apply(ours, law, salient, follow_range, shim).backward(grad)
+    gradient = "range" if follow_range else "clipped"
+    reference.gif_quantise(theirs, salient=salient, gradient=gradient, **vars(law)).backward(grad)
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-5 * features)
+
+
+def test_a_launch_covers_more_rows_than_blocks(shim: ShimLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_gif_kernel, "MAX_BLOCKS", 2)
+    x = torch.randn(7, 63)
+    counts = _gif_kernel.encode(x, GifLaw(16), None, shim)[0]
+    assert shim.launches[-1].grid == (2, 1)
+    same(counts, reference.gif_encode(x, num_levels=16).counts)
+
+
+def test_strided_tokens_are_encoded_as_they_read(shim: ShimLauncher) -> None:
+    x = torch.randn(63, 5).T
+    same(_gif_kernel.encode(x, GifLaw(16), None, shim)[0], reference.gif_encode(x, num_levels=16).counts)
+
+
+def test_a_missing_barrier_is_caught(shim_folder: Path) -> None:
+    """The proof that these tests can fail: without its first barrier the reduction reads slots nobody wrote yet."""
+    x = torch.randn(3, 257)
+    expected = reference.gif_encode(x, num_levels=16).counts
+    wrong = []
+    for descending in (False, True):
+        broken = ShimLauncher(shim_folder, lambda source: source.replace("__syncthreads();", "", 1))
+        broken.descending = descending
+        wrong.append(int((_gif_kernel.encode(x, GifLaw(16), None, broken)[0] != expected).sum()))
+    assert max(wrong) > 0
