@@ -17,6 +17,9 @@ from darkit_nb.functional.neuron import Reset
 from darkit_nb.functional.neuron import neuron_scan as law_scan
 from darkit_nb.ops._gif_blocked import BLOCK_ELEMENTS
 
+SMALLEST = 1024
+"""Neurons of a block at least: with very many steps, calls would cost more than leaving the cache."""
+
 
 @dataclass(frozen=True)
 class NeuronLaw:
@@ -31,7 +34,7 @@ class NeuronLaw:
 
 def neuron_blocks(steps: int, neurons: int) -> Iterator[slice]:
     """Slices of neurons whose inputs over all steps fit the cache."""
-    size = max(1024, BLOCK_ELEMENTS * torch.get_num_threads() // steps)
+    size = max(SMALLEST, BLOCK_ELEMENTS * torch.get_num_threads() // steps)
     for start in range(0, neurons, size):
         yield slice(start, min(neurons, start + size))
 

@@ -1,0 +1,65 @@
+"""Cache blocks give the reference's spikes, membranes and gradients, whatever the shape and wherever blocks end."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from darkit_nb.errors import BackendError
+from darkit_nb.functional import neuron as reference
+from darkit_nb.ops import _neuron_blocked
+from darkit_nb.ops.neuron_scan import neuron_scan
+
+LAWS = [
+    {},
+    {"reset": "hard", "surrogate": "sigmoid"},
+    {"surrogate": "triangle", "detach_reset": True, "alpha": 0.5},
+    {"max_count": 4},
+    {"max_count": 4, "detach_reset": True},
+]
+
+
+@pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.sampled_from([1, 4, 9]),
+    shape=st.sampled_from([(1,), (63,), (3, 129), (2, 0), (5, 4, 7)]),
+    learned=st.sampled_from(["numbers", "scalars", "last axis"]),
+)
+def test_blocks_are_the_reference(monkeypatch: pytest.MonkeyPatch, law, dtype, steps, shape, learned) -> None:
+    monkeypatch.setattr(_neuron_blocked, "SMALLEST", 50)
+    monkeypatch.setattr(_neuron_blocked, "BLOCK_ELEMENTS", 1)
+    wide = reference.compute_dtype(torch.empty(0, dtype=dtype))
+    x, state = (torch.randn(steps, *shape) * 2).to(dtype), torch.randn(shape).to(wide)
+    constants = [0.7, 1.3]
+    if learned != "numbers":
+        size = () if learned == "scalars" else shape[-1:]
+        constants = [torch.rand(size).to(wide), torch.rand(size).to(wide) + 0.5]
+    grads = torch.randn(x.shape).to(dtype), torch.randn(shape).to(wide)
+    results = []
+    for scan in (neuron_scan, reference.neuron_scan):
+        leaves = [torch.as_tensor(value).clone().requires_grad_() for value in (x, state, *constants)]
+        given_constants = leaves[2:] if learned != "numbers" else constants
+        outputs = scan(*leaves[:2], decay=given_constants[0], threshold=given_constants[1], **law)
+        torch.autograd.backward(outputs, grads)
+        results.append([*outputs, *(leaf.grad for leaf in leaves)])
+    ours, theirs = results
+    torch.testing.assert_close(ours[:4], theirs[:4], rtol=0, atol=0)
+    if learned != "numbers":
+        torch.testing.assert_close(ours[4:], theirs[4:], rtol=1e-4, atol=1e-4)
+
+
+def test_memory_of_the_graph_is_the_input_alone() -> None:
+    x = torch.randn(16, 1000, requires_grad=True)
+    held: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: held.append(t.numel()) or t, lambda t: t):
+        neuron_scan(x, decay=0.5)
+    assert sum(held) <= x.numel() + x.shape[1] + 2
+
+
+def test_a_backend_that_cannot_be_had_is_refused() -> None:
+    with pytest.raises(BackendError, match="cupy"):
+        neuron_scan(torch.randn(2, 3), backend="cupy")
