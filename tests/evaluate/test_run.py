@@ -8,7 +8,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-import torch
 from transformers import PreTrainedModel
 
 from darkit_nb.config import DataConfig, RunConfig
@@ -110,10 +109,13 @@ def test_what_cannot_be_scored_says_so(tmp_path: Path, checkpoint: Path, text_fi
 
 
 @pytest.mark.slow
-def test_the_shipped_novel_model_on_the_whole_wikitext_test_text(test_data: Path):
-    torch.manual_seed(0)
-    model, text = test_data.parent / "models" / "novel-llama", test_data / "wikitext-2" / "test.txt"
-    result = evaluate_run(model, text=text, device="cpu")
-    assert result.perplexity.window == 256
-    assert 150 < result.perplexity.perplexity < 300  # a model of novels, on word-level encyclopaedia text
-    assert evaluate_run(model, text=test_data / "novels" / "valid.txt", device="cpu").perplexity.perplexity < 50
+def test_the_novel_model_reads_novels_better_than_the_wikitext_test_text(test_data: Path):
+    model = test_data.parent / "models" / "novel-llama"
+    texts = {"wikitext": test_data / "wikitext-2" / "test.txt", "novels": test_data / "novels" / "valid.txt"}
+    scores = {
+        name: evaluate_run(model, text=text, max_windows=100, device="cpu").perplexity for name, text in texts.items()
+    }
+    assert {score.window for score in scores.values()} == {256}
+    # Its own training log ends at a loss of about 3.3 on such text; word-level encyclopaedia text is foreign to it.
+    assert scores["novels"].loss == pytest.approx(3.6, abs=0.2)
+    assert scores["wikitext"].loss == pytest.approx(5.4, abs=0.2)
