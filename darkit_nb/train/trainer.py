@@ -21,6 +21,7 @@ from darkit_nb.config import RunConfig
 from darkit_nb.errors import TrainingError
 from darkit_nb.runs import RunDirectory
 from darkit_nb.train.arguments import learning_rate_schedule, training_arguments
+from darkit_nb.train.data_order import EpochOrder, TellEpoch
 
 
 def collate(windows: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
@@ -57,6 +58,7 @@ class RunTrainer(Trainer):
         self.run = run
         self.config = config
         self._on_log = on_log
+        self._order = EpochOrder(train_windows, config.seed)
         super().__init__(
             model=model,
             args=training_arguments(config, run.checkpoints_path),
@@ -64,8 +66,11 @@ class RunTrainer(Trainer):
             train_dataset=train_windows,
             eval_dataset=eval_windows,
             processing_class=tokenizer,
-            callbacks=callbacks,
+            callbacks=[TellEpoch(self._order), *callbacks],
         )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return self._order
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Hand the values on instead of keeping every one of them in memory and in each checkpoint."""

@@ -62,9 +62,17 @@ def test_the_same_configuration_gives_the_same_run(tiny: RunConfig):
     assert all(torch.equal(tensor, weights(two)[name]) for name, tensor in weights(one).items())
 
 
-@pytest.mark.parametrize("spike", [{"spike.reselect_every": 7, "spike.attention": True}, {"spike": None}])
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tiny: RunConfig, spike: dict):
-    config = tiny.replace(spike)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"spike.reselect_every": 7, "spike.attention": True},
+        {"spike": None},
+        {"data.max_train_tokens": 1000},  # 31 windows: step 10 lies within the second epoch of seven steps
+        {"model.overrides.attention_dropout": 0.3, "spike.gradient": "range"},
+    ],
+)
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tiny: RunConfig, changes: dict):
+    config = tiny.replace(changes)
     whole = train(config, progress=False)
     broken = train(config, progress=False)
     for checkpoint in broken.checkpoints():

@@ -134,24 +134,13 @@ def test_a_full_disk_gives_a_clear_message_and_keeps_the_checkpoint_before(
 
 
 def test_two_gloo_processes_match_one_with_the_doubled_batch(tiny: RunConfig, tmp_path: Path):
-    config = tiny.replace({"spike.reselect_every": 5, "train.steps": 12})
+    config = tiny.replace({"spike.reselect_every": 5, "train.steps": 12, "train.device": "cpu"})
     one = train(config.replace({"train.batch_size": 8, "runs_dir": str(tmp_path / "one")}), progress=False)
     (tmp_path / "config.yaml").write_text(dump_yaml(config))
     log = tmp_path / "log.txt"
-    launcher = (
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--main_process_port",
-        "0",
-    )
+    # accelerate starts several processes only under this flag; train.device=cpu makes them gloo processes.
+    launcher = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1")
+    launcher += ("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0")
     process = launch("train", str(tmp_path / "config.yaml"), log=log, launcher=launcher)
     assert process.wait(SECONDS_TO_START) == 0, log.read_text()[-3000:]
     two = only_run(config)
