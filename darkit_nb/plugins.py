@@ -127,7 +127,9 @@ class Registry:
 def registry(kind: Kind) -> Registry:
     """The registry of one kind, filled from the installed entry points the first time it is asked for."""
     filled = Registry(kind)
-    for point in sorted(entry_points(group=f"darkit_nb.{kind}"), key=lambda point: (point.name != "builtin", point.name)):
+    for point in sorted(
+        entry_points(group=f"darkit_nb.{kind}"), key=lambda point: (point.name != "builtin", point.name)
+    ):
         try:
             point.load()(filled)
         except Exception as error:  # noqa: BLE001 - a foreign plug-in may raise anything and must not take us down

@@ -131,7 +131,9 @@ class SpikeCode:
 
     def unary_events(self) -> Tensor:
         """Unit spikes each feature emits, `[*B, L, D]` int32: q itself, or the digit sum of q in radix coding."""
-        return self.planes().to(torch.int32).abs().sum(0, dtype=torch.int32) if self.coding == "radix" else self._magnitude
+        return (
+            self.planes().to(torch.int32).abs().sum(0, dtype=torch.int32) if self.coding == "radix" else self._magnitude
+        )
 
     def bitwise_events(self) -> Tensor:
         """Set bits each feature sends, `[*B, L, D]` int32: popcount of every spike's level, summed over its steps."""

@@ -47,7 +47,9 @@ def test_integer_and_stepwise_products_equal_the_definition(spec, tokens, featur
     tolerance = {"rtol": 1e-5, "atol": 1e-5 * max(1.0, want.abs().max().item())}
     torch.testing.assert_close(integer, want, **tolerance)
     if code.lost_counts == 0:
-        torch.testing.assert_close(spike_product_by_steps(code, weight_encode(w, spec.weight_bits), b), want, **tolerance)
+        torch.testing.assert_close(
+            spike_product_by_steps(code, weight_encode(w, spec.weight_bits), b), want, **tolerance
+        )
 
 
 def test_paper_codes_lose_their_top_code_when_really_fired():
