@@ -19,7 +19,7 @@ def register_datasets(registry: Registry) -> None:
     registry.add(
         Entry(
             "text",
-            "A UTF-8 text file or a folder of them, plain, .xz or .gz.",
+            "UTF-8 text: a file, a folder or a pattern; plain, .xz or .gz.",
             "darkit_nb.data.text_source:open_text",
             {"argument": "path"},
         )

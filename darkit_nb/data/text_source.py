@@ -7,6 +7,7 @@ import lzma
 import os
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
+from glob import glob
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +19,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 def open_text(request: Request) -> Corpus:
-    """Corpus of a file, one document, or of a folder, one document per file that is not hidden.
+    """Corpus of a file, one document, or of a folder or pattern, one document per file that is not hidden.
 
     Files may be compressed with xz or gzip. With `streaming` a document is a block of about one mebibyte of lines, so
     that no file has to fit in memory, and a changed file is known by its size and time rather than by its content.
@@ -26,11 +27,10 @@ def open_text(request: Request) -> Corpus:
     Raises:
         DataError: the path does not exist, cannot be read, or holds no file.
     """
-    root = Path(request.argument).expanduser()
-    files = _files(root)
     identity = blake2b(digest_size=16)
-    for path in files:
-        identity.update(path.relative_to(root).as_posix().encode() + b"\0")
+    files = _files(Path(request.argument).expanduser())
+    for name, path in files.items():
+        identity.update(name.encode() + b"\0")
         if request.settings.streaming:
             stat = path.stat()
             identity.update(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
@@ -40,31 +40,45 @@ def open_text(request: Request) -> Corpus:
     return Corpus(
         request.name,
         f"text-{identity.hexdigest()}",
-        lambda: (Document(text) for path in files for text in read(path) if text.strip()),
+        lambda: (Document(text) for path in files.values() for text in read(path) if text.strip()),
     )
 
 
-def _files(root: Path) -> list[Path]:
+def _files(root: Path) -> dict[str, Path]:
+    """Files by their name below the folder they share, in the order of a hash of it.
+
+    The order is the same wherever the folder lies, and its first files are a fair sample where a limit cuts the corpus.
+    """
     try:
-        found = [root] if root.is_file() else list(_walk(root)) if root.is_dir() else None
+        base, found = _find(root)
     except OSError as error:
         raise _unreadable(Path(error.filename or root), error) from error
-    if found is None:
-        raise DataError(
-            f"There is no file or folder {str(root)!r}.",
-            expected="text:<path> of a text file or of a folder of text files",
-            received=f"{root.absolute()}, which does not exist",
-            cause="a relative path is taken from the folder the command is started in",
-            fix="give the full path",
-        )
     if not found:
         raise DataError(
             f"The folder {str(root)!r} holds no file.",
             expected="text files, plain or compressed as .xz or .gz",
             received="an empty folder, or hidden files only",
         )
-    # In the order of a hash of the name, so that the first files are a fair sample where a limit cuts the corpus.
-    return sorted(found, key=lambda path: blake2b(path.relative_to(root).as_posix().encode()).digest())
+    named = {path.relative_to(base).as_posix(): path for path in found}
+    return {name: named[name] for name in sorted(named, key=lambda name: blake2b(name.encode()).digest())}
+
+
+def _find(root: Path) -> tuple[Path, list[Path]]:
+    if root.is_file():
+        return root.parent, [root]
+    if root.is_dir():
+        return root, list(_walk(root))
+    names = glob(str(root), recursive=True)  # noqa: PTH207 - the pattern may be absolute, which Path.glob refuses
+    matched = [path for path in map(Path, names) if path.is_file()]
+    if not matched:
+        raise DataError(
+            f"There is no file or folder {str(root)!r}.",
+            expected="text:<path> of a text file, of a folder of text files, or a pattern such as text:notes/*.txt",
+            received=f"{root.absolute()}, which does not exist",
+            cause="a relative path is taken from the folder the command is started in",
+            fix="give the full path",
+        )
+    return Path(os.path.commonpath([path.parent for path in matched])), matched
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,9 @@ def test_saved_without_splits(settings: Any, mirror: Path) -> None:
     assert texts(open_corpus(settings(dataset="org/plain")).train()) == ["a", "b"]
 
 
-def test_changed_file_changes_the_fingerprint(settings: Any, mirror: Path) -> None:
+@pytest.mark.parametrize("streaming", [False, True])
+def test_changed_file_changes_the_fingerprint(settings: Any, mirror: Path, streaming: bool) -> None:
+    settings = partial(settings, streaming=streaming)
     file = mirror / "org" / "d" / "train.jsonl"
     jsonl(file, [{"text": "a"}])
     first = open_corpus(settings(dataset="org/d"))
@@ -233,6 +236,7 @@ def test_offline_and_absent(settings: Any, mirror: Path) -> None:
 
 HUB_CACHE = """
 import json, sys
+from functools import partial
 from pathlib import Path
 from datasets import DatasetInfo, Features, SplitDict, SplitInfo, Value
 from datasets.arrow_writer import ArrowWriter

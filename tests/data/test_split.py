@@ -54,7 +54,9 @@ def test_given_split_loses_its_duplicates(train: list[str], validation: list[str
     for split in (split_corpus(corpus(train, validation), 0.5, 0), split_stream(corpus(train, validation), 0.5, 0)):
         assert [d.text for d in split.train()] == kept
         assert [d.text for d in split.validation()] == validation
-    assert split_corpus(corpus(train, validation), 0.5, 0).duplicates == len(train) - len(kept)
+    split = split_corpus(corpus(train, validation), 0.5, 0)
+    assert split.duplicates == len(train) - len(kept)
+    assert split.sizes == {"train": sum(map(len, kept)), "validation": sum(map(len, validation))}
 
 
 @pytest.mark.parametrize("copies", [1, 3])

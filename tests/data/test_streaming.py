@@ -60,6 +60,12 @@ def test_masked_windows_are_left_out() -> None:
     assert windows[0]["input_ids"].tolist() == [113, 260, 97, 98, 99]
 
 
+def test_window_learnt_at_its_first_token_only_is_left_out() -> None:
+    chat = Document(messages=(Message("user", "qqq"), Message("assistant", ""), Message("user", "r" * 9)))
+    windows = StreamingWindows(lambda: iter([chat]), TOKENIZER, 5)
+    assert [window["labels"].tolist() for window in windows] == []
+
+
 def test_prepared_stream_withholds_its_validation(settings: Any, tmp_path: Path) -> None:
     folder = tmp_path / "corpus"
     folder.mkdir()

@@ -45,6 +45,26 @@ def test_folder_is_a_document_per_file(opened: Open, tmp_path: Path) -> None:
     assert texts(opened(tmp_path)) == texts(opened(tmp_path))
 
 
+def test_pattern(opened: Open, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.md", "sub/c.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert texts(opened(tmp_path / "*.txt")) == ["a.txt"]
+    assert sorted(texts(opened(tmp_path / "**" / "*.txt"))) == ["a.txt", "sub/c.txt"]
+    with pytest.raises(DataError, match="There is no file or folder"):
+        opened(tmp_path / "*.rst")
+
+
+def test_the_same_content_elsewhere_is_the_same_corpus(opened: Open, tmp_path: Path) -> None:
+    for place in ("here", "there"):
+        for name in "abcdef":
+            (tmp_path / place / "sub").mkdir(parents=True, exist_ok=True)
+            (tmp_path / place / "sub" / name).write_text(name)
+    here, there = (opened(tmp_path / place) for place in ("here", "there"))
+    assert here.fingerprint == there.fingerprint
+    assert texts(here) == texts(there)
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 def test_fingerprint_follows_the_content(opened: Open, tmp_path: Path, streaming: bool) -> None:
     file = tmp_path / "a.txt"
@@ -64,6 +84,13 @@ def test_streamed_blocks_make_up_the_file(opened: Open, tmp_path: Path, size: in
     assert "".join(blocks) == whole.replace("\r\n", "\n")
     assert all(block.endswith("\n") for block in blocks[:-1])
     assert max(map(len, blocks)) < 3 << 20
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_line_end_across_two_blocks(opened: Open, tmp_path: Path, streaming: bool) -> None:
+    start = "x" * ((1 << 20) - 1)
+    (tmp_path / "a.txt").write_bytes(f"{start}\r\ny\r".encode())
+    assert "".join(texts(opened(tmp_path / "a.txt", streaming=streaming))) == f"{start}\ny\r"
 
 
 def test_streamed_file_without_lines_is_cut(opened: Open, tmp_path: Path) -> None:
