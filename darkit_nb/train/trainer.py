@@ -14,14 +14,16 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 
 from darkit_nb.config import RunConfig
+from darkit_nb.data.streaming import StreamingWindows
 from darkit_nb.errors import TrainingError
 from darkit_nb.runs import RunDirectory
 from darkit_nb.train.arguments import learning_rate_schedule, training_arguments
-from darkit_nb.train.data_order import EpochOrder, TellEpoch
+from darkit_nb.train.data_order import EndlessStream, EpochOrder, TellEpoch
 
 
 def collate(windows: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
@@ -58,7 +60,7 @@ class RunTrainer(Trainer):
         self.run = run
         self.config = config
         self._on_log = on_log
-        self._order = EpochOrder(train_windows, config.seed)
+        self._order = None if isinstance(train_windows, StreamingWindows) else EpochOrder(train_windows, config.seed)
         super().__init__(
             model=model,
             args=training_arguments(config, run.checkpoints_path),
@@ -66,8 +68,15 @@ class RunTrainer(Trainer):
             train_dataset=train_windows,
             eval_dataset=eval_windows,
             processing_class=tokenizer,
-            callbacks=[TellEpoch(self._order), *callbacks],
+            callbacks=[*([TellEpoch(self._order)] if self._order else []), *callbacks],
         )
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Windows in their order; a stream is shared out here, without a copy sent from process to process."""
+        if self._order is not None:
+            return super().get_train_dataloader()
+        stream = EndlessStream(self.train_dataset, self.args.process_index, self.args.world_size)
+        return DataLoader(stream, batch_size=self.config.train.batch_size, collate_fn=collate)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return self._order

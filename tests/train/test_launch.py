@@ -69,6 +69,7 @@ def test_the_same_configuration_gives_the_same_run(tiny: RunConfig):
         {"spike": None},
         {"data.max_train_tokens": 1000},  # 31 windows: step 10 lies within the second epoch of seven steps
         {"model.overrides.attention_dropout": 0.3, "spike.gradient": "range"},
+        {"data.streaming": True, "data.max_train_tokens": 1000},  # the stream begins again
     ],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tiny: RunConfig, changes: dict):
