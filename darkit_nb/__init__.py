@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "DataPreview": "darkit_nb.data",
     "RunConfig": "darkit_nb.config",
     "RunDirectory": "darkit_nb.runs",
     "SpikeCode": "darkit_nb.functional.spike_code",
@@ -18,12 +19,15 @@ _EXPORTS = {
     "build_model": "darkit_nb.models.build",
     "energy_report": "darkit_nb.evaluate",
     "energy_table": "darkit_nb.views",
+    "evaluate_run": "darkit_nb.evaluate",
     "generate": "darkit_nb.train.generate",
     "gif_encode": "darkit_nb.ops.gif",
+    "import_run": "darkit_nb.runs",
     "list_runs": "darkit_nb.runs",
     "load_config": "darkit_nb.config",
     "load_model": "darkit_nb.spikify",
     "measure_spikes": "darkit_nb.evaluate",
+    "prepare": "darkit_nb.data",
     "resume": "darkit_nb.train.launch",
     "spike_table": "darkit_nb.views",
     "spikify": "darkit_nb.spikify",
@@ -36,13 +40,17 @@ __all__ = ["__version__", *_EXPORTS]
 if TYPE_CHECKING:
     from darkit_nb.config import RunConfig as RunConfig
     from darkit_nb.config import load_config as load_config
+    from darkit_nb.data import DataPreview as DataPreview
+    from darkit_nb.data import prepare as prepare
     from darkit_nb.evaluate import energy_report as energy_report
+    from darkit_nb.evaluate import evaluate_run as evaluate_run
     from darkit_nb.evaluate import measure_spikes as measure_spikes
     from darkit_nb.functional.spike_code import SpikeCode as SpikeCode
     from darkit_nb.models.build import build_model as build_model
     from darkit_nb.ops.gif import gif_encode as gif_encode
     from darkit_nb.records.spike_spec import SpikeSpec as SpikeSpec
     from darkit_nb.runs import RunDirectory as RunDirectory
+    from darkit_nb.runs import import_run as import_run
     from darkit_nb.runs import list_runs as list_runs
     from darkit_nb.spikify import load_model as load_model
     from darkit_nb.spikify import spikify as spikify

@@ -44,4 +44,4 @@ def data(
                 f"\r{stage} {fraction:4.0%}\033[K", end="" if fraction < 1 else "\r\033[K", file=sys.stderr, flush=True
             )
 
-    print(prepare(config.data, seed=config.seed, progress=report).preview(samples))
+    print(prepare(config.data, seed=config.data.split_seed, progress=report).preview(samples))

@@ -48,6 +48,12 @@ class DataConfig(Section):
         le=0.5,
         description="Share of the documents kept for validation where the corpus has no split.",
     )
+    split_seed: int = Field(
+        default=0,
+        ge=0,
+        le=2**32 - 1,
+        description="Decides which documents are kept for validation; apart from `seed`, so that runs stay comparable.",
+    )
     text_column: str | None = Field(
         default=None, description="Column that holds the text; found by itself where it is clear."
     )

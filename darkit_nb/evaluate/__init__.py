@@ -1,9 +1,36 @@
 """Judge a model: count its spikes, account for its energy, score text."""
 
-from darkit_nb.evaluate.energy import account, energy_report
-from darkit_nb.evaluate.facts import model_facts
-from darkit_nb.evaluate.perplexity import perplexity
-from darkit_nb.evaluate.run import evaluate_run
-from darkit_nb.evaluate.spikes import SpikeRecorder, measure_spikes
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from darkit_nb.evaluate.energy import account as account
+    from darkit_nb.evaluate.energy import energy_report as energy_report
+    from darkit_nb.evaluate.facts import model_facts as model_facts
+    from darkit_nb.evaluate.perplexity import perplexity as perplexity
+    from darkit_nb.evaluate.run import evaluate_run as evaluate_run
+    from darkit_nb.evaluate.spikes import SpikeRecorder as SpikeRecorder
+    from darkit_nb.evaluate.spikes import measure_spikes as measure_spikes
+
+# Lazy, because the metric registry of forms lives beside these and must not load torch.
+_EXPORTS = {
+    "SpikeRecorder": "spikes",
+    "account": "energy",
+    "energy_report": "energy",
+    "evaluate_run": "run",
+    "measure_spikes": "spikes",
+    "model_facts": "facts",
+    "perplexity": "perplexity",
+}
 
 __all__ = ["SpikeRecorder", "account", "energy_report", "evaluate_run", "measure_spikes", "model_facts", "perplexity"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    globals()[name] = value
+    return value

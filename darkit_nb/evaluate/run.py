@@ -90,7 +90,6 @@ class _Subject:
 
     folder: Path
     data: DataConfig | None
-    seed: int = 0
 
 
 def _open(run_or_path: RunDirectory | str | Path, runs_dir: str | Path) -> _Subject:
@@ -100,7 +99,7 @@ def _open(run_or_path: RunDirectory | str | Path, runs_dir: str | Path) -> _Subj
         run_or_path = RunDirectory.open(run_or_path, runs_dir=runs_dir)
     config = run_or_path.read_config()
     import_modules(config.plugins, Path.cwd())
-    return _Subject(run_or_path.require_checkpoint().path, config.data, config.seed)
+    return _Subject(run_or_path.require_checkpoint().path, config.data)
 
 
 def _text_of(subject: _Subject, text: str | Path | None, dataset: str | None) -> tuple[str, str]:
@@ -117,7 +116,7 @@ def _text_of(subject: _Subject, text: str | Path | None, dataset: str | None) ->
         return Path(text).name, _joined(corpus, list(corpus.train()))
     settings = settings.model_copy(update={"dataset": dataset or settings.dataset, "streaming": False})
     corpus = open_corpus(settings)
-    split = split_corpus(corpus, settings.validation_fraction, subject.seed)
+    split = split_corpus(corpus, settings.validation_fraction, settings.split_seed)
     return f"{settings.dataset}, validation", _joined(corpus, list(split.validation()))
 
 

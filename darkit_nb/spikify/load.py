@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging
 
 from darkit_nb.errors import DarkitError, ModelError
 from darkit_nb.spikify.quantizer import QUANT_METHOD  # importing it registers the quantiser with transformers
@@ -24,6 +25,8 @@ def load_model(
     Raises:
         ModelError: nothing loadable there. Only safetensors are read, never pickles.
     """
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype or "auto", use_safetensors=True)
     except DarkitError:
@@ -36,6 +39,9 @@ def load_model(
             cause="the path is wrong, the download is incomplete, or the machine is offline and the id is not cached",
             fix="check the folder, or fetch the model where there is a network and pass its folder",
         ) from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     # nn.Module.to by name: transformers wraps its own `to` in a way that hides the argument from type checkers.
     torch.nn.Module.to(model, device)
     return model.eval()

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, set_seed
+from transformers.trainer import OPTIMIZER_NAME
 from transformers.utils import logging as hf_logging
 
 from darkit_nb.config import RunConfig, command_line, parse_overrides
@@ -84,6 +85,14 @@ def resume(
             received="none",
             cause="the run ended before its first checkpoint (checkpoint.every)",
             fix=f"start it again: {' '.join(command_line(config))}",
+        )
+    if not (checkpoint.path / OPTIMIZER_NAME).is_file():
+        raise RunError(
+            f"The run {run.id} has a model and no optimizer state, so its training cannot go on exactly.",
+            expected=f"{OPTIMIZER_NAME} in {checkpoint.path.name}",
+            received="a checkpoint without it",
+            cause="it was imported, and pickled training state is not taken from elsewhere",
+            fix=f"train from its weights: darkit-nb train model.path={checkpoint.path}",
         )
     if checkpoint.step >= config.train.steps:
         raise RunError(

@@ -38,7 +38,7 @@ def open_session(config: RunConfig, progress: Progress | None = None) -> Session
         DarkitError: whatever is wrong with plug-ins, data, model or their combination, before anything is written.
     """
     import_modules(config.plugins, Path.cwd())
-    data = prepare(config.data, seed=config.seed, progress=progress)
+    data = prepare(config.data, seed=config.data.split_seed, progress=progress)
     return Session(config, data, make_model(config, data))
 
 

@@ -157,6 +157,19 @@ def test_resume_of_a_finished_run_says_how_to_go_on(tiny: RunConfig):
         resume(run, progress=False)
 
 
+def test_resume_without_optimizer_state_says_how_to_train_from_the_weights(tiny: RunConfig):
+    run = train(tiny.replace({"train.steps": 5}), progress=False)
+    folder = run.latest_checkpoint().path
+    (folder / "optimizer.pt").unlink()
+    seal = json.loads((folder / "complete.json").read_text())
+    del seal["files"]["optimizer.pt"]
+    (folder / "complete.json").write_text(json.dumps(seal))
+    with pytest.raises(RunError, match=r"darkit-nb train model\.path="):
+        resume(run, ["train.steps=9"], progress=False)
+    further = train(tiny.replace({"model.path": str(folder), "train.steps": 2}), progress=False)
+    assert curve(further)[0][1] < curve(run)[0][1]
+
+
 def test_resume_without_a_checkpoint_gives_the_command_to_start_again(tiny: RunConfig):
     run = RunDirectory.create(tiny, command="darkit-nb train")
     with pytest.raises(RunError, match="darkit-nb train runs_dir"):
