@@ -87,14 +87,12 @@ extern "C" __global__ void scan_backward(const x_t* grad_spikes, const float* gr
                 if (s >= steps) continue;
                 float h = held[k], fired = fire(h, theta, max_count), g = load_x(grad_spikes[s * neurons + n]);
 #if DK_HARD
-                float gh = gv * (1.0f - fired), g_spent = -h * gv;
+                float gh = gv * (1.0f - fired), spent = h;
 #else
-                float gh = gv, g_spent = -theta * gv;
+                float gh = gv, spent = theta;
                 g_theta -= fired * gv;
 #endif
-#if !DK_DETACH
-                g += g_spent;
-#endif
+                if (!DK_DETACH) g -= spent * gv;
 #if DK_INTEGER
                 float level = __fdiv_rn(h, theta);
                 if (level >= 0.0f && level <= max_count) {

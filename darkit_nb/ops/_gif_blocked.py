@@ -24,7 +24,7 @@ from darkit_nb.functional.gif import gif_scales
 from darkit_nb.functional.spike_code import count_dtype
 from darkit_nb.records.spike_spec import Coding, Ranges, code_cap
 
-BLOCK_ELEMENTS = 65536
+BLOCK_ELEMENTS = 131072
 """Elements of one block and thread. Measured: smaller blocks pay for calls, larger ones leave the L2 cache."""
 ROUNDER = 1.5 * 2.0**23
 ROUNDER_BITS = 0x4B400000
@@ -127,18 +127,23 @@ def _extremes(x: Tensor) -> tuple[Tensor, Tensor]:
     return low, high
 
 
-def _bounds(x: Tensor, features: Features, law: GifLaw) -> tuple[Tensor, Tensor | None]:
-    """A token's extreme values per group: `[R, 2]` and no mask, or `[R, 4]` (normal, salient) with its own mask.
+Column = tuple[Tensor, Tensor]
+"""Minimum and maximum of a range group, `[R, 1]` each."""
 
-    Scales, zero points and extreme codes of these columns are those of the whole token.
-    """
+
+def _ends(x: Tensor, features: Features, law: GifLaw) -> list[Column]:
+    """Extreme values of every token, for each range group."""
     if features.salient is None:
-        return torch.cat(_extremes(x), -1), None
+        return [_extremes(x)]
     if law.ranges == "own":
-        columns = *_extremes(x[:, ~features.salient]), *_extremes(x[:, features.salient])
-    else:
-        columns = _extremes(x) * 2
-    return torch.cat(columns, -1), torch.tensor([False, False, True, True])
+        return [_extremes(x[:, ~features.salient]), _extremes(x[:, features.salient])]
+    return [_extremes(x)] * 2
+
+
+def _scales_of(ends: list[Column], law: GifLaw) -> tuple[Tensor, Tensor]:
+    """Scales and zero points of the tokens: those of the few columns that hold their extremes."""
+    columns = torch.stack([end.squeeze(1) for column in ends for end in column]).T
+    return law.scales(columns, torch.tensor([False, False, True, True]) if len(ends) == 2 else None)
 
 
 def limits(law: GifLaw, salient: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,13 +175,15 @@ class Rows:
 
 def survey(x: Tensor, features: Features, law: GifLaw) -> Rows:
     """First pass: one read of `x`, `[R, D]`."""
-    bounds, mask = _bounds(x, features, law)
-    scale, zero = law.scales(bounds, mask)
-    low, high = limits(law, mask, bounds)
-    codes = raw_codes(bounds, scale, zero, mask)
-    # Written so that a NaN is doubtful.
-    doubtful = ~((codes >= low) & (codes <= high)).all(-1)
-    return Rows(scale, zero, doubtful.nonzero().squeeze(1))
+    ends = _ends(x, features, law)
+    scale, zero = _scales_of(ends, law)
+    sound = torch.ones(x.shape[0], 1, dtype=torch.bool)
+    for group, (cap, (low, high)) in enumerate(zip((law.cap_lo, law.cap_hi), ends, strict=False)):
+        unit, shift = scale[:, group : group + 1], zero[:, group : group + 1]
+        # Comparisons that a NaN fails.
+        sound &= (high / unit).round_().add_(shift) <= cap
+        sound &= (low / unit).round_().add_(shift) >= (-cap if law.signed else 0)
+    return Rows(scale, zero, (~sound.squeeze(1)).nonzero().squeeze(1))
 
 
 def _clamp_doubtful(x: Tensor, found: Rows, law: GifLaw, salient: Tensor | None) -> tuple[Tensor, Tensor | None]:
