@@ -5,7 +5,9 @@ Importing this package loads neither torch, transformers, cupy nor ipywidgets; e
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -72,3 +74,18 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """Some exported functions share their name with a subpackage: `spikify`, `train`.
+
+    Importing a subpackage binds it to its parent, and would put the module in the function's place, or not, depending
+    on what was imported first. Here the name is always the function's; `from darkit_nb.spikify import …` is unaffected.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _EXPORTS and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -53,3 +53,19 @@ def test_type_checkers_see_the_names_that_exist():
 def test_star_import_gives_every_name():
     program = "from darkit_nb import *; import darkit_nb; assert set(darkit_nb.__all__) <= set(globals())"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_a_name_means_the_same_whatever_was_imported_before():
+    """`darkit_nb.spikify` is a function beside a package of that name; importing the package must not replace it."""
+    program = """
+import sys
+from importlib import import_module
+import darkit_nb
+for module in list(darkit_nb._EXPORTS.values()):
+    import_module(module)
+wrong = [n for n, m in darkit_nb._EXPORTS.items() if getattr(darkit_nb, n) is not getattr(import_module(m), n)]
+from darkit_nb import spikify
+sys.exit(f"{wrong} {spikify}" if wrong or not callable(spikify) else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from darkit_nb.functional.neuron import Reset
 from darkit_nb.functional.neuron import neuron_scan as law_scan
@@ -77,6 +78,7 @@ class BlockedScan(torch.autograd.Function):
         return spikes, v
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_spikes: Tensor, grad_state: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         inputs, wanted = ctx.saved_tensors, ctx.needs_input_grad[:4]
         grads = [torch.zeros_like(value) if want else None for value, want in zip(inputs, wanted, strict=True)]

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from darkit_nb.functional.surrogate import DEFAULT_SURROGATE, resolve_surrogate
 from darkit_nb.ops._launch import MAX_BLOCKS, X_CODES, Launch, Launcher, ceil_div
@@ -57,6 +58,7 @@ class ScanKernel(torch.autograd.Function):
         return spikes, last
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_spikes: Tensor, grad_last: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, state, decay, threshold = ctx.saved_tensors
         law: NeuronLaw = ctx.law

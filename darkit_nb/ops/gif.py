@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from darkit_nb.functional import gif as reference
 from darkit_nb.functional.gif import check_gif_input
@@ -198,6 +199,7 @@ class _QuantiseRange(torch.autograd.Function):
         return values
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, scale, zero, salient, clamped = ctx.saved_tensors
         return _gif_range.range_gradient(grad, x, scale, zero, salient, clamped, ctx.law), None, None

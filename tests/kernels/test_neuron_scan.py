@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from darkit_nb.functional.neuron import neuron_scan
 from darkit_nb.functional.surrogate import SURROGATES
+from darkit_nb.ops import _neuron_kernel
 from darkit_nb.ops._neuron_blocked import NeuronLaw
 from darkit_nb.ops._neuron_kernel import ScanKernel
 from tests.kernels.shim import ShimLauncher
@@ -97,6 +98,16 @@ def test_constants_that_need_no_gradient_get_none(shim: ShimLauncher) -> None:
     spikes.sum().backward()
     assert x.grad is not None
     assert shim.launches[-1].arguments[9:11] == (None, None)
+
+
+def test_a_launch_covers_more_neurons_than_threads(shim: ShimLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_neuron_kernel, "MAX_BLOCKS", 1)
+    values = inputs(9, 300, True, 5)
+    grads = torch.randn(9, 300), torch.randn(300)
+    ours = run(lambda *leaves: ScanKernel.apply(*leaves, NeuronLaw(), shim), values, grads)
+    theirs = run(lambda x, v, beta, theta: neuron_scan(x, v, decay=beta, threshold=theta), values, grads)
+    assert shim.launches[-1].grid == (1, 1)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_a_nan_stays_visible_in_an_integer_neuron(shim: ShimLauncher) -> None:

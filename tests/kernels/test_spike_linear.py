@@ -13,6 +13,7 @@ from darkit_nb.functional import spike_linear as reference
 from darkit_nb.functional.gif import gif_encode
 from darkit_nb.functional.spike_code import SpikeCode
 from darkit_nb.functional.weight import WeightCode, weight_encode
+from darkit_nb.ops import spike_product
 from darkit_nb.ops.spike_product import product_kernel
 from tests.kernels.shim import ShimLauncher
 
@@ -72,6 +73,14 @@ def test_sums_beyond_32_bits(shim: ShimLauncher) -> None:
     got = product_kernel(code, weight, None, shim)
     assert ("DK_WIDE", 1) in shim.launches[-1].defines
     torch.testing.assert_close(got, reference.spike_product(code, weight), rtol=0, atol=0)
+
+
+def test_a_launch_covers_more_tiles_than_blocks(shim: ShimLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spike_product, "MAX_BLOCKS", 1)
+    code, weight, bias = case({"num_levels": 16}, 4, 40, 33, 35, 0, None)
+    got = product_kernel(code, weight, bias, shim)
+    assert shim.launches[-1].grid == (1, 1)
+    torch.testing.assert_close(got, reference.spike_product(code, weight, bias), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("barrier", [0, 1])
