@@ -1,7 +1,12 @@
 """Temporal neurons on the CPU: blocks of neurons that stay in the cache over all steps, nothing saved but the input.
 
-Forward: in place, the membrane of a block never leaves the cache. Backward: the law itself runs again, block by
-block, under autograd; its graph covers one block only.
+Forward: in place, the membrane of a block never leaves the cache. Backward: the membranes of a block are computed again
+and walked back by the recursion that autograd would record, here without a graph. With gv the gradient of the membrane
+after step s, σ' the surrogate slope, and "spent" what the reset takes per spike (θ, or h when it is hard):
+
+    gh = gv·(1, or 1 − spikes when hard) + σ'(h − θ)·(g_s − spent·gv)      then gx_s = gh and gv = β·gh
+
+(the term with spent falls away when the reset is detached; integer firing has 1/θ inside its range for σ').
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from darkit_nb.functional.neuron import Reset
-from darkit_nb.functional.neuron import neuron_scan as law_scan
+from darkit_nb.functional.surrogate import DEFAULT_SURROGATE, resolve_surrogate
 from darkit_nb.ops._gif_blocked import BLOCK_ELEMENTS
 
 SMALLEST = 1024
@@ -45,21 +50,79 @@ def per_block(value: Tensor, block: slice) -> Tensor:
     return value if value.dim() == 0 else value[block]
 
 
+def _fire(h: Tensor, threshold: Tensor, law: NeuronLaw, out: Tensor) -> Tensor:
+    if law.max_count is None:
+        return torch.ge(h, threshold, out=out)
+    return torch.div(h, threshold, out=out).clamp_(0, law.max_count).round_()
+
+
+def _settle(h: Tensor, fired: Tensor, threshold: Tensor, law: NeuronLaw) -> Tensor:
+    """Membrane after the reset, in the place of `h`; `fired` is used up."""
+    # Multiply, then subtract: one fused operation would round once and could move a later spike.
+    return h.sub_(fired.mul_(threshold)) if law.reset == "soft" else h.mul_(fired.neg_().add_(1.0))
+
+
 def _forward_block(x: Tensor, v: Tensor, spikes: Tensor, decay: Tensor, threshold: Tensor, law: NeuronLaw) -> None:
     """Run `x` `[S, n]` into `spikes`; `v` `[n]` is the membrane, updated in place."""
     fired = torch.empty_like(v)
     for current, out in zip(x.unbind(0), spikes.unbind(0), strict=True):
         v.mul_(decay).add_(current)
-        if law.max_count is None:
-            torch.ge(v, threshold, out=fired)
-        else:
-            torch.div(v, threshold, out=fired).clamp_(0, law.max_count).round_()
-        out.copy_(fired)
-        # Multiply, then subtract: one fused operation would round once and could move a later spike.
-        if law.reset == "soft":
-            v.sub_(fired.mul_(threshold))
-        else:
-            v.mul_(fired.neg_().add_(1.0))
+        out.copy_(_fire(v, threshold, law, fired))
+        _settle(v, fired, threshold, law)
+
+
+def _membranes(x: Tensor, v: Tensor, decay: Tensor, threshold: Tensor, law: NeuronLaw) -> tuple[Tensor, Tensor]:
+    """Membranes `[S, n]` before every step and before every reset."""
+    before, charged = torch.empty(2, *x.shape, dtype=v.dtype).unbind(0)
+    fired, v = torch.empty_like(v), v.clone()
+    for step, current in enumerate(x.unbind(0)):
+        before[step] = v
+        charged[step] = v.mul_(decay).add_(current)
+        _settle(v, _fire(v, threshold, law, fired), threshold, law)
+    return before, charged
+
+
+def _through_firing(g: Tensor, h: Tensor, threshold: Tensor, law: NeuronLaw) -> tuple[Tensor, Tensor | None]:
+    """What the gradient `g` of the spikes gives to the membrane `h`; and h/θ of an integer-firing neuron."""
+    if law.max_count is None:
+        surrogate, alpha = resolve_surrogate(law.surrogate or DEFAULT_SURROGATE, law.alpha)
+        return g.mul_(surrogate.derivative(h - threshold, alpha)), None
+    level = h / threshold
+    return g.mul_((level >= 0) & (level <= law.max_count)).div_(threshold), level
+
+
+def _backward_block(
+    parts: list[Tensor],
+    grad_spikes: Tensor,
+    grad_state: Tensor,
+    law: NeuronLaw,
+    grad_x: Tensor,
+    *,
+    constants: bool,
+) -> list[Tensor]:
+    """Fill `grad_x` `[S, n]`; gradients of state, decay and threshold `[n]`, the last two zero unless asked for."""
+    x, state, decay, threshold = parts
+    before, charged = _membranes(x, state, decay, threshold, law)
+    gv, fired = grad_state.clone(), torch.empty_like(state)
+    grad_decay, grad_threshold = torch.zeros_like(state), torch.zeros_like(state)
+    for step in range(x.shape[0] - 1, -1, -1):
+        h = charged[step]
+        g = grad_spikes[step].to(h.dtype, copy=True)
+        soft = law.reset == "soft"
+        if not law.detach_reset:
+            g.sub_(gv * (threshold if soft else h))
+        if constants and soft:
+            grad_threshold.addcmul_(_fire(h, threshold, law, fired), gv, value=-1.0)
+        if not soft:
+            gv.mul_(_fire(h, threshold, law, fired).neg_().add_(1.0))
+        gz, level = _through_firing(g, h, threshold, law)
+        gv.add_(gz)
+        if constants:
+            grad_threshold.sub_(gz if level is None else level.mul_(gz))
+            grad_decay.addcmul_(gv, before[step])
+        grad_x[step] = gv
+        gv.mul_(decay)
+    return [gv, grad_decay, grad_threshold]
 
 
 class BlockedScan(torch.autograd.Function):
@@ -80,25 +143,17 @@ class BlockedScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_spikes: Tensor, grad_state: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        inputs, wanted = ctx.saved_tensors, ctx.needs_input_grad[:4]
-        grads = [torch.zeros_like(value) if want else None for value, want in zip(inputs, wanted, strict=True)]
-        for block in neuron_blocks(*inputs[0].shape):
-            x, *rest = inputs
-            parts = [x[:, block], *(per_block(value, block) for value in rest)]
-            found = _block_gradients(parts, wanted, grad_spikes[:, block], grad_state[block], ctx.law)
+        inputs = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[2] or ctx.needs_input_grad[3]
+        x, grads = inputs[0], [torch.zeros_like(value) for value in inputs[1:]]
+        grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
+        for block in neuron_blocks(*x.shape):
+            parts = [x[:, block], *(per_block(value, block) for value in inputs[1:])]
+            given, out = (grad_spikes[:, block], grad_state[block]), grad_x[:, block]
+            found = _backward_block(parts, *given, ctx.law, out, constants=wanted)
             for total, part in zip(grads, found, strict=True):
-                if total is not None and part is not None:
-                    (total[:, block] if total.dim() == 2 else per_block(total, block)).add_(part)
-        return *grads, None
-
-
-def _block_gradients(
-    parts: list[Tensor], wanted: tuple[bool, ...], grad_spikes: Tensor, grad_state: Tensor, law: NeuronLaw
-) -> list[Tensor | None]:
-    with torch.enable_grad():
-        leaves = [part.detach().requires_grad_(want) for part, want in zip(parts, wanted, strict=True)]
-        x, state, decay, threshold = leaves
-        outputs = law_scan(x, state, decay=decay, threshold=threshold, **vars(law))
-        asked = [leaf for leaf in leaves if leaf.requires_grad]
-        found = iter(torch.autograd.grad(outputs, asked, (grad_spikes, grad_state), allow_unused=True))
-    return [next(found) if want else None for want in wanted]
+                if total.dim() == 0:
+                    total.add_(part.sum())
+                else:
+                    total[block] = part
+        return grad_x, *grads, None

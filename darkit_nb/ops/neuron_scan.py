@@ -49,8 +49,8 @@ def neuron_scan(
         ConfigError: a setting without meaning.
         BackendError: the backend cannot be had for this device.
 
-    Numerics: spikes and membrane bit-equal to the reference; gradients bit-equal on the CPU for the input, to 1e-5 of
-        their size in CUDA kernels and for learned decay and threshold, whose sums run in another order.
+    Numerics: spikes and membrane bit-equal to the reference; gradients to 1e-5 of their size, for sums run in another
+        order.
     """
     check_neuron(x, state, decay, threshold, reset=reset, max_count=max_count, surrogate=surrogate, alpha=alpha)
     law = NeuronLaw(reset, max_count, surrogate, alpha, detach_reset)
