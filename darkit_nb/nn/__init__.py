@@ -1,0 +1,1 @@
+"""Neurons and spiking layers: modules with parameters and state."""

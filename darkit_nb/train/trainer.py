@@ -65,7 +65,7 @@ class RunTrainer(Trainer):
             model=model,
             args=training_arguments(config, run.checkpoints_path),
             data_collator=collate,
-            train_dataset=train_windows,
+            train_dataset=cast(Any, train_windows),  # anything with len and [i]; a stream has a loader of its own
             eval_dataset=eval_windows,
             processing_class=tokenizer,
             callbacks=[*([TellEpoch(self._order)] if self._order else []), *callbacks],
@@ -75,7 +75,9 @@ class RunTrainer(Trainer):
         """Windows in their order; a stream is shared out here, without a copy sent from process to process."""
         if self._order is not None:
             return super().get_train_dataloader()
-        stream = EndlessStream(self.train_dataset, self.args.process_index, self.args.world_size)
+        stream = EndlessStream(
+            cast(StreamingWindows, self.train_dataset), self.args.process_index, self.args.world_size
+        )
         return DataLoader(stream, batch_size=self.config.train.batch_size, collate_fn=collate)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:

@@ -92,7 +92,7 @@ def test_paper_mode_reproduces_the_published_attention_products(test_data: Path,
     with safe_open(test_data / "golden" / f"{product}_matmul_a4_add1_p0.9.safetensors", framework="pt") as file:
         gold = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     paper = {"num_levels": 16, "num_steps": 2, "coding": "paper"}
-    # The published code takes the range of K over its last axis, the tokens; ours is per token, so K goes in as it lies.
+    # The published code takes the range of K over its last axis, the tokens; so K goes in as it lies.
     second = gif_quantise(gold["x2"], salient=~gold["low_mask"].expand_as(gold["x2"]), **paper)
     first = gif_quantise(gold["x1"], num_levels=16) if product == "qk" else gold["x1"]
     torch.testing.assert_close(first @ second, gold["y"], rtol=1e-5, atol=1e-5)
