@@ -97,6 +97,8 @@ def demo(*, runs_dir: str = "runs", seed: int = 0, steps: int | None = None) -> 
 
 
 def _say_where(run: RunDirectory) -> None:
+    if os.environ.get("RANK", "0") != "0":
+        return  # one of several processes of a distributed run; the first one speaks for all
     status = run.read_status()
     reason = f" ({status.reason})" if status.reason else ""
     print(f"{status.state}{reason}: {run.root}")

@@ -103,7 +103,7 @@ class TrainConfig(Section):
         default="auto", description="Where to train; auto takes a GPU if it works."
     )
     num_threads: int | None = Field(
-        default=None, ge=1, le=4096, description="CPU threads of torch; null leaves its choice."
+        default=None, ge=1, le=4096, description="CPU threads of torch; null takes the cores this process may use."
     )
     tensorboard: bool = Field(default=False, description="Write TensorBoard event files beside the metrics.")
 

@@ -12,6 +12,8 @@ _LLAMA_LIKE = {"tie_word_embeddings": True, "rope_parameters": {"rope_theta": 10
 def _llama(width: int, layers: int, heads: int, kv_heads: int, hidden: int, **more: Any) -> dict[str, Any]:
     return {
         **_LLAMA_LIKE,
+        # The usual 0.02 suits widths of thousands; narrow models start at the scale of their width instead.
+        **({"initializer_range": round(width**-0.5, 3)} if width < 512 else {}),
         "hidden_size": width,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
@@ -64,7 +66,15 @@ _PRESETS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         "spike-gpt2-nano",
         "GPT-2, 1 M parameters: learned positions, LayerNorm, GELU.",
         "gpt2",
-        {"n_embd": 128, "n_layer": 4, "n_head": 4, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
+        {
+            "n_embd": 128,
+            "n_layer": 4,
+            "n_head": 4,
+            "initializer_range": 0.088,
+            "resid_pdrop": 0.0,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+        },
     ),
     (
         "spike-gpt2-small",
@@ -82,6 +92,7 @@ _PRESETS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
             "num_attention_heads": 4,
             "ffn_dim": 512,
             "word_embed_proj_dim": 128,
+            "init_std": 0.088,
             "dropout": 0.0,
         },
     ),

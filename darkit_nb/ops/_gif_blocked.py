@@ -280,10 +280,17 @@ def quantise_centred(x: Tensor, law: GifLaw, salient: Tensor | None) -> tuple[Te
     clamped = None
     if found.doubtful.numel():
         limited, clamped = _clamp_doubtful(x, found, law, salient)
-        scale, zero = found.scale[found.doubtful], found.zero[found.doubtful]
-        if salient is not None:
-            scale = torch.where(salient, scale[:, 1:2], scale[:, 0:1])
-            zero = torch.where(salient, zero[:, 1:2], zero[:, 0:1])
+        scale, zero = (spread(value[found.doubtful], salient) for value in (found.scale, found.zero))
         centred[found.doubtful] = (limited - zero).to(centred.dtype)
         values[found.doubtful] = (limited - zero) * scale
     return values, centred, found.scale, clamped
+
+
+def decode_centred(centred: Tensor, scale: Tensor, law: GifLaw, salient: Tensor | None) -> Tensor:
+    """Values `[R, D]` float32 of centred counts and scales: what `quantise_centred` returned, bit for bit."""
+    features = Features(law, salient)
+    values = torch.empty(centred.shape)
+    for block in row_blocks(centred):
+        divisor = features.spread_scale(scale[block], centred.shape[1])
+        values[block].copy_(centred[block]).mul_(divisor)
+    return values

@@ -118,13 +118,16 @@ def encode_centred(
     counts, scale, zero, clamped = encode_rows(x2d, salient=salient, backend=backend, **settings)
     law = GifLaw(**settings)
     cap = law.cap_hi if salient is not None else law.cap_lo
-    centred = (counts.to(torch.int32) - spread_scale(zero, salient)).to(count_dtype(cap, signed=True))
-    return centred.to(scale.dtype) * spread_scale(scale, salient), centred, scale, clamped
+    centred = (counts.to(torch.int32) - blocked.spread(zero, salient)).to(count_dtype(cap, signed=True))
+    return centred.to(scale.dtype) * blocked.spread(scale, salient), centred, scale, clamped
 
 
-def spread_scale(grouped: Tensor, salient: Tensor | None) -> Tensor:
-    """A `[R, G]` value per feature: `[R, D]`, or `[R, 1]` when there is one group."""
-    return grouped if salient is None else torch.where(salient, grouped[:, 1:2], grouped[:, 0:1])
+@torch.no_grad()
+def decode_centred(centred: Tensor, scale: Tensor, *, salient: Tensor | None = None, **settings: Any) -> Tensor:
+    """The values `encode_centred` returned, from the integers and scales it returned beside them, `[R, D]` float32."""
+    if centred.device.type == "cpu":
+        return blocked.decode_centred(centred, scale, GifLaw(**settings), salient)
+    return centred.to(scale.dtype) * blocked.spread(scale, salient)
 
 
 def clip_gradient(grad: Tensor, clamped: Tensor | None) -> Tensor:

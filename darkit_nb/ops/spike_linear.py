@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 from darkit_nb.functional import spike_linear as reference
 from darkit_nb.functional.gif import check_gif_input
 from darkit_nb.functional.weight import weight_quantise
-from darkit_nb.ops.gif import clip_gradient, encode_centred, gif_quantise, spread_scale
+from darkit_nb.ops.gif import clip_gradient, decode_centred, encode_centred, gif_quantise
 from darkit_nb.records.spike_spec import SpikeSpec
 
 
@@ -32,7 +32,7 @@ class _SpikeLinear(torch.autograd.Function):
         product = _product_dtype(x)
         matrix = matrix.to(product)
         ctx.save_for_backward(centred, scale, clamped, salient, matrix)
-        ctx.x_dtype, ctx.has_bias = x.dtype, bias is not None
+        ctx.x_dtype, ctx.spec = x.dtype, spec
         with torch.autocast(x.device.type, enabled=False):
             return linear(values.to(product), matrix, None if bias is None else bias.to(product))
 
@@ -44,7 +44,7 @@ class _SpikeLinear(torch.autograd.Function):
         if need_x:
             grad_x = clip_gradient((grad @ matrix).to(ctx.x_dtype), clamped)
         if need_matrix:
-            values = centred.to(scale.dtype).mul_(spread_scale(scale, salient))
+            values = decode_centred(centred, scale, salient=salient, **reference.neuron_settings(ctx.spec))
             grad_matrix = grad.t() @ values.to(grad.dtype)
         return grad_x, grad_matrix, grad.sum(0) if need_bias else None, None, None
 

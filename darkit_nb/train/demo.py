@@ -8,6 +8,7 @@ from statistics import median
 import torch
 
 from darkit_nb.config import DataConfig, RunConfig
+from darkit_nb.config.cores import available_cores
 from darkit_nb.models.build import build_model
 from darkit_nb.spikify import spikify
 
@@ -40,6 +41,7 @@ def demo_config(steps: int = 450, *, seed: int = 0, runs_dir: str = "runs") -> R
 
 def affordable_steps(seconds: float = TRAINING_SECONDS) -> int:
     """Steps this machine trains in that time, from a few trial steps on random tokens; between 60 and 600."""
+    torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
     config = demo_config()
     settings: DataConfig = config.data
     model = build_model(config.model.preset, vocab_size=264, seq_len=settings.seq_len)

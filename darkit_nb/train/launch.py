@@ -15,6 +15,7 @@ from transformers.trainer import OPTIMIZER_NAME
 from transformers.utils import logging as hf_logging
 
 from darkit_nb.config import RunConfig, command_line, parse_overrides
+from darkit_nb.config.cores import available_cores
 from darkit_nb.config.memory import check_memory
 from darkit_nb.errors import ConfigError, DarkitError, RunError
 from darkit_nb.plugins import registry
@@ -130,8 +131,7 @@ def check_model_memory(config: RunConfig) -> None:
 
 def _start_processes(config: RunConfig) -> PartialState:
     _quieten()
-    if config.train.num_threads:
-        torch.set_num_threads(config.train.num_threads)
+    torch.set_num_threads(config.train.num_threads or min(torch.get_num_threads(), available_cores()))
     state = PartialState(cpu=resolve_device(config.train) == "cpu")
     set_seed(config.seed)
     return state
