@@ -57,4 +57,5 @@ def affordable_steps(seconds: float = TRAINING_SECONDS) -> int:
         optimizer.zero_grad()
         times.append(time.perf_counter() - start)
     # A tenth goes to evaluation, checkpoints and the loop around the step.
-    return int(min(600, max(60, 0.9 * seconds / median(times[1:]))))
+    steps = min(600, max(60, 0.9 * seconds / median(times[1:])))
+    return int(steps) // 5 * 5  # five evaluations, the last one at the end
