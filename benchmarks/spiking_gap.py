@@ -14,11 +14,10 @@ from darkit_nb.config import RunConfig
 from darkit_nb.train.demo import demo_config
 from darkit_nb.train.launch import train
 
-STEPS = 450
+STEPS = 400
 VARIANTS: dict[str, dict[str, Any]] = {
     "float": {"spike": None},
     "W4A4, Q=16, 10 % at two steps": {},
-    "W4A4, Q=16, one step": {"spike.salient_fraction": 0.0, "spike.num_steps": 1},
     "W4, Q=2 at four steps": {"spike.num_levels": 2, "spike.num_steps": 4, "spike.salient_fraction": 1.0},
     "W4, ternary, one step": {
         "spike.num_levels": 2,
