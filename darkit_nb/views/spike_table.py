@@ -35,6 +35,8 @@ def spike_view(report: SpikeReport, *, by: By = "role") -> TableView:
         "fires: share of (token, feature, step) slots that hold a spike. silent: share of (token, feature) pairs "
         "without any. steps: those that hold a spike, of those there are. per product: additions that stand for one "
         "multiplication, with spikes read as unit events and as set bits.",
+        f"Spike length {_mean_bits(report, 'spike_length_bits')} bits a feature, (T/L)·log₂L in SpikeLLM's notation; "
+        f"information {_mean_bits(report, 'code_bits')} bits.",
     ]
     lost = report.total("lost_counts")
     if lost:
@@ -56,6 +58,12 @@ def role_of(name: str) -> str:
     parts = name.split(".")
     numbered = [index for index, part in enumerate(parts) if part.isdigit()]
     return ".".join(parts[numbered[-1] + 1 :]) if numbered and numbered[-1] + 1 < len(parts) else name
+
+
+def _mean_bits(report: SpikeReport, attribute: str) -> str:
+    """Mean of a layer's bits over all features of all layers."""
+    features = sum(layer.in_features for layer in report.layers)
+    return f"{sum(getattr(layer, attribute) * layer.in_features for layer in report.layers) / max(1, features):.2f}"
 
 
 def _named(name: str, layers: list[LayerActivity], by: By) -> str:

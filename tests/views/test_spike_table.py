@@ -45,6 +45,12 @@ def test_lost_counts_and_dead_features_are_said():
     assert "7 features never fired on these 4 tokens" in loud
 
 
+def test_the_spike_length_of_the_paper_is_a_mean_over_features():
+    layers = [layer("a", spike_length_bits=4.0, code_bits=4.0), layer("b", spike_length_bits=8.0, code_bits=5.0)]
+    text = " ".join(spike_table(report(*layers)).split())
+    assert "Spike length 6.00 bits a feature, (T/L)·log₂L in SpikeLLM's notation; information 4.50 bits" in text
+
+
 def test_it_fits_eighty_columns():
     layers = [layer(f"transformer.decoder.blocks.{n}.attention.self.query_key_value_projection") for n in range(40)]
     for by in ("role", "layer"):
