@@ -1,0 +1,104 @@
+"""The README's figures, made from the last rows of benchmarks/results: `python -m benchmarks.report` writes them in."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import RESULTS, ROOT
+
+BEGIN, END = "<!-- figures: make bench, then python -m benchmarks.report -->", "<!-- end of figures -->"
+
+
+def rows(name: str) -> list[dict[str, Any]]:
+    """All rows of one benchmark, oldest first; none where it never ran."""
+    file = RESULTS / f"{name}.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+
+
+def figures() -> str:
+    """Markdown of what was measured last."""
+    return "\n\n".join(part for part in (_demo(), _gap(), _text(), _monitoring()) if part)
+
+
+def _demo() -> str:
+    if not (found := rows("demo")):
+        return ""
+    row = found[-1]
+    bits, speed = row["bits_per_byte"], row["tokens_per_s"]["median"]
+    return (
+        f"The demo on {row['cores']} cores ({row['device']}): validation {bits['before']:.2f} → "
+        f"**{bits['after']:.2f} bits per byte** in {row['seconds']:.0f} s, {speed:,.0f} tokens/s, "
+        f"{row['memory_mb']} MB. ({_source('demo', row)})"
+    )
+
+
+def _gap() -> str:
+    found = rows("spiking_gap")
+    last = {row["variant"]: row for row in found}
+    if not last:
+        return ""
+    row = next(iter(last.values()))
+    lines = [
+        f"Loss against the float model, `{row['preset']}`, same data, {row['steps']} steps of 2 048 bytes, "
+        f"{len(row['seeds'])} seeds ({_source('spiking_gap', row)}):",
+        "",
+        "| Neuron | validation loss (nats) | bits per byte | gap to float, median (10th to 90th percentile) |",
+        "|---|---|---|---|",
+    ]
+    for name, each in last.items():
+        gap, losses = each["gap_percent"], each["validation_loss"]
+        shown = "" if name == "float" else f"{gap['median']:+.1f} % ({gap['p10']:+.1f} to {gap['p90']:+.1f})"
+        lines.append(
+            f"| {name} | {', '.join(f'{loss:.3f}' for loss in losses)} | {each['bits_per_byte']['median']:.3f} | {shown} |"
+        )
+    return "\n".join(lines)
+
+
+def _text() -> str:
+    last = {row["tokenizer"]: row for row in rows("real_text")}
+    if not last:
+        return ""
+    lines = [
+        "Real prose: English novels, then the WikiText-2 test text (word-level file, another domain), "
+        f"non-overlapping windows ({_source('real_text', next(iter(last.values())))}):",
+        "",
+        "| Tokenizer | steps of 2 048 tokens | novels, bits per byte | WikiText-2, bits per byte (window, windows) |",
+        "|---|---|---|---|",
+    ]
+    for name, row in last.items():
+        novels, wiki = row["novels_bits_per_byte"], row["wikitext2_test"]
+        lines.append(
+            f"| {name} | {row['steps']} | {novels['before']:.2f} → {novels['after']:.2f} | "
+            f"{wiki['bits_per_byte']:.2f} ({wiki['window']}, {wiki['windows']}) |"
+        )
+    return "\n".join(lines)
+
+
+def _monitoring() -> str:
+    if not (found := rows("monitoring")):
+        return ""
+    row = found[-1]
+    ratio = row["ratio"]["darkit-nb run"]
+    return (
+        f"Watching everything costs {100 * (ratio['median'] - 1):.1f} % of a step against bare `transformers.Trainer` "
+        f"(10th to 90th percentile {100 * (ratio['p10'] - 1):.1f} to {100 * (ratio['p90'] - 1):.1f} %; "
+        f"{_source('monitoring', row)})."
+    )
+
+
+def _source(name: str, row: dict[str, Any]) -> str:
+    return f"[row](benchmarks/results/{name}.jsonl) of {row['time'][:10]}"
+
+
+def write(readme: Path = ROOT / "README.md") -> None:
+    """Put the figures between their marks."""
+    text = readme.read_text()
+    block = f"{BEGIN}\n{figures()}\n{END}"
+    readme.write_text(re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: block, text, flags=re.DOTALL))
+
+
+if __name__ == "__main__":
+    write()
