@@ -51,9 +51,8 @@ def _gap() -> str:
     for name, each in last.items():
         gap, losses = each["gap_percent"], each["validation_loss"]
         shown = "" if name == "float" else f"{gap['median']:+.1f} % ({gap['p10']:+.1f} to {gap['p90']:+.1f})"
-        lines.append(
-            f"| {name} | {', '.join(f'{loss:.3f}' for loss in losses)} | {each['bits_per_byte']['median']:.3f} | {shown} |"
-        )
+        shown_losses = ", ".join(f"{loss:.3f}" for loss in losses)
+        lines.append(f"| {name} | {shown_losses} | {each['bits_per_byte']['median']:.3f} | {shown} |")
     return "\n".join(lines)
 
 
