@@ -6,18 +6,22 @@ monitoring is the default: a metrics line a step, spikes and energy of 1 024 tok
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from torch.utils.data import Subset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from benchmarks.harness import spread
 from darkit_nb.config import RunConfig
 from darkit_nb.runs import RunDirectory
 from darkit_nb.train.arguments import training_arguments
+from darkit_nb.train.data_order import EpochOrder
 from darkit_nb.train.demo import demo_config
 from darkit_nb.train.launch import train
 from darkit_nb.train.session import open_session
@@ -50,6 +54,7 @@ def _bare(config: RunConfig, folder: Path) -> tuple[float, float]:
         remove_unused_columns=False,
         dataloader_drop_last=True,
         lr_scheduler_type="constant",
+        train_sampling_strategy="sequential",
         **{
             key: getattr(ours, key)
             for key in (
@@ -68,10 +73,13 @@ def _bare(config: RunConfig, folder: Path) -> tuple[float, float]:
             )
         },
     )
+    windows = session.data.train
+    ordered: Any = Subset(cast(Any, windows), list(EpochOrder(windows, config.seed)))  # the order our run takes
     trainer = Trainer(
-        model=session.model, args=arguments, data_collator=collate, train_dataset=session.data.train, callbacks=[clock]
+        model=session.model, args=arguments, data_collator=collate, train_dataset=ordered, callbacks=[clock]
     )
-    trainer.train()
+    with contextlib.redirect_stdout(io.StringIO()):  # Trainer prints its summary
+        trainer.train()
     return clock.seconds_per_step, trainer.state.log_history[-1]["train_loss"]
 
 

@@ -7,7 +7,11 @@ import shutil
 from pathlib import Path
 
 import hypothesis
+import jaxtyping
 import pytest
+
+# Shapes in annotations are enforced while testing. Before anything imports these modules.
+jaxtyping.install_import_hook("darkit_nb.functional", "beartype.beartype")
 
 # A shared machine is slow now and then; a deadline per example would report that as a failure.
 hypothesis.settings.register_profile("darkit", deadline=None)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from darkit_nb.errors import ShapeError
@@ -71,7 +72,7 @@ def _group_bounds(x: Tensor, salient: Tensor | None, signed: bool) -> tuple[Tens
 
 
 def gif_scales(
-    x: Tensor,
+    x: Float[Tensor, "*B D"],
     *,
     num_levels: int,
     num_steps: int = 1,
@@ -79,7 +80,7 @@ def gif_scales(
     coding: Coding = "rate",
     ranges: Ranges = "shared",
     signed: bool = False,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, "*B G"], Float[Tensor, "*B G"]]:
     """Scale and zero point of every token and range group, both `[*B, L, G]` floats; differentiable in `scale`.
 
     `x` must already have the compute dtype. The zero point holds integers and is detached.
@@ -124,7 +125,7 @@ def _code_limits(
 
 @torch.no_grad()
 def gif_encode(
-    x: Tensor,
+    x: Shaped[Tensor, "*X"],
     *,
     num_levels: int,
     num_steps: int = 1,
@@ -175,7 +176,7 @@ def gif_encode(
 
 
 def gif_quantise(
-    x: Tensor,
+    x: Shaped[Tensor, "*X"],
     *,
     num_levels: int,
     num_steps: int = 1,
@@ -184,7 +185,7 @@ def gif_quantise(
     ranges: Ranges = "shared",
     signed: bool = False,
     gradient: Gradient = "clipped",
-) -> Tensor:
+) -> Float[Tensor, "*X"]:
     """The value `gif_encode(x)` stands for, with a straight-through gradient; same arguments, plus
 
     Args:

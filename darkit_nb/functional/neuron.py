@@ -21,6 +21,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from darkit_nb.errors import ConfigError, ShapeError
@@ -32,17 +33,17 @@ Reset = Literal["soft", "hard"]
 
 
 def neuron_scan(
-    x: Tensor,
+    x: Shaped[Tensor, "*SN"],
     state: Tensor | None = None,
     *,
     decay: float | Tensor = 1.0,
     threshold: float | Tensor = 1.0,
-    reset: Reset = "soft",
+    reset: Reset | str = "soft",
     max_count: int | None = None,
     surrogate: str | None = None,
     alpha: float | None = None,
     detach_reset: bool = False,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, "*SN"], Float[Tensor, "*N"]]:
     """Run the neurons over all steps of `x`.
 
     Args:

@@ -14,20 +14,23 @@ Source: Xing et al. 2025 (SpikeLLM) for `energy`; the others are standard sensit
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from darkit_nb.records.spike_spec import Saliency
 
 
 @torch.no_grad()
-def saliency_energy(x: Tensor, weight: Tensor) -> Tensor:
+def saliency_energy(x: Float[Tensor, "*B D"], weight: Float[Tensor, "O D"]) -> Float[Tensor, " D"]:
     """Mean over all tokens of x ∘ (x WᵀW), `[D]`; `x` is `[*B, L, D]`, `weight` `[O, D]`."""
     flat = x.reshape(-1, x.shape[-1]).to(weight.dtype)
     return (flat * (flat @ weight.T @ weight)).mean(0)
 
 
 @torch.no_grad()
-def saliency_score(statistic: Tensor, weight: Tensor | None, how: Saliency) -> Tensor:
+def saliency_score(
+    statistic: Float[Tensor, "2 *F"], weight: Float[Tensor, "O D"] | None, how: Saliency
+) -> Float[Tensor, "*F"]:
     """Score of each feature, larger is more salient.
 
     Args:
@@ -52,7 +55,7 @@ def saliency_score(statistic: Tensor, weight: Tensor | None, how: Saliency) -> T
 
 
 @torch.no_grad()
-def choose_salient(score: Tensor, fraction: float) -> Tensor:
+def choose_salient(score: Float[Tensor, "*F"], fraction: float) -> Bool[Tensor, "*F"]:
     """Boolean mask of the `fraction` of features with the largest score, `[*F]`; ties go to the lower index.
 
     At least one feature is chosen when `fraction` > 0.

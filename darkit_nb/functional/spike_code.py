@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from jaxtyping import Float, Int32, Integer
 from torch import Tensor
 
 from darkit_nb.records.spike_spec import Coding, Ranges, code_cap
@@ -38,9 +39,9 @@ class SpikeCode:
         salient: boolean, broadcastable to `[*B, L, D]`; None when no feature gets more than one step.
     """
 
-    counts: Tensor
-    scale: Tensor
-    zero_point: Tensor
+    counts: Integer[Tensor, "*B D"]
+    scale: Float[Tensor, "*B G"]
+    zero_point: Int32[Tensor, "*B G"]
     num_levels: int
     num_steps: int
     coding: Coding = "rate"
@@ -71,7 +72,7 @@ class SpikeCode:
             return grouped
         return torch.where(self.salient, grouped[..., 1:2], grouped[..., 0:1])
 
-    def dequantise(self) -> Tensor:
+    def dequantise(self) -> Float[Tensor, "*B D"]:
         """The value the spikes stand for, (counts − zero point) · scale, `[*B, L, D]` in the dtype of `scale`."""
         centred = self.counts.to(self.scale.dtype) - self.per_feature(self.zero_point).to(self.scale.dtype)
         return centred * self.per_feature(self.scale)
@@ -80,7 +81,7 @@ class SpikeCode:
     def _magnitude(self) -> Tensor:
         return self.counts.to(torch.int32).abs()
 
-    def planes(self) -> Tensor:
+    def planes(self) -> Integer[Tensor, "S *B D"]:
         """Spikes step by step, `[S, *B, L, D]`, materialised to be shown or simulated.
 
         rate and paper: s_t = clamp(q − t(Q−1), 0, Q−1), so the sum over t is min(q, S(Q−1)).
@@ -112,7 +113,7 @@ class SpikeCode:
         carried = self.steps_per_feature * (self.num_levels - 1)
         return int((self._magnitude - carried).clamp(min=0).sum())
 
-    def active_steps(self) -> Tensor:
+    def active_steps(self) -> Int32[Tensor, "*B D"]:
         """Steps in which each feature fires, `[*B, L, D]` int32: ⌈q/(Q−1)⌉, or the non-zero base-Q digits of q."""
         if self.coding == "radix":
             return (self.planes() != 0).sum(0, dtype=torch.int32)
@@ -129,13 +130,13 @@ class SpikeCode:
         """Share of (token, feature) pairs that emit no spike at all."""
         return float((self.counts == 0).double().mean())
 
-    def unary_events(self) -> Tensor:
+    def unary_events(self) -> Int32[Tensor, "*B D"]:
         """Unit spikes each feature emits, `[*B, L, D]` int32: q itself, or the digit sum of q in radix coding."""
         return (
             self.planes().to(torch.int32).abs().sum(0, dtype=torch.int32) if self.coding == "radix" else self._magnitude
         )
 
-    def bitwise_events(self) -> Tensor:
+    def bitwise_events(self) -> Int32[Tensor, "*B D"]:
         """Set bits each feature sends, `[*B, L, D]` int32: popcount of every spike's level, summed over its steps."""
         return popcount(self.planes()).sum(0, dtype=torch.int32)
 
@@ -162,7 +163,7 @@ class SpikeCode:
         return (1 - p) * math.log2(values(self.num_levels - 1)) + (p * math.log2(values(self.cap)) if p else 0.0)
 
 
-def popcount(x: Tensor) -> Tensor:
+def popcount(x: Integer[Tensor, "*N"]) -> Int32[Tensor, "*N"]:
     """Number of set bits of |x|, element by element, int32."""
     bits = x.to(torch.int32).abs()
     bits = bits - ((bits >> 1) & 0x55555555)

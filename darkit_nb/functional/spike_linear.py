@@ -12,6 +12,7 @@ and, because counts are sums of spikes, the sum over steps of additions of weigh
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear
 
@@ -22,8 +23,12 @@ from darkit_nb.records.spike_spec import SpikeSpec
 
 
 def spike_linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, spec: SpikeSpec, salient: Tensor | None = None
-) -> Tensor:
+    x: Tensor,
+    weight: Float[Tensor, "O D"],
+    bias: Float[Tensor, " O"] | None,
+    spec: SpikeSpec,
+    salient: Tensor | None = None,
+) -> Float[Tensor, "*B O"]:
     """Encode `x` and multiply with quantised weights; differentiable straight through both.
 
     Args:
@@ -52,7 +57,9 @@ def neuron_settings(spec: SpikeSpec) -> dict:
 
 
 @torch.no_grad()
-def spike_product(code: SpikeCode, weight: WeightCode, bias: Tensor | None = None) -> Tensor:
+def spike_product(
+    code: SpikeCode, weight: WeightCode, bias: Float[Tensor, " O"] | None = None
+) -> Float[Tensor, "*B O"]:
     """The integer form: exact int64 products of counts and weight codes, scaled once at the end, `[*B, L, O]`.
 
     The zero point is subtracted only over the features of its own group.
@@ -75,7 +82,9 @@ def spike_product(code: SpikeCode, weight: WeightCode, bias: Tensor | None = Non
 
 
 @torch.no_grad()
-def spike_product_by_steps(code: SpikeCode, weight: WeightCode, bias: Tensor | None = None) -> Tensor:
+def spike_product_by_steps(
+    code: SpikeCode, weight: WeightCode, bias: Float[Tensor, " O"] | None = None
+) -> Float[Tensor, "*B O"]:
     """The simulated form: one product a spike step, spikes materialised, accumulated over steps. Slow; for proof."""
     value, dense = code.per_feature(code.scale), weight.dequantise()
     silent = code.per_feature(code.zero_point).to(value.dtype) * value

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int16
 from torch import Tensor
 
 from darkit_nb.functional.gif import SCALE_FLOOR, compute_dtype
@@ -25,11 +26,11 @@ from darkit_nb.functional.rounding import integer_divisor, round_ste
 class WeightCode:
     """Integer weights: `codes` int16 `[O, D]`, centred, in −(2^bits − 1) … 2^bits − 1, and `scale` `[O, 1]` float."""
 
-    codes: Tensor
-    scale: Tensor
+    codes: Int16[Tensor, "O D"]
+    scale: Float[Tensor, "O 1"]
     bits: int
 
-    def dequantise(self) -> Tensor:
+    def dequantise(self) -> Float[Tensor, "O D"]:
         """The weights the codes stand for, `[O, D]`."""
         return self.codes.to(self.scale.dtype) * self.scale
 
@@ -46,14 +47,14 @@ def _codes(weight: Tensor, scale: Tensor, zero: Tensor, bits: int) -> Tensor:
 
 
 @torch.no_grad()
-def weight_encode(weight: Tensor, bits: int, *, clip: float = 1.0) -> WeightCode:
+def weight_encode(weight: Float[Tensor, "O D"], bits: int, *, clip: float = 1.0) -> WeightCode:
     """Quantise `weight` `[O, D]` to `bits` (2 … 8) per output channel; `clip` in (0, 1] shrinks the range."""
     w = weight.to(compute_dtype(weight))
     scale, zero = _scale_and_zero(w, bits, clip)
     return WeightCode(_codes(w, scale, zero, bits).to(torch.int16), scale, bits)
 
 
-def weight_quantise(weight: Tensor, bits: int, *, clip: float = 1.0) -> Tensor:
+def weight_quantise(weight: Float[Tensor, "O D"], bits: int, *, clip: float = 1.0) -> Float[Tensor, "O D"]:
     """The value `weight_encode` stands for, `[O, D]` in the dtype of `weight`, straight-through inside the range.
 
     `bits=16` returns the weight itself: float weights.
