@@ -200,10 +200,11 @@ def _worth_of_counts(code: SpikeCode) -> _Worth:
     lowest = -code.cap if code.signed else 0
     counts = torch.arange(lowest, code.cap + 1, dtype=torch.int32, device=code.counts.device)
     salient = None if code.salient is None else torch.ones_like(counts, dtype=torch.bool)
+    groups = code.scale.shape[-1]
     every = SpikeCode(
         counts,
-        code.scale,
-        code.zero_point,
+        torch.ones(groups, device=counts.device),
+        torch.zeros(groups, dtype=torch.int32, device=counts.device),
         code.num_levels,
         code.num_steps,
         code.coding,

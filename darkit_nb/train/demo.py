@@ -11,6 +11,7 @@ from darkit_nb.config import DataConfig, RunConfig
 from darkit_nb.config.cores import available_cores
 from darkit_nb.models.build import build_model
 from darkit_nb.spikify import spikify
+from darkit_nb.train.arguments import resolve_device
 
 TRAINING_SECONDS = 100.0
 """What the demo aims at; the hard limit of its training is 120."""
@@ -44,17 +45,21 @@ def affordable_steps(seconds: float = TRAINING_SECONDS) -> int:
     torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
     config = demo_config()
     settings: DataConfig = config.data
+    device = resolve_device(config.train)
     model = build_model(config.model.preset, vocab_size=264, seq_len=settings.seq_len)
+    torch.nn.Module.to(model, device)  # by name, as in `load_model`
     if config.spike is not None:
         spikify(model, config.spike)
     optimizer = torch.optim.AdamW(model.train().parameters(), fused=True)
-    ids = torch.randint(0, 256, (config.train.batch_size, settings.seq_len))
+    ids = torch.randint(0, 256, (config.train.batch_size, settings.seq_len), device=device)
     times = []
     for _ in range(6):
         start = time.perf_counter()
-        model(input_ids=ids, labels=ids).loss.backward()
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+        loss.item()  # waits for a GPU
         times.append(time.perf_counter() - start)
     # A tenth goes to evaluation, checkpoints and the loop around the step.
     steps = min(600, max(60, 0.9 * seconds / median(times[1:])))

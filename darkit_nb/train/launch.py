@@ -201,7 +201,8 @@ def _fit(
         callbacks=[recorder],
     )
     if not main:
-        trainer.train(resume_from_checkpoint=str(resume_from.path) if resume_from else None)
+        with stop_on_signals(recorder):
+            trainer.train(resume_from_checkpoint=str(resume_from.path) if resume_from else None)
         return
     with run.lock():
         run.begin_attempt()

@@ -58,6 +58,7 @@ class RunRecorder(TrainerCallback):
         self._step_seconds = 0.0
         self._process = psutil.Process()
         self._facts: ModelFacts | None = None
+        self._device = torch.device("cpu")
 
     # -- lines -----------------------------------------------------------------------------------------------------
 
@@ -89,14 +90,15 @@ class RunRecorder(TrainerCallback):
             )
 
     def _memory_bytes(self) -> int:
-        if torch.cuda.is_available() and self._probe.is_cuda:
-            return torch.cuda.max_memory_allocated()
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device)
         return self._process.memory_info().rss
 
     # -- hooks of Trainer ------------------------------------------------------------------------------------------
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Know how many tokens a step has, and when training began."""
+        """Know how many tokens a step has, where it runs, and when training began."""
+        self._device = args.device
         self._began = time.monotonic()
         train = self.config.train
         windows = train.batch_size * train.gradient_accumulation * args.world_size
@@ -116,8 +118,17 @@ class RunRecorder(TrainerCallback):
         limit = self.config.train.max_seconds
         if limit is not None and not last and time.monotonic() - self._began > limit:
             self.stop_requested = f"the time limit of {limit:g} seconds (train.max_seconds)"
-        if last or self.stop_requested is not None:
+        if last or self._all_want_to_stop(args.world_size):
             control.should_log = control.should_evaluate = control.should_save = control.should_training_stop = True
+
+    def _all_want_to_stop(self, world_size: int) -> bool:
+        """Whether any process was asked to stop: all must end at the same step, or the others wait for ever."""
+        if world_size > 1:
+            wish = torch.tensor(float(self.stop_requested is not None), device=self._device)
+            torch.distributed.all_reduce(wish, op=torch.distributed.ReduceOp.MAX)
+            if wish.item() and self.stop_requested is None:
+                self.stop_requested = "another process of this run was asked to stop"
+        return self.stop_requested is not None
 
     @torch.no_grad()
     def measure(self, model: PreTrainedModel, step: int) -> None:

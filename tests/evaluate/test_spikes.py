@@ -136,7 +136,8 @@ def test_batches_add_up_and_the_order_does_not_matter():
 
 
 def test_counts_are_exact_integers_far_beyond_float32():
-    code = SpikeCode(torch.full((1, 4096, 1024), 15, dtype=torch.uint8), torch.ones(1), torch.zeros(1), 16, 1)
+    scale, zero = torch.ones(1, 4096, 1), torch.zeros(1, 4096, 1, dtype=torch.int32)
+    code = SpikeCode(torch.full((1, 4096, 1024), 15, dtype=torch.uint8), scale, zero, 16, 1)
     model = spikify(nn.Sequential(nn.Linear(1024, 333)), num_steps=1)
     with SpikeRecorder(model) as recorder:
         for _ in range(3):

@@ -133,15 +133,32 @@ def test_a_full_disk_gives_a_clear_message_and_keeps_the_checkpoint_before(
     assert [checkpoint.step for checkpoint in run.checkpoints()] == list(range(5, 61, 5))
 
 
+# accelerate starts several processes only under --multi_gpu; train.device=cpu makes them gloo processes.
+TWO_PROCESSES = (
+    *("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
+)
+
+
+def test_two_processes_stop_at_the_same_step(tiny: RunConfig, tmp_path: Path):
+    config = tiny.replace({"train.steps": 100_000, "train.max_seconds": 1.0, "train.device": "cpu"})
+    (tmp_path / "config.yaml").write_text(dump_yaml(config))
+    log = tmp_path / "log.txt"
+    process = launch("train", str(tmp_path / "config.yaml"), log=log, launcher=TWO_PROCESSES)
+    assert process.wait(SECONDS_TO_START) == 0, log.read_text()[-3000:]
+    run = only_run(config)
+    assert run.read_status().state == "stopped"
+    assert run.latest_checkpoint().step == run.read_status().step > 0
+    assert (run.latest_checkpoint().path / "rng_state_1.pth").is_file()
+    assert log.read_text().count("stopped") == 1  # one process speaks for both
+
+
 def test_two_gloo_processes_match_one_with_the_doubled_batch(tiny: RunConfig, tmp_path: Path):
     config = tiny.replace({"spike.reselect_every": 5, "train.steps": 12, "train.device": "cpu"})
     one = train(config.replace({"train.batch_size": 8, "runs_dir": str(tmp_path / "one")}), progress=False)
     (tmp_path / "config.yaml").write_text(dump_yaml(config))
     log = tmp_path / "log.txt"
-    # accelerate starts several processes only under this flag; train.device=cpu makes them gloo processes.
-    launcher = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1")
-    launcher += ("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0")
-    process = launch("train", str(tmp_path / "config.yaml"), log=log, launcher=launcher)
+    process = launch("train", str(tmp_path / "config.yaml"), log=log, launcher=TWO_PROCESSES)
     assert process.wait(SECONDS_TO_START) == 0, log.read_text()[-3000:]
     two = only_run(config)
     assert two.read_status().state == "finished"
