@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from darkit_nb.functional.saliency import choose_salient, saliency_energy, saliency_score
 from darkit_nb.functional.spike_code import SpikeCode
 from darkit_nb.functional.spike_linear import neuron_settings
+from darkit_nb.ops.backend import Resolved, resolve_backend
 from darkit_nb.ops.gif import gif_encode, gif_quantise
 from darkit_nb.records.spike_spec import SpikeSpec
 
@@ -73,6 +74,11 @@ class GIF(nn.Module):
         """The salient mask, or None where no feature can have more than one step."""
         return self.salient if self.spec.num_steps > 1 and self.spec.salient_fraction > 0 else None
 
+    @property
+    def backend(self) -> Resolved:
+        """The implementation in use where the module lies, and why it is this one."""
+        return resolve_backend(self.spec.backend, self.salient.device)
+
     def forward(self, x: Tensor) -> Tensor:
         """The value of the spikes of `x`, with a straight-through gradient; watches and reports them on the way."""
         self.watch(x)
@@ -92,7 +98,8 @@ class GIF(nn.Module):
         """What spikes, for `print(model)`."""
         spec = self.spec
         steps = f"S={spec.num_steps} on {spec.salient_fraction:.0%}" if self.mask is not None else "S=1"
-        return f"features={self.features}, Q={spec.num_levels}, {steps}, {spec.coding}, {spec.ranges} range"
+        neuron = f"Q={spec.num_levels}, {steps}, {spec.coding}, {spec.ranges} range"
+        return f"features={self.features}, {neuron}, backend={self.backend.name}"
 
     # -- salient features ------------------------------------------------------------------------------------------
 

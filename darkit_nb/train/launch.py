@@ -18,6 +18,7 @@ from darkit_nb.config import RunConfig, command_line, parse_overrides
 from darkit_nb.config.cores import available_cores
 from darkit_nb.config.memory import check_memory
 from darkit_nb.errors import ConfigError, DarkitError, RunError
+from darkit_nb.ops.backend import resolve_backend
 from darkit_nb.plugins import registry
 from darkit_nb.runs import Checkpoint, RunDirectory
 from darkit_nb.train.arguments import resolve_device
@@ -207,6 +208,10 @@ def _fit(
     with run.lock():
         run.begin_attempt()
         run.write_status(state="running", step=resume_from.step if resume_from else 0, total_steps=config.train.steps)
+        if config.spike is not None:
+            backend = resolve_backend(config.spike.backend, trainer.args.device)
+            run.append_event("backend", name=backend.name, reason=backend.reason)
+            display.note(f"spikes: {backend}")
         try:
             with heartbeat(run, recorder), stop_on_signals(recorder):
                 trainer.train(resume_from_checkpoint=str(resume_from.path) if resume_from else None)

@@ -50,7 +50,12 @@ class TerminalProgress:
         """Say what is being prepared, once per stage."""
         if self.enabled and stage != self._stage:
             self._stage = stage
-            self._console.print(f"data: {stage}", style="dim", highlight=False)
+            self.note(f"data: {stage}")
+
+    def note(self, line: str) -> None:
+        """Say something once, above the bar."""
+        if self.enabled:
+            self._console.print(line, style="dim", highlight=False)
 
     def report(self, kind: str, values: dict[str, Any]) -> None:
         """Show a metrics line; `values` are those of `RunRecorder.write`."""

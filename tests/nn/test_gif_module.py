@@ -142,3 +142,4 @@ def test_a_spiking_layer_can_be_copied(kind: str, tmp_path):
 def test_the_representation_says_what_spikes():
     text = repr(SpikeLinear(torch.nn.Linear(16, 8), SpikeSpec()))
     assert "in_features=16, out_features=8, bias=True, 4-bit weights, Q=16, S=2 on 10%, rate, shared range" in text
+    assert "backend=blocked" in text

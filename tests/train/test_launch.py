@@ -45,6 +45,9 @@ def test_a_run_writes_what_it_promises(tiny: RunConfig):
     assert spikes[-1]["energy"]["readings"]
     assert [checkpoint.step for checkpoint in run.checkpoints()] == [10, 15, 20]  # three are kept
     assert run.read_status().state == "finished"
+    (backend,) = [event for event in run.read_events() if event["kind"] == "backend"]
+    assert backend["name"]
+    assert backend["reason"]
     assert run.read_config() == tiny
     assert (run.root / "command.txt").read_text().startswith("darkit-nb train")
     assert not list(run.root.rglob("*.bin"))
