@@ -18,6 +18,7 @@ STEPS = 400
 VARIANTS: dict[str, dict[str, Any]] = {
     "float": {"spike": None},
     "W4A4, Q=16, 10 % at two steps": {},
+    "W4A4, Q=16, 10 % at two radix steps, own range": {"spike.coding": "radix", "spike.ranges": "own"},
     "W4, Q=2 at four steps": {"spike.num_levels": 2, "spike.num_steps": 4, "spike.salient_fraction": 1.0},
     "W4, ternary, one step": {
         "spike.num_levels": 2,
