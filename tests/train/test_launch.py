@@ -211,3 +211,14 @@ def test_metrics_lines_are_flat_json_that_other_tools_read(tiny: RunConfig):
     for line in run.metrics_path.read_text().splitlines():
         record = json.loads(line)
         assert {"schema", "attempt", "time", "kind", "step"} <= record.keys()
+
+
+def test_watching_does_not_change_the_training(tiny: RunConfig):
+    often = train(
+        tiny.replace({"monitor.spikes_every": 3, "evaluation.every": 4, "checkpoint.every": 2}), progress=False
+    )
+    never = train(
+        tiny.replace({"monitor.spikes_every": 0, "evaluation.every": 0, "checkpoint.every": 0}), progress=False
+    )
+    assert curve(often) == curve(never)
+    assert all(torch.equal(tensor, weights(never)[name]) for name, tensor in weights(often).items())
