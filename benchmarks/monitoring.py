@@ -1,7 +1,7 @@
 """What watching costs: our run with full monitoring against bare `transformers.Trainer`, same model, same data.
 
 Both train in one process by turns of a few dozen steps, so that drift of the machine falls on both alike. Full
-monitoring is the default: a metrics line a step, spikes and energy of 1 024 tokens every 50 steps, a heartbeat.
+monitoring is the default: a metrics line a step, spikes and energy of 512 tokens every 100 steps, a heartbeat.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def run(quick: bool) -> Iterator[dict[str, Any]]:
             {
                 "evaluation.every": 0,
                 "evaluation.windows": 1,
-                "monitor.spikes_every": 50,
+                "monitor.spikes_every": 100,
                 "checkpoint.every": 0,
                 "train.schedule": "constant",
                 "train.warmup_steps": 0,

@@ -124,8 +124,8 @@ class MonitorConfig(Section):
     """What a run writes down while it trains."""
 
     metrics_every: int = Field(default=1, ge=1, description="Steps between two training metrics.")
-    spikes_every: int = Field(default=50, ge=0, description="Steps between two spike measurements; 0 takes none.")
-    spike_tokens: int = Field(default=1024, ge=1, description="Tokens used for one spike measurement.")
+    spikes_every: int = Field(default=100, ge=0, description="Steps between two spike measurements; 0 takes none.")
+    spike_tokens: int = Field(default=512, ge=1, description="Tokens used for one spike measurement.")
 
 
 class CheckpointConfig(Section):
