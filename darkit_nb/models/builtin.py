@@ -26,12 +26,12 @@ def _llama(width: int, layers: int, heads: int, kv_heads: int, hidden: int, **mo
 _PRESETS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     (
         "spike-llama-nano",
-        "Llama, 1 M parameters: learns in two minutes on two cores.",
+        "Llama, 1 M parameters: the demo's model, for a CPU.",
         "llama",
         _llama(128, 4, 4, 2, 512),
     ),
-    ("spike-llama-micro", "Llama, 2.5 M parameters: half an hour on two cores.", "llama", _llama(192, 6, 6, 3, 512)),
-    ("spike-llama-mini", "Llama, 13 M parameters: an evening on a desktop.", "llama", _llama(384, 8, 6, 3, 1024)),
+    ("spike-llama-micro", "Llama, 2.5 M parameters: for a CPU and some patience.", "llama", _llama(192, 6, 6, 3, 512)),
+    ("spike-llama-mini", "Llama, 13 M parameters: for many cores or a GPU.", "llama", _llama(384, 8, 6, 3, 1024)),
     (
         "spike-llama-125m",
         "Llama, 125 M parameters with a 32k vocabulary: one GPU.",

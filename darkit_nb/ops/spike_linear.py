@@ -75,10 +75,10 @@ def spike_linear(
     """
     check_gif_input(x, salient)
     rows = x.reshape(-1, x.shape[-1])
-    matrix = weight_quantise(weight, spec.weight_bits)
     if x.dtype == torch.float64:
-        y = reference.spike_linear(rows, weight, bias, spec, salient)
-    elif spec.gradient == "range":
+        return reference.spike_linear(x, weight, bias, spec, salient)
+    matrix = weight_quantise(weight, spec.weight_bits)
+    if spec.gradient == "range":
         settings = reference.neuron_settings(spec)
         y = linear(
             gif_quantise(rows, salient=salient, gradient="range", backend=spec.backend, **settings), matrix, bias
