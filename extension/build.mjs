@@ -1,0 +1,44 @@
+// Bundles every widget of src/widgets into one file of its own, and the unit tests for node.
+import { readdirSync, rmSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build, context } from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const entries = (folder, ending) =>
+  readdirSync(join(here, folder))
+    .filter((name) => name.endsWith(ending))
+    .map((name) => join(here, folder, name));
+
+const widgets = {
+  entryPoints: entries("src/widgets", ".ts"),
+  outdir: join(here, "..", "darkit_nb", "static"),
+  bundle: true,
+  format: "esm",
+  target: "es2022",
+  minify: !process.argv.includes("--watch"),
+  legalComments: "none",
+  logLevel: "warning",
+};
+
+const tests = {
+  entryPoints: entries("tests", ".test.ts"),
+  outdir: join(here, "build", "tests"),
+  outExtension: { ".js": ".mjs" },
+  bundle: true,
+  format: "esm",
+  platform: "node",
+  target: "node20",
+  logLevel: "warning",
+};
+
+if (process.argv.includes("--tests")) {
+  rmSync(tests.outdir, { recursive: true, force: true });
+  await build(tests);
+} else if (process.argv.includes("--watch")) {
+  await (await context(widgets)).watch();
+} else {
+  rmSync(widgets.outdir, { recursive: true, force: true });
+  await build(widgets);
+  console.log(`${widgets.entryPoints.map((path) => basename(path, ".ts")).join(", ")} → darkit_nb/static`);
+}
