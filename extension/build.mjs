@@ -7,11 +7,11 @@ import { build, context } from "esbuild";
 const here = dirname(fileURLToPath(import.meta.url));
 const entries = (folder, ending) =>
   readdirSync(join(here, folder))
-    .filter((name) => name.endsWith(ending))
+    .filter((name) => ending.test(name))
     .map((name) => join(here, folder, name));
 
 const widgets = {
-  entryPoints: entries("src/widgets", ".ts"),
+  entryPoints: entries("src/widgets", /\.tsx?$/),
   outdir: join(here, "..", "darkit_nb", "static"),
   bundle: true,
   format: "esm",
@@ -22,7 +22,7 @@ const widgets = {
 };
 
 const tests = {
-  entryPoints: entries("tests", ".test.ts"),
+  entryPoints: entries("tests", /\.test\.tsx?$/),
   outdir: join(here, "build", "tests"),
   outExtension: { ".js": ".mjs" },
   bundle: true,
@@ -40,5 +40,5 @@ if (process.argv.includes("--tests")) {
 } else {
   rmSync(widgets.outdir, { recursive: true, force: true });
   await build(widgets);
-  console.log(`${widgets.entryPoints.map((path) => basename(path, ".ts")).join(", ")} → darkit_nb/static`);
+  console.log(`${widgets.entryPoints.map((path) => basename(path).replace(/\.tsx?$/, "")).join(", ")} → darkit_nb/static`);
 }

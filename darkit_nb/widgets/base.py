@@ -1,0 +1,156 @@
+"""What all widgets share: a bundle each, errors shown in place, and a static picture that survives without a kernel."""
+
+from __future__ import annotations
+
+import html
+import logging
+import secrets
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+from IPython import get_ipython
+from IPython.display import display, update_display
+
+from darkit_nb.errors import DarkitError
+
+STATIC = Path(__file__).parent.parent / "static"
+SNAPSHOT_SECONDS = 5.0
+"""A static picture is renewed at most this often; the last one is never left out."""
+
+log = logging.getLogger(__name__)
+
+_NOT_BUILT = """export default {{ render({{ el }}) {{
+  el.textContent = "darkit-nb: the front end of this widget ({name}) was not built. " +
+    "Run `make setup` in a checkout, or `pip install --force-reinstall darkit-nb`; everything in Python works without.";
+}} }}"""
+
+
+def script(stem: str) -> Path | str:
+    """The JavaScript of a widget, or a small one that says that it was not built."""
+    path = STATIC / f"{stem}.js"
+    return path if path.is_file() else _NOT_BUILT.format(name=stem)
+
+
+def style(stem: str) -> Path | str:
+    """The style sheet of a widget."""
+    path = STATIC / f"{stem}.css"
+    return path if path.is_file() else ""
+
+
+def problem_of(error: DarkitError) -> dict[str, str]:
+    """An error as the front end shows it."""
+    fields = ("message", "expected", "received", "cause", "fix")
+    return {name: text for name in fields if (text := getattr(error, name))}
+
+
+class StaticView:
+    """A widget that can also be read as text and as a picture.
+
+    Displaying it puts two outputs into the cell: the static picture, and the live view, which hides the picture as long
+    as it runs. A notebook opened without a kernel, or turned into a page, shows the picture.
+    """
+
+    _snapshot_id = ""
+    _shown = False
+    _renewed = 0.0
+    _renewal: threading.Timer | None = None
+
+    def text(self) -> str:
+        """What the widget shows, for terminals."""
+        raise NotImplementedError
+
+    def snapshot(self) -> str:
+        """What the widget shows, as HTML with inline styles, no script and nothing loaded from elsewhere."""
+        return f"<pre>{html.escape(self.text())}</pre>"
+
+    def _snapshot_bundle(self) -> dict[str, str]:
+        return {
+            "text/plain": self.text(),
+            "text/html": f'<div class="dk-snapshot-{self._snapshot_id}">{self.snapshot()}</div>',
+        }
+
+    def _ipython_display_(self) -> None:
+        if get_ipython() is None:
+            print(self.text())
+            return
+        if not self._snapshot_id:
+            self._snapshot_id = secrets.token_hex(6)
+        display(self._snapshot_bundle(), raw=True, display_id=f"darkit-{self._snapshot_id}")
+        self._shown = True
+        live, metadata = self._live_bundle()
+        display(live, metadata=metadata, raw=True)
+
+    def _live_bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        found = self._repr_mimebundle_()  # type: ignore[attr-defined]  # of ipywidgets' DOMWidget
+        data, metadata = found if isinstance(found, tuple) else (found, {})
+        return {**(data or {}), "text/plain": f"{type(self).__name__}"}, metadata or {}
+
+    def refresh_snapshot(self, *, now: bool = False) -> None:
+        """Renew the static picture, soon: many calls make one picture every few seconds."""
+        if not self._shown:
+            return
+        wait = 0.0 if now else max(0.0, self._renewed + SNAPSHOT_SECONDS - time.monotonic())
+        if wait == 0.0:
+            self._renew_snapshot()
+        elif self._renewal is None:
+            self._renewal = threading.Timer(wait, self._renew_snapshot)
+            self._renewal.daemon = True
+            self._renewal.start()
+
+    def _renew_snapshot(self) -> None:
+        self._renewed, self._renewal = time.monotonic(), None
+        update_display(self._snapshot_bundle(), raw=True, display_id=f"darkit-{self._snapshot_id}")
+
+
+class DarkitWidget(StaticView, anywidget.AnyWidget):
+    """Base of the widgets with a front end of their own.
+
+    A message `{"do": "stop", …}` of the front end calls `do_stop(…)`. An error a person can mend is shown by the
+    widget (`problem`); anything else is a fault of ours, shown as such, with its traceback in `last_fault`.
+    """
+
+    problem = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    _snapshot_id = traitlets.Unicode().tag(sync=True)
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(_snapshot_id=secrets.token_hex(6), **traits)
+        self.last_fault: BaseException | None = None
+        self.on_msg(self._receive)
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _receive(self, _: Any, content: Any, buffers: list[Any]) -> None:
+        name = content.get("do") if isinstance(content, dict) else None
+        action = getattr(self, f"do_{name}", None) if isinstance(name, str) and name.isidentifier() else None
+        if action is None:
+            log.warning("%s: message without an action: %.200r", type(self).__name__, content)
+            return
+        arguments = {key: value for key, value in content.items() if key != "do"}
+        self.guard(action, **arguments, **({"buffers": buffers} if buffers else {}))
+
+    def guard(self, action: Any, /, *positional: Any, **arguments: Any) -> Any:
+        """Call `action`; its error becomes the `problem` that the widget shows, a success clears the last one."""
+        try:
+            result = action(*positional, **arguments)
+        except DarkitError as error:
+            self.problem = problem_of(error)
+        except Exception as error:
+            self.last_fault = error
+            log.exception("%s failed", getattr(action, "__name__", action))
+            self.problem = {
+                "message": f"Unexpected {type(error).__name__}: {error}",
+                "cause": "a fault of darkit-nb, not of yours",
+                "fix": "`raise widget.last_fault` shows where; please report it",
+            }
+        else:
+            self.problem = None
+            return result
+        return None
+
+    def do_dismiss(self) -> None:
+        """Put the shown error away; `guard` does it."""
