@@ -95,7 +95,7 @@ class SpikeSpec:
             raise ConfigError(
                 "Weights between 9 and 15 bits are not stored by any layout here.",
                 expected="weight_bits 2 … 8, or 16 for float weights",
-                received=repr(self.weight_bits),
+                received=f"weight_bits={self.weight_bits}",
                 fix="use weight_bits=8, or weight_bits=16",
             )
 

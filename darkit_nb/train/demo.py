@@ -9,6 +9,7 @@ import torch
 
 from darkit_nb.config import DataConfig, RunConfig
 from darkit_nb.config.cores import available_cores
+from darkit_nb.config.starting_points import starting_point
 from darkit_nb.models.build import build_model
 from darkit_nb.spikify import spikify
 from darkit_nb.train.arguments import resolve_device
@@ -19,24 +20,19 @@ TRAINING_SECONDS = 100.0
 
 def demo_config(steps: int = 450, *, seed: int = 0, runs_dir: str = "runs") -> RunConfig:
     """The demo's run: 1 M parameters, W4A4, Q = 16, 10 % salient features at two steps, all decoder linears."""
-    return RunConfig(runs_dir=runs_dir, seed=seed).replace(
-        {
-            "model.preset": "spike-llama-nano",
-            "data.dataset": "stdlib",
-            "data.tokenizer": "bytes",
-            "data.seq_len": 256,
-            "train.steps": steps,
-            "train.max_seconds": 120.0,
-            "train.batch_size": 8,
-            "train.learning_rate": 6e-3,
-            "train.min_learning_rate_ratio": 0.05,
-            "train.warmup_steps": 30,
-            "evaluation.every": max(1, steps // 5),
-            "evaluation.windows": 32,
-            "monitor.spikes_every": max(1, steps // 5),
-            "checkpoint.every": max(1, steps // 2),
-            "checkpoint.keep": 2,
-        }
+    fifth = max(1, steps // 5)
+    return (
+        starting_point("demo")
+        .apply(RunConfig(runs_dir=runs_dir))
+        .replace(
+            {
+                "seed": seed,
+                "train.steps": steps,
+                "evaluation.every": fifth,
+                "monitor.spikes_every": fifth,
+                "checkpoint.every": max(1, steps // 2),
+            }
+        )
     )
 
 
