@@ -58,6 +58,8 @@ class StaticView:
     _shown = False
     _renewed = 0.0
     _renewal: threading.Timer | None = None
+    snapshot_parent: StaticView | None = None
+    """The widget that holds this one and whose picture this one's is part of."""
 
     def text(self) -> str:
         """What the widget shows, for terminals."""
@@ -92,6 +94,8 @@ class StaticView:
     def refresh_snapshot(self, *, now: bool = False) -> None:
         """Renew the static picture, soon: many calls make one picture every few seconds."""
         if not self._shown:
+            if self.snapshot_parent is not None:
+                self.snapshot_parent.refresh_snapshot(now=now)
             return
         wait = 0.0 if now else max(0.0, self._renewed + SNAPSHOT_SECONDS - time.monotonic())
         if wait == 0.0:
@@ -113,7 +117,7 @@ class DarkitWidget(StaticView, anywidget.AnyWidget):
     widget (`problem`); anything else is a fault of ours, shown as such, with its traceback in `last_fault`.
     """
 
-    problem = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    problem: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
     _snapshot_id = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
