@@ -10,8 +10,11 @@ const entries = (folder, ending) =>
     .filter((name) => ending.test(name))
     .map((name) => join(here, folder, name));
 
+const stem = (path) => basename(path).replace(/\.tsx?$/, "");
+// `npm run build -- run_panel` builds that one only.
+const named = process.argv.slice(2).filter((word) => !word.startsWith("--"));
 const widgets = {
-  entryPoints: entries("src/widgets", /\.tsx?$/),
+  entryPoints: entries("src/widgets", /\.tsx?$/).filter((path) => !named.length || named.includes(stem(path))),
   outdir: join(here, "..", "darkit_nb", "static"),
   bundle: true,
   format: "esm",
@@ -38,7 +41,11 @@ if (process.argv.includes("--tests")) {
 } else if (process.argv.includes("--watch")) {
   await (await context(widgets)).watch();
 } else {
-  rmSync(widgets.outdir, { recursive: true, force: true });
   await build(widgets);
-  console.log(`${widgets.entryPoints.map((path) => basename(path).replace(/\.tsx?$/, "")).join(", ")} → darkit_nb/static`);
+  const built = widgets.entryPoints.map(stem);
+  if (!named.length) {
+    const left = readdirSync(widgets.outdir).filter((name) => !built.includes(name.replace(/\.(js|css)$/, "")));
+    left.forEach((name) => rmSync(join(widgets.outdir, name)));
+  }
+  console.log(`${built.join(", ")} → darkit_nb/static`);
 }
