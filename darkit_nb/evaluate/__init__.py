@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from darkit_nb.evaluate.facts import model_facts as model_facts
     from darkit_nb.evaluate.perplexity import perplexity as perplexity
     from darkit_nb.evaluate.run import evaluate_run as evaluate_run
+    from darkit_nb.evaluate.snapshot import capture as capture
     from darkit_nb.evaluate.spikes import SpikeRecorder as SpikeRecorder
     from darkit_nb.evaluate.spikes import measure_spikes as measure_spikes
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "SpikeRecorder": "spikes",
     "account": "energy",
+    "capture": "snapshot",
     "energy_report": "energy",
     "evaluate_run": "run",
     "measure_spikes": "spikes",
@@ -25,7 +27,16 @@ _EXPORTS = {
     "perplexity": "perplexity",
 }
 
-__all__ = ["SpikeRecorder", "account", "energy_report", "evaluate_run", "measure_spikes", "model_facts", "perplexity"]
+__all__ = [
+    "SpikeRecorder",
+    "account",
+    "capture",
+    "energy_report",
+    "evaluate_run",
+    "measure_spikes",
+    "model_facts",
+    "perplexity",
+]
 
 
 def __getattr__(name: str) -> Any:

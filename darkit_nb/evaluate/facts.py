@@ -24,6 +24,7 @@ from darkit_nb.evaluate.attention import (
     query_heads,
     text_config,
 )
+from darkit_nb.evaluate.mode import evaluating
 from darkit_nb.nn.linear import SpikeLinear
 from darkit_nb.records.energy import FloatPart, ModelFacts
 from darkit_nb.spikify.attention import KEYS, attention_modules
@@ -45,7 +46,7 @@ def model_facts(model: nn.Module, window: int) -> ModelFacts:
     counts: _Counts = {}
     probe = min(window, PROBE_TOKENS)
     device = next(model.parameters()).device
-    with _evaluating(model), _watching(model, counts):
+    with evaluating(model), _watching(model, counts):
         if isinstance(model, PreTrainedModel):
             model(input_ids=torch.zeros(1, probe, dtype=torch.long, device=device), use_cache=False)
         else:
@@ -57,17 +58,6 @@ def model_facts(model: nn.Module, window: int) -> ModelFacts:
 def _part(name: str, work: dict[str, float], probe: int) -> FloatPart:
     per_token = {key: value if key == "weights" else value / probe for key, value in work.items()}
     return FloatPart(name=name, origin="hooks", **per_token)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = [module for module in model.modules() if module.training]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from darkit_nb.errors import ModelError, ShapeError
 from darkit_nb.evaluate.attention import attending_queries, attention_window, sharing_heads
+from darkit_nb.evaluate.mode import evaluating
 from darkit_nb.functional.spike_code import SpikeCode, popcount
 from darkit_nb.nn.gif import GIF, SpikeListener
 from darkit_nb.nn.linear import SpikeLinear
@@ -143,7 +144,7 @@ class SpikeRecorder:
         return SpikeReport(layers, max((layer.tokens for layer in layers), default=0), self._window)
 
     def _activity(self, name: str, module: GIF, tally: _Tally) -> LayerActivity:
-        code, kind = tally.code, _kind(module, name)
+        code, kind = tally.code, layer_kind(module, name)
         worth = _worth_of_counts(code)
         features = tally.fired.numel()
         out_features = module.out_features if isinstance(module, SpikeLinear) else self._attention[name][0]
@@ -240,7 +241,8 @@ def _binned(occurred: Tensor) -> tuple[tuple[int, ...], int]:
     return tuple(padded.view(-1, width).sum(1).tolist()), width
 
 
-def _kind(module: GIF, name: str) -> LayerKind:
+def layer_kind(module: GIF, name: str) -> LayerKind:
+    """Whether a spiking module feeds a linear layer, or is the key or value side of attention."""
     if isinstance(module, SpikeLinear):
         return "linear"
     return "attention_key" if name.endswith(KEYS) else "attention_value"
@@ -261,19 +263,13 @@ def measure_spikes(model: nn.Module, batches: Iterable[Any]) -> SpikeReport:
         ModelError: the model has no spiking module.
         ShapeError: there was no batch.
     """
-    training = [module for module in model.modules() if module.training]
     device = next(model.parameters()).device
     tokens = window = 0
-    try:
-        model.eval()
-        with SpikeRecorder(model) as recorder:
-            for batch in batches:
-                ids = torch.as_tensor(batch if not hasattr(batch, "keys") else batch["input_ids"]).to(device)
-                tokens, window = tokens + ids.shape[0] * ids.shape[1], max(window, ids.shape[1])
-                _forward(model, ids)
-    finally:
-        for module in training:
-            module.training = True
+    with evaluating(model), SpikeRecorder(model) as recorder:
+        for batch in batches:
+            ids = torch.as_tensor(batch if not hasattr(batch, "keys") else batch["input_ids"]).to(device)
+            tokens, window = tokens + ids.shape[0] * ids.shape[1], max(window, ids.shape[1])
+            _forward(model, ids)
     if not tokens:
         raise ShapeError(
             "There was no token to count the spikes of.",
