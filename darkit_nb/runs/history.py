@@ -91,6 +91,11 @@ class RunHistory:
         return self._latest.get(kind)
 
     @property
+    def rewritten(self) -> int:
+        """Grows when a value was replaced or inserted; while it stays, every series has only been added to."""
+        return sum(table.rewritten for table in self._tables.values())
+
+    @property
     def attempts(self) -> list[tuple[int, int]]:
         """(first step, attempt) of every start of the run, in the order of the attempts."""
         with self._lock:
@@ -108,6 +113,7 @@ class _Table:
     def __init__(self, dtype: type[np.floating]) -> None:
         self.dtype = dtype
         self.length = 0
+        self.rewritten = 0
         self.steps = np.empty(0, np.int64)
         self.attempts = np.empty(0, np.int64)
         self.columns: dict[str, NDArray[Any]] = {}
@@ -142,6 +148,7 @@ class _Table:
 
     def _merge(self, steps: NDArray[np.int64], attempts: NDArray[np.int64], values: dict[str, NDArray[Any]]) -> None:
         """Rows at or before the last step there is, ascending: replace a step that is there, insert one that is not."""
+        self.rewritten += 1
         places = np.searchsorted(self.steps[: self.length], steps)
         there = self.steps[places] == steps
         wins = there & (attempts >= self.attempts[places])

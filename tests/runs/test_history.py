@@ -54,8 +54,11 @@ def test_it_holds_what_last_attempts_says(batches: list[list[dict[str, Any]]]) -
 
 def test_a_resumed_run_shows_every_step_once() -> None:
     history = RunHistory()
-    history.extend([train(step, 1.0) for step in range(1, 8)])
+    history.extend([train(step, 1.0) for step in range(1, 5)])
+    history.extend([train(step, 1.0) for step in range(5, 8)])
+    assert history.rewritten == 0
     history.extend([train(5, 2.0, attempt=2)])
+    assert history.rewritten == 1
     steps, values = history.series("train", "loss")
     assert steps.tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert values.tolist() == [1, 1, 1, 1, 2, 1, 1]
