@@ -70,9 +70,12 @@ class StaticView:
         return f"<pre>{html.escape(self.text())}</pre>"
 
     def _snapshot_bundle(self) -> dict[str, str]:
+        picture = f"dk-snapshot-{self._snapshot_id}"
+        # Where no kernel is, JupyterLab writes "Loading widget..." for ever under the picture.
+        waiting = f".jp-OutputArea-child:has(.{picture}) + .jp-OutputArea-child .jupyter-widgets:not(:has(*))"
         return {
             "text/plain": self.text(),
-            "text/html": f'<div class="dk-snapshot-{self._snapshot_id}">{self.snapshot()}</div>',
+            "text/html": f'<style>{waiting} {{ display: none }}</style><div class="{picture}">{self.snapshot()}</div>',
         }
 
     def _ipython_display_(self) -> None:
