@@ -61,6 +61,12 @@ class Draft:
             elif key not in self.values:
                 self._put(key, FIELDS[key].default)
 
+    def copy(self) -> Draft:
+        """The same values, to be changed apart."""
+        other = Draft.__new__(Draft)
+        other.values, other.texts, other.off = dict(self.values), dict(self.texts), set(self.off)
+        return other
+
     def set(self, key: str, value: Any) -> None:
         """Give one setting a value; a nullable section takes None, or True to be switched on again.
 

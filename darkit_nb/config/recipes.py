@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 from darkit_nb.config.files import changed_keys, command_line
 from darkit_nb.config.run_config import RunConfig
@@ -50,7 +52,7 @@ def python_code(config: RunConfig) -> str:
     """Python that starts the same run from a notebook or a script."""
     changes = changed_keys(config)
     if changes:
-        inner = "".join(f"        {key!r}: {value!r},\n" for key, value in changes.items())
+        inner = "".join(f"        {_literal(key)}: {_literal(value)},\n" for key, value in changes.items())
         made = f"config = dk.RunConfig().replace(\n    {{\n{inner}    }}\n)"
     else:
         made = "config = dk.RunConfig()"
@@ -58,5 +60,16 @@ def python_code(config: RunConfig) -> str:
         f"import darkit_nb as dk\n\n{made}\n"
         f"run = dk.train(config)  # returns at once; the run outlives the notebook\n"
         f"run.wait()\n"
-        f'print("".join(dk.generate(run, {PROMPT!r})))\n'
+        f'print("".join(dk.generate(run, {_literal(PROMPT)})))\n'
     )
+
+
+def _literal(value: Any) -> str:
+    """Plain data as Python source, with the quotes the field writes."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_literal(key)}: {_literal(inner)}' for key, inner in value.items())}}}"
+    return repr(value)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from darkit_nb.config.run_config import RunConfig
+from darkit_nb.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +129,13 @@ def starting_point(name: str) -> StartingPoint:
     """The starting point of that name.
 
     Raises:
-        KeyError: there is none.
+        ConfigError: there is none.
     """
-    return {point.name: point for point in STARTING_POINTS}[name]
+    for point in STARTING_POINTS:
+        if point.name == name:
+            return point
+    raise ConfigError(
+        f"There is no starting point {name!r}.",
+        expected=f"one of {', '.join(point.name for point in STARTING_POINTS)}",
+        received=repr(name),
+    )

@@ -24,7 +24,7 @@ def test_every_setting_has_a_field() -> None:
 
 
 @pytest.mark.parametrize("point", STARTING_POINTS, ids=lambda point: point.name)
-def test_a_configuration_survives_the_draft(point) -> None:  # noqa: ANN001
+def test_a_configuration_survives_the_draft(point) -> None:
     config = point.apply(RunConfig(name="mine", seed=3))
     assert Draft(config).check().config == config
 

@@ -7,12 +7,13 @@ import pytest
 from darkit_nb.config import RunConfig
 from darkit_nb.config.draft import Draft
 from darkit_nb.config.starting_points import STARTING_POINTS, starting_point
+from darkit_nb.errors import ConfigError
 
 MINE = RunConfig(name="mine", runs_dir="elsewhere").replace({"train.steps": 7, "spike.num_levels": 5})
 
 
 @pytest.mark.parametrize("point", STARTING_POINTS, ids=lambda point: point.name)
-def test_every_one_makes_a_valid_run(point) -> None:  # noqa: ANN001
+def test_every_one_makes_a_valid_run(point) -> None:
     config = point.apply(MINE)
     assert Draft(config).check().config == config
     assert (config.name, config.runs_dir) == ("mine", "elsewhere")
@@ -36,5 +37,5 @@ def test_neurons_are_what_they_are_called() -> None:
     assert (ternary.num_levels, ternary.num_steps, ternary.signed, ternary.weight_bits) == (2, 1, True, 4)
     assert starting_point("float").apply(MINE).spike is None
     assert starting_point("w4a4").apply(starting_point("float").apply(MINE)).spike == RunConfig().spike
-    with pytest.raises(KeyError):
+    with pytest.raises(ConfigError, match="no starting point"):
         starting_point("none")

@@ -1,0 +1,106 @@
+"""How the settings are laid out in a form: generated from the settings themselves and from what is registered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from darkit_nb.config import RunConfig, Setting, key_table
+from darkit_nb.config.draft import FIELDS, SWITCHES
+from darkit_nb.config.field_text import text_of
+from darkit_nb.config.starting_points import STARTING_POINTS
+from darkit_nb.plugins import Kind, registry
+
+FIRST: dict[str, tuple[str, ...]] = {
+    "model": ("preset", "path"),
+    "spike": ("num_levels", "num_steps", "salient_fraction", "weight_bits"),
+    "data": ("dataset", "tokenizer", "seq_len"),
+    "train": ("steps", "batch_size", "learning_rate", "device"),
+    "": ("name", "seed"),
+}
+"""The few settings of a section that most people change; the others follow under "more"."""
+
+_TITLES = {"": "Run", "spike": "Spikes", "train": "Training"}
+_COLLAPSED = ("evaluation", "monitor", "checkpoint")
+_REGISTRIES: dict[str, Kind] = {"model.preset": "model", "data.dataset": "dataset", "data.tokenizer": "tokenizer"}
+_SWITCHED_OFF = {"spike": "float model, no spikes"}
+
+
+def form_layout() -> dict[str, Any]:
+    """Groups of fields, starting points and plug-ins that failed, as plain data for the front end."""
+    return {
+        "groups": [_group(section) for section in _sections()],
+        "starting_points": [
+            {"name": point.name, "title": point.title, "about": point.description, "scope": point.scope}
+            for point in STARTING_POINTS
+        ],
+        "failures": [
+            {"kind": kind, "plugin": plugin, "why": why}
+            for kind in ("model", "dataset", "tokenizer", "neuron")
+            for plugin, why in registry(kind).failures.items()
+        ],
+    }
+
+
+def _sections() -> list[str]:
+    """Sections as declared; the run's own settings before those most people never open."""
+    found = dict.fromkeys(key.rpartition(".")[0] for key in FIELDS if "." in key)
+    everyday = [section for section in found if section not in _COLLAPSED]
+    return [*everyday, "", *(section for section in found if section in _COLLAPSED)]
+
+
+def _group(section: str) -> dict[str, Any]:
+    first = FIRST.get(section, ())
+    leaves = [key.rpartition(".")[2] for key in FIELDS if key.rpartition(".")[0] == section]
+    prefix = f"{section}." if section else ""
+    return {
+        "section": section,
+        "title": _TITLES.get(section, section.capitalize()),
+        "about": key_table(RunConfig)[section].description if section else "What the run is called and where it lies.",
+        "switch": {"off": _SWITCHED_OFF.get(section, "none")} if section in SWITCHES else None,
+        "collapsed": section in _COLLAPSED,
+        "first": [_field(prefix + leaf) for leaf in first],
+        "more": [_field(prefix + leaf) for leaf in leaves if leaf not in first],
+    }
+
+
+def _field(key: str) -> dict[str, Any]:
+    setting = FIELDS[key]
+    leaf = key.rpartition(".")[2].replace("_", " ")
+    return {
+        "key": key,
+        "label": leaf[0].upper() + leaf[1:],
+        "kind": setting.kind,
+        "about": setting.description,
+        "expected": setting.expected,
+        "range": _range(setting),
+        "default": text_of(setting, setting.default),
+        "nullable": setting.nullable,
+        "choices": list(setting.choices),
+        "options": list(_options(_REGISTRIES[key])) if key in _REGISTRIES else [],
+    }
+
+
+def _range(setting: Setting) -> str:
+    low, high = setting.minimum, setting.maximum
+    if low is not None and high is not None and not setting.exclusive_minimum and not setting.exclusive_maximum:
+        return f"{_plain(low)} … {_plain(high)}"
+    parts = [] if low is None else [f"{'>' if setting.exclusive_minimum else '≥'} {_plain(low)}"]
+    parts += [] if high is None else [f"{'<' if setting.exclusive_maximum else '≤'} {_plain(high)}"]
+    return ", ".join(parts)
+
+
+def _plain(number: float) -> str:
+    return f"{number:,.0f}".replace(",", " ") if float(number).is_integer() else f"{number:g}"
+
+
+def _options(kind: Kind) -> Iterable[dict[str, str]]:
+    """What a registry offers; an entry that wants an argument is the beginning of what to type."""
+    for entry in registry(kind):
+        argument = entry.options.get("argument")
+        if argument and entry.name == "hub":
+            yield {"value": "", "label": str(argument), "about": entry.description}
+        elif argument:
+            yield {"value": f"{entry.name}:", "label": f"{entry.name}:<{argument}>", "about": entry.description}
+        else:
+            yield {"value": entry.name, "label": entry.name, "about": entry.description}
