@@ -92,7 +92,7 @@ class StaticView:
     def _live_bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
         found = self._repr_mimebundle_()  # type: ignore[attr-defined]  # of ipywidgets' DOMWidget
         data, metadata = found if isinstance(found, tuple) else (found, {})
-        return {**(data or {}), "text/plain": f"{type(self).__name__}"}, metadata or {}
+        return {**(data or {}), "text/plain": ""}, metadata or {}  # the picture's output has the text already
 
     def refresh_snapshot(self, *, now: bool = False) -> None:
         """Renew the static picture, soon: many calls make one picture every few seconds."""

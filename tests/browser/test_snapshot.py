@@ -61,6 +61,7 @@ def test_a_page_made_of_the_notebook_shows_the_picture_without_a_network(noteboo
     reader.goto(page.as_uri())
     expect(reader.locator("[class^=dk-snapshot-]")).to_be_visible()
     expect(reader.locator("[class^=dk-snapshot-]")).to_have_text("picture of Build")
+    assert "Seen" not in reader.locator(".jp-OutputArea-output").all_inner_texts()
     reader.screenshot(path=screenshots() / "nbconvert.png")
     offline.close()
 
