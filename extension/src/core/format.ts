@@ -38,3 +38,17 @@ export function duration(seconds: number | null | undefined): string {
   if (whole < 86400) return `${Math.floor(whole / 3600)} h ${pad(Math.floor((whole % 3600) / 60))} min`;
   return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
+
+const ENERGIES: [number, string][] = [[1e12, "J"], [1e9, "mJ"], [1e6, "µJ"], [1e3, "nJ"]];
+
+/** Picojoules in the unit that suits them: 12.3 µJ. */
+export function energy(picojoules: number | null | undefined): string {
+  if (picojoules === null || picojoules === undefined || Number.isNaN(picojoules)) return "–";
+  const [scale, unit] = ENERGIES.find(([least]) => Math.abs(picojoules) >= least) ?? [1, "pJ"];
+  return `${significant(picojoules / scale, 3)} ${unit}`.replace("-", "−");
+}
+
+/** A whole number in groups of three: 12 000. */
+export function whole(value: number | null | undefined): string {
+  return value === null || value === undefined ? "–" : String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+}

@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { counts, duration, filtered, merged, type Row, selection, sorted, type Table } from "../src/core/run_rows";
+
+function row(id: string, more: Partial<Row> = {}): Row {
+  return {
+    id, name: id, state: "finished", reason: null, step: 1, total_steps: 2, loss: null, bits_per_byte: null, firing_rate: null,
+    energy_pj: null, tokens_per_s: null, started: null, ended: null, eta_s: null, orphan_pid: null, ...more,
+  };
+}
+
+const ids = (rows: Row[]) => rows.map(({ id }) => id).join("");
+
+test("changes are merged in order; a gap asks for the whole", () => {
+  const table: Table = { version: 3, rows: new Map([["a", row("a")], ["b", row("b")]]) };
+  const next = merged(table, { version: 4, changed: [row("b", { loss: 1 }), row("c")], removed: ["a"] });
+  assert.deepEqual([...(next?.rows.keys() ?? [])], ["b", "c"]);
+  assert.equal(next?.rows.get("b")?.loss, 1);
+  assert.equal(table.rows.size, 2);
+  assert.equal(merged(table, { version: 3, changed: [], removed: ["a"] }), table);
+  assert.equal(merged(table, { version: 5, changed: [], removed: [] }), null);
+});
+
+test("sorting puts what has no value last both ways, and equals newest first", () => {
+  const rows = [row("a", { loss: 2 }), row("b"), row("c", { loss: 1 }), row("d", { loss: 2 }), row("e", { loss: Number.NaN })];
+  assert.equal(ids(sorted(rows, { column: "loss", down: false }, 0)), "cdaeb");
+  assert.equal(ids(sorted(rows, { column: "loss", down: true }, 0)), "daceb");
+});
+
+test("states sort by what needs attention, durations by the clock", () => {
+  const rows = [row("a"), row("b", { state: "running", started: 10 }), row("c", { state: "failed", started: 0, ended: 50 })];
+  assert.equal(ids(sorted(rows, { column: "state", down: false }, 100)), "bca");
+  assert.equal(ids(sorted(rows, { column: "duration", down: true }, 100)), "bca");
+  assert.equal(duration(rows[1] as Row, 100), 90);
+  assert.equal(duration(row("x", { state: "lost", started: 10 }), 100), null);
+});
+
+test("every word of the search has to be there, and the state", () => {
+  const rows = [row("a", { name: "first try" }), row("b", { state: "lost", reason: "its process 12 is gone" }), row("c", { state: "queued" })];
+  assert.equal(ids(filtered(rows, " TRY first ", "")), "a");
+  assert.equal(ids(filtered(rows, "gone", "")), "b");
+  assert.equal(ids(filtered(rows, "", "at work")), "c");
+  assert.equal(ids(filtered(rows, "", "lost")), "b");
+  assert.deepEqual(counts(rows), [["queued", 1], ["lost", 1], ["finished", 1]]);
+});
+
+test("selecting toggles one, or takes a range in the order shown", () => {
+  const shown = ["a", "b", "c", "d"];
+  assert.deepEqual(selection([], shown, "b", null, "toggle"), ["b"]);
+  assert.deepEqual(selection(["b"], shown, "b", "b", "toggle"), []);
+  assert.deepEqual(selection(["b"], shown, "d", "b", "range"), ["b", "c", "d"]);
+  assert.deepEqual(selection(["d"], shown, "a", "c", "range"), ["d", "a", "b", "c"]);
+  assert.deepEqual(selection(["a"], shown, "d", "gone", "range"), ["a", "d"]);
+});
