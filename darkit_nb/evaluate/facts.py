@@ -52,7 +52,7 @@ def model_facts(model: nn.Module, window: int) -> ModelFacts:
         else:
             model(torch.zeros(1, probe, dtype=torch.long, device=device))
     parts = [_part(name, work, probe) for name, work in counts.items()]
-    return ModelFacts(tuple(parts) + tuple(_attention_parts(model, window)), window)
+    return ModelFacts(tuple(parts) + tuple(attention_parts(model, window)), window)
 
 
 def _part(name: str, work: dict[str, float], probe: int) -> FloatPart:
@@ -127,7 +127,14 @@ def _inputs_of(layer: Any) -> int:
     return layer.in_features if hasattr(layer, "in_features") else layer.weight.shape[0]
 
 
-def _attention_parts(model: nn.Module, window: int) -> Iterator[FloatPart]:
+def attention_parts(model: nn.Module, window: int, *, newest: bool = False) -> Iterator[FloatPart]:
+    """What attention does in float, per token, from the configuration.
+
+    Args:
+        model: spiking or float.
+        window: tokens of context.
+        newest: of the last token of the window alone, as when text is generated, instead of the mean over all.
+    """
     config = text_config(model)
     modules = attention_modules(model) if isinstance(model, PreTrainedModel) else {}
     if not modules:
@@ -135,7 +142,8 @@ def _attention_parts(model: nn.Module, window: int) -> Iterator[FloatPart]:
     heads, width = query_heads(config), head_width(config)
     products = pairs = 0.0
     for name, module in modules.items():
-        attended = float(attending_queries(window, attention_window(model, name)).double().mean()) * heads
+        sight = attending_queries(window, attention_window(model, name)).double()
+        attended = float(sight.max() if newest else sight.mean()) * heads
         pairs += attended
         products += 0.0 if hasattr(module, KEYS) else 2 * attended * width
     if products:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +19,7 @@ from darkit_nb.functional.spike_code import SpikeCode, popcount
 from darkit_nb.nn.gif import GIF, SpikeListener
 from darkit_nb.nn.linear import SpikeLinear
 from darkit_nb.records.activity import LayerActivity, LayerKind, SpikeReport
+from darkit_nb.records.spike_spec import Coding
 from darkit_nb.spikify import spiking_modules
 from darkit_nb.spikify.attention import KEYS
 
@@ -59,11 +61,17 @@ class SpikeRecorder:
     in training. For spiking keys and values the products counted are those of the forward that encoded them: each
     token with itself and every later token of its sequence, within the sliding window if there is one.
 
+    Args:
+        model: a spiking model.
+        newest: every forward is of one new token of one text, behind those in the key/value cache. Then only the
+            spikes of its own key and value count, and the products are those of its query with all keys in sight.
+
     Raises:
         ModelError: the model has no spiking module.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, newest: bool = False) -> None:
+        self._newest = newest
         self._modules = spiking_modules(model)
         if not self._modules:
             raise ModelError(
@@ -109,21 +117,23 @@ class SpikeRecorder:
         places = code.counts.to(torch.int64) - lowest
         fan_out = self._fan_out(name, module, places)
         steps = torch.as_tensor(code.steps_per_feature, device=places.device).expand(places.shape)
-        spiked = code.counts != 0  # [*B, L, D] of a linear layer, [B, H, L, K] of keys and values
+        # [*B, L, D] of a linear layer, [B, H, L, K] of keys and values
+        sent, slots = (places[..., -1:, :], steps[..., -1:, :]) if self._newest else (places, steps)
+        spiked = sent != -lowest
         fired = spiked.view(-1, places.shape[-1]).any(0) if fan_out.dim() == 1 else spiked.any(2).any(0).flatten()
         tally = self._tallies.setdefault(name, _Tally.empty(code, fired))
         tally.code = code
-        tally.tokens += places.numel() // fired.numel()
-        occurred = torch.bincount(places.flatten(), minlength=len(tally.occurred))
+        tally.tokens += sent.numel() // fired.numel()
+        occurred = torch.bincount(sent.flatten(), minlength=len(tally.occurred))
         tally.occurred += occurred
-        if fan_out.numel() == 1:
+        if fan_out.dim() == 1:
             tally.products += occurred * fan_out
         else:
             # Weighted counts are summed in double, which is exact for integers below 2^53.
             weights = fan_out.expand(places.shape).flatten().double()
             tally.products += torch.bincount(places.flatten(), weights, minlength=len(occurred)).to(torch.int64)
         tally.fired |= fired
-        tally.slots += steps.sum()
+        tally.slots += slots.sum()
         tally.step_macs += (steps * fan_out).sum()
         self._window = max(self._window, places.shape[-2] if places.dim() > 1 else 1)
 
@@ -132,6 +142,9 @@ class SpikeRecorder:
         if isinstance(module, SpikeLinear):
             return torch.full((1,), module.out_features, device=places.device)
         sharing, window = self._attention[name]
+        if self._newest:
+            back = torch.arange(places.shape[-2] - 1, -1, -1, device=places.device)
+            return (back < (window or len(back))).to(torch.int64).view(-1, 1) * sharing
         return attending_queries(places.shape[-2], window, places.device).view(-1, 1) * sharing
 
     def report(self) -> SpikeReport:
@@ -197,21 +210,24 @@ class _Worth:
 
 
 def _worth_of_counts(code: SpikeCode) -> _Worth:
+    steps = None if code.salient is None else code.num_steps
+    return _worth(code.num_levels, steps, code.coding, code.signed, code.cap, code.counts.device)
+
+
+@lru_cache(maxsize=64)
+def _worth(num_levels: int, steps: int | None, coding: Coding, signed: bool, cap: int, device: torch.device) -> _Worth:
     """Encode every possible count once and read its spikes: `SpikeCode.planes` is the only law used."""
-    lowest = -code.cap if code.signed else 0
-    counts = torch.arange(lowest, code.cap + 1, dtype=torch.int32, device=code.counts.device)
-    salient = None if code.salient is None else torch.ones_like(counts, dtype=torch.bool)
-    groups = code.scale.shape[-1]
+    lowest = -cap if signed else 0
+    counts = torch.arange(lowest, cap + 1, dtype=torch.int32, device=device)
     every = SpikeCode(
         counts,
-        torch.ones(groups, device=counts.device),
-        torch.zeros(groups, dtype=torch.int32, device=counts.device),
-        code.num_levels,
-        code.num_steps,
-        code.coding,
-        code.ranges,
-        code.signed,
-        salient,
+        torch.ones(1, device=device),
+        torch.zeros(1, dtype=torch.int32, device=device),
+        num_levels,
+        steps or 1,
+        coding,
+        signed=signed,
+        salient=None if steps is None else torch.ones_like(counts, dtype=torch.bool),
     )
     planes = every.planes().to(torch.int64)
     carried = sum(weight * plane for weight, plane in zip(every.plane_weights(), planes, strict=True))

@@ -9,6 +9,13 @@ from typing import Any, Literal
 
 Origin = Literal["hooks", "config", "spikes"]
 
+SPIKING_READING = "unary"
+"""The reading of a spiking model where there is room for one number: a spike of level q is q events, the dearer of the
+two event-driven readings."""
+
+FLOAT_READING = "float16"
+"""That of a float model."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EnergyConstants:

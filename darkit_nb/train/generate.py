@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import torch
 from torch import Tensor
-from transformers import (
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    StoppingCriteria,
-    StoppingCriteriaList,
-    TextIteratorStreamer,
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.generation.logits_process import (
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
 )
 
-from darkit_nb.errors import ConfigError, RunError
+from darkit_nb.data.text_stream import TextStream
+from darkit_nb.errors import ConfigError, ModelError, RunError
+from darkit_nb.evaluate.mode import evaluating
+from darkit_nb.evaluate.token_meter import TokenMeter, TokenWork
 from darkit_nb.runs import RunDirectory
 from darkit_nb.spikify import load_model
 
@@ -104,68 +107,137 @@ def generate(
     yield from stream_text(model, tokenizer, prompt, sampling or Sampling())
 
 
+class GeneratedToken(TypedDict):
+    """One token and what it took.
+
+    Attributes:
+        index: 0 for the first.
+        id: its id.
+        text: the text that it makes certain: "" while a character is incomplete, and for special tokens.
+        firing_rate: share of slots that held a spike in the forward that chose it; None for a float model.
+        energy_pj: of that forward, simulated, memory included and the weights fetched for it alone; None if unmeasured.
+        unary_events: unit spikes of that forward.
+        seconds: since the token before; of the first, reading the prompt included.
+    """
+
+    index: int
+    id: int
+    text: str
+    firing_rate: float | None
+    energy_pj: float | None
+    unary_events: int | None
+    seconds: float
+
+
 def stream_text(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, sampling: Sampling
 ) -> Iterator[str]:
-    """As `generate`, with a model and tokenizer at hand: transformers' `generate()` with the KV cache, in a thread.
+    """As `generate`, with a model and tokenizer at hand."""
+    tokens = stream_tokens(model, tokenizer, prompt, sampling, measure=False)
+    yield from (token["text"] for token in tokens if token["text"])
 
-    A prompt longer than the context keeps its end; generation stops at the end-of-text token or a full context.
-    Closing the iterator stops the thread at its next token.
+
+def stream_tokens(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    sampling: Sampling,
+    *,
+    measure: bool = True,
+) -> Iterator[GeneratedToken]:
+    """Yield token after token, each with the spikes and the energy of the forward that chose it.
+
+    Keys and values are kept, so every such forward reads one token: the last one of the prompt for the first token,
+    the token before for the others. A prompt longer than the context keeps its end; generation stops behind the
+    end-of-text token, which is yielded too, or at a full context. Random numbers come from a generator of its own, and
+    between tokens the model is in its own mode: a training that pauses for this goes on as if nothing had been.
+
+    Args:
+        model: spiking or float.
+        tokenizer: its tokenizer.
+        prompt: text to continue; empty starts from the end-of-text token.
+        sampling: how tokens are chosen.
+        measure: whether spikes and energy are counted.
+
+    Raises:
+        ModelError: the model's output is not finite.
     """
-    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"] or [tokenizer.eos_token_id]
+    ids = _prompt_ids(tokenizer, prompt)
     context = getattr(model.config, "max_position_embeddings", None) or len(ids) + sampling.max_new_tokens
     ids = ids[-(context - 1) :]
-    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    closed, failure = threading.Event(), list[BaseException]()
-
-    def work() -> None:
-        try:
-            with torch.random.fork_rng():
-                if sampling.seed is not None:
-                    torch.manual_seed(sampling.seed)
-                else:
-                    torch.seed()
-                cast(Any, model).generate(  # every causal model has it, by a mixin that types cannot see
-                    torch.tensor([ids], device=model.device),
-                    max_new_tokens=min(sampling.max_new_tokens, context - len(ids)),
-                    streamer=streamer,
-                    stopping_criteria=StoppingCriteriaList([_Closed(closed)]),
-                    pad_token_id=tokenizer.pad_token_id,
-                    eos_token_id=tokenizer.eos_token_id,
-                    **_strategy(sampling),
-                )
-        except BaseException as error:  # noqa: BLE001 - carried over to the reading thread and raised there
-            failure.append(error)
-        finally:
-            streamer.end()
-
-    thread = threading.Thread(target=work, name="darkit-generate", daemon=True)
-    thread.start()
-    try:
-        yield from (piece for piece in streamer if piece)
-    finally:
-        closed.set()
-        thread.join()
-    if failure:
-        raise failure[0]
+    last_index = min(sampling.max_new_tokens, context - len(ids)) - 1
+    choose, text = _Chooser(sampling, model.device), TextStream(lambda some: _decode(tokenizer, some))
+    start = time.perf_counter()
+    meter = TokenMeter(model) if measure else None
+    cache = _forward(model, ids[:-1], None)[1] if len(ids) > 1 else None
+    token = ids[-1]
+    for index in range(last_index + 1):
+        with meter.measuring(len(ids) + index) if meter else nullcontext(TokenWork()) as work:
+            logits, cache = _forward(model, [token], cache)
+        token = choose(logits)
+        ends = token == tokenizer.eos_token_id or index == last_index
+        piece = text.push(token) + (text.end() if ends else "")
+        now = time.perf_counter()
+        yield GeneratedToken(
+            index=index,
+            id=token,
+            text=piece,
+            firing_rate=work.firing_rate,
+            energy_pj=work.energy_pj if measure else None,
+            unary_events=work.unary_events,
+            seconds=now - start,
+        )
+        if ends:
+            return
+        start = now
 
 
-def _strategy(sampling: Sampling) -> dict[str, Any]:
-    if sampling.temperature == 0:
-        return {"do_sample": False}
-    return {
-        "do_sample": True,
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-    }
+def _prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    ids = cast("list[int]", tokenizer(prompt, add_special_tokens=False)["input_ids"])
+    return ids or [cast(int, tokenizer.eos_token_id)]
 
 
-class _Closed(StoppingCriteria):
-    """Ends generation when nobody reads any more."""
+def _decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    return cast(str, tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def __init__(self, closed: threading.Event) -> None:
-        self._closed = closed
 
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
-        return torch.full((input_ids.shape[0],), self._closed.is_set(), dtype=torch.bool, device=input_ids.device)
+@torch.no_grad()
+def _forward(model: PreTrainedModel, ids: list[int], cache: Any) -> tuple[Tensor, Any]:
+    """Logits of the last token, float32 `[1, V]`, and keys and values of all so far."""
+    with evaluating(model):
+        out = model(input_ids=torch.tensor([ids], device=model.device), past_key_values=cache, use_cache=True)
+    return out.logits[:, -1].float(), out.past_key_values
+
+
+class _Chooser:
+    """Picks a token by its probability, with random numbers of its own."""
+
+    def __init__(self, sampling: Sampling, device: torch.device) -> None:
+        self._greedy = sampling.temperature == 0
+        self._random = torch.Generator(device=device)
+        if sampling.seed is None:
+            self._random.seed()
+        else:
+            self._random.manual_seed(sampling.seed)
+        self._warp = LogitsProcessorList()
+        if not self._greedy:
+            self._warp.append(TemperatureLogitsWarper(float(sampling.temperature)))
+        if sampling.top_k:
+            self._warp.append(TopKLogitsWarper(sampling.top_k))
+        if sampling.top_p < 1:
+            self._warp.append(TopPLogitsWarper(sampling.top_p))
+
+    def __call__(self, logits: Tensor) -> int:
+        """A token id for logits `[1, V]`."""
+        if not bool(logits.isfinite().all()):
+            raise ModelError(
+                "The model gives no probabilities: its output is not finite.",
+                expected="finite logits",
+                received="nan or inf",
+                cause="its training diverged, or its weights overflow in float16",
+                fix="take an earlier checkpoint, or load it with dtype=torch.float32",
+            )
+        if self._greedy:
+            return int(logits.argmax())
+        chances = self._warp(cast(Any, None), cast(Any, logits)).softmax(-1)
+        return int(torch.multinomial(chances, 1, generator=self._random))
