@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "DataPreview": "darkit_nb.data",
+    "Run": "darkit_nb.runs",
     "RunConfig": "darkit_nb.config",
     "RunDirectory": "darkit_nb.runs",
     "SpikeCode": "darkit_nb.functional.spike_code",
@@ -29,11 +30,12 @@ _EXPORTS = {
     "load_config": "darkit_nb.config",
     "load_model": "darkit_nb.spikify",
     "measure_spikes": "darkit_nb.evaluate",
+    "open_run": "darkit_nb.runs",
     "prepare": "darkit_nb.data",
-    "resume": "darkit_nb.train.launch",
+    "resume": "darkit_nb.runs",
     "spike_table": "darkit_nb.views",
     "spikify": "darkit_nb.spikify",
-    "train": "darkit_nb.train.launch",
+    "train": "darkit_nb.runs",
     "unspikify": "darkit_nb.spikify",
 }
 
@@ -51,15 +53,17 @@ if TYPE_CHECKING:
     from darkit_nb.models.build import build_model as build_model
     from darkit_nb.ops.gif import gif_encode as gif_encode
     from darkit_nb.records.spike_spec import SpikeSpec as SpikeSpec
+    from darkit_nb.runs import Run as Run
     from darkit_nb.runs import RunDirectory as RunDirectory
     from darkit_nb.runs import import_run as import_run
     from darkit_nb.runs import list_runs as list_runs
+    from darkit_nb.runs import open_run as open_run
+    from darkit_nb.runs import resume as resume
+    from darkit_nb.runs import train as train
     from darkit_nb.spikify import load_model as load_model
     from darkit_nb.spikify import spikify as spikify
     from darkit_nb.spikify import unspikify as unspikify
     from darkit_nb.train.generate import generate as generate
-    from darkit_nb.train.launch import resume as resume
-    from darkit_nb.train.launch import train as train
     from darkit_nb.views import energy_table as energy_table
     from darkit_nb.views import spike_table as spike_table
 

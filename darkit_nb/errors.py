@@ -39,6 +39,10 @@ class DarkitError(Exception):
         )
         return "\n".join([self.message, *(f"  {name}: {text}" for name, text in details if text)])
 
+    def to_dict(self) -> dict[str, str | None]:
+        """The parts of the error as plain data, for files and widgets."""
+        return {name: getattr(self, name) for name in ("message", "expected", "received", "cause", "fix")}
+
 
 class ShapeError(DarkitError, ValueError):
     """A tensor has the wrong shape, dtype or device."""
@@ -70,3 +74,15 @@ class ModelError(DarkitError):
 
 class TrainingError(DarkitError, RuntimeError):
     """Training cannot start or cannot go on."""
+
+
+def problem_of(error: BaseException) -> dict[str, str | None]:
+    """Any error in the form of `DarkitError.to_dict`; one that nobody foresaw is named with its type."""
+    if isinstance(error, DarkitError):
+        return error.to_dict()
+    lines = str(error).strip().splitlines()
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    fix = "the log shows where it happened"
+    if "out of memory" in text.lower() or isinstance(error, MemoryError):
+        fix = "lower train.batch_size or data.seq_len, or choose a smaller model"
+    return {"message": text, "expected": None, "received": None, "cause": None, "fix": fix}

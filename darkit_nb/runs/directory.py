@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from darkit_nb.runs import checkpoints, identity, lock, naming
 from darkit_nb.runs.checkpoints import Checkpoint
 from darkit_nb.runs.files import SCHEMA, append_line, from_json, to_json, write_atomic, writing
 from darkit_nb.runs.metrics import MetricsReader, Record, last_attempts
-from darkit_nb.runs.status import ENDED, RECORDED, RunStatus, read_status
+from darkit_nb.runs.status import ACTIVE, ENDED, RECORDED, RunStatus, derive_state, read_status
 
 
 class RunDirectory:
@@ -72,13 +74,13 @@ class RunDirectory:
         return run
 
     @classmethod
-    def open(cls, path_or_id: str | Path, runs_dir: str | Path = "runs") -> RunDirectory:
+    def open(cls, path_or_id: str | os.PathLike[str], runs_dir: str | Path = "runs") -> RunDirectory:
         """The run of that folder, id, name, unique beginning or end of an id; `latest` is the newest one.
 
         Raises:
             RunError: there is none, or the name fits several.
         """
-        return cls(naming.find(str(path_or_id), Path(runs_dir).expanduser()))
+        return cls(naming.find(os.fspath(path_or_id), Path(runs_dir).expanduser()))
 
     @property
     def id(self) -> str:
@@ -147,16 +149,17 @@ class RunDirectory:
 
     def read_status(self) -> RunStatus:
         """What the run is doing; its `.state` is derived from heartbeat, host, boot and process."""
-        return read_status(self.status_path)
+        return read_status(self.root)
 
     def write_status(self, **fields: Any) -> None:
         """Change fields of the status and renew the heartbeat, atomically.
 
-        With `state="running"` the status also names this process, unless a `pid` is given. An end state gets its time.
+        With `state="running"` or `"starting"` the status also names this process, unless a `pid` is given. An end state
+        gets its time.
 
         Args:
-            fields: `state` (created, running, finished, stopped, failed), `step`, `total_steps`, `message`, or any
-                plain data of the caller's.
+            fields: `state` (created, starting, running, finished, stopped, failed), `step`, `total_steps`, `message`,
+                or any plain data of the caller's.
 
         Raises:
             RunError: an unknown state; or a full disk or unwritable folder, which leave the old status intact.
@@ -168,7 +171,7 @@ class RunDirectory:
             )
         now = time.time()
         derived: dict[str, Any] = {"heartbeat": now}
-        if state == "running" and "pid" not in fields:
+        if state in ACTIVE and "pid" not in fields:
             derived |= identity.this_process()
         if state in ENDED:
             derived["ended"] = now
@@ -183,23 +186,29 @@ class RunDirectory:
 
     @property
     def attempt(self) -> int:
-        """Number of the current start of this run; 0 before the first."""
+        """Number of the current start of this run, reserved ones included; 0 before the first."""
         if self._attempt is not None:
             return self._attempt
         started = [event["attempt"] for event in self.read_events() if event.get("kind") == "attempt"]
-        self._attempt = found = max([self.read_status().attempt, *started])
+        status = self.read_status()
+        self._attempt = found = max([status.attempt, status.launch.attempt if status.launch else 0, *started])
         return found
 
-    def begin_attempt(self) -> int:
+    def begin_attempt(self, *, state: str = "running", number: int | None = None) -> int:
         """Count a new start, clear away what a killed one left, and say that the run is running.
 
         Call it while holding `lock()`.
+
+        Args:
+            state: `running`, or `starting` while data and model are prepared.
+            number: The number its supervisor has reserved for it; the next one where there is none.
         """
         self._attempt = None  # another process may have started it since
-        self._attempt = number = self.attempt + 1
+        self._attempt = number = self.attempt + 1 if number is None else number
         checkpoints.sweep(self.checkpoints_path)
         self.append_event("attempt", **identity.this_process())
-        self.write_status(state="running", attempt=number, started=time.time(), ended=None, message=None)
+        now = time.time()
+        self.write_status(state=state, attempt=number, started=now, ended=None, message=None, problem=None)
         return number
 
     def append_metrics(self, record: Record) -> None:
@@ -240,8 +249,8 @@ class RunDirectory:
             RunError: another writer is at work, here or on another machine; or the folder is not writable.
         """
         with lock.exclusive(self.root / ".lock", f"The run {self.id}"):
-            status = self.read_status()
-            if status.active and status.host != identity.host():
+            status = replace(self.read_status(), launch=None, queued=None)  # whose supervisor may be waiting for us
+            if derive_state(status)[0] in ACTIVE and status.host != identity.host():
                 raise RunError(
                     f"The run {self.id} is being written on {status.host}.",
                     expected="one writer at a time",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,31 +10,21 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, set_seed
-from transformers.trainer import OPTIMIZER_NAME
 from transformers.utils import logging as hf_logging
 
-from darkit_nb.config import RunConfig, command_line, parse_overrides
+from darkit_nb.config import RunConfig, command_line
 from darkit_nb.config.cores import available_cores
 from darkit_nb.config.memory import check_memory
-from darkit_nb.errors import ConfigError, DarkitError, RunError
-from darkit_nb.ops.backend import resolve_backend
-from darkit_nb.plugins import registry
-from darkit_nb.runs import Checkpoint, RunDirectory
+from darkit_nb.errors import DarkitError
+from darkit_nb.runs import RunDirectory
+from darkit_nb.runs.checks import model_shape
+from darkit_nb.runs.launcher import refuse_active
+from darkit_nb.runs.resuming import plan_resume
 from darkit_nb.train.arguments import resolve_device
+from darkit_nb.train.attempt import begin
+from darkit_nb.train.fit import fit
 from darkit_nb.train.progress import TerminalProgress
-from darkit_nb.train.recorder import RunRecorder, heartbeat, stop_on_signals
-from darkit_nb.train.session import Session, check_same_architecture, open_session, spike_probe
-from darkit_nb.train.trainer import RunTrainer
-
-_CHANGEABLE_ON_RESUME = (
-    "train.steps",
-    "train.max_seconds",
-    "train.num_threads",
-    "train.tensorboard",
-    "checkpoint.",
-    "evaluation.",
-    "monitor.",
-)
+from darkit_nb.train.session import check_same_architecture, open_session
 
 
 def train(config: RunConfig, *, progress: bool = True) -> RunDirectory:
@@ -51,21 +40,22 @@ def train(config: RunConfig, *, progress: bool = True) -> RunDirectory:
         DarkitError: whatever is wrong with the configuration, data, model or memory, before a run directory exists;
             or TrainingError when training had to end.
     """
-    state = _start_processes(config)
+    state = start_processes(config)
     display = TerminalProgress(config.train.steps, enabled=progress and state.is_main_process)
     with display:
         check_model_memory(config)
         with state.main_process_first():
             session = open_session(config, display.preparing)
-        run = _shared_run(state, lambda: RunDirectory.create(config, command=_command(config)))
-        _fit(run, session, state, display, resume_from=None)
+        run = _shared_run(state, lambda: RunDirectory.create(config, command=command_line(config)))
+        with begin(run, active=state.is_main_process) as attempt:
+            fit(attempt, session, state, display, resume_from=None)
     return run
 
 
 def resume(
     run: RunDirectory | str | Path, overrides: Sequence[str] = (), *, runs_dir: str = "runs", progress: bool = True
 ) -> RunDirectory:
-    """Go on with a run from its last complete checkpoint.
+    """Go on with a run from its last complete checkpoint, or from its beginning where it has none.
 
     Args:
         run: the run, its folder or its id.
@@ -74,43 +64,23 @@ def resume(
         progress: draw a progress bar on standard error.
 
     Raises:
-        RunError: no checkpoint, a run that is still going, or a checkpoint of another architecture.
+        RunError: a run that is still going or has done all its steps, or a checkpoint of another architecture.
         ConfigError: an override that would make it another training.
     """
     run = run if isinstance(run, RunDirectory) else RunDirectory.open(run, runs_dir=runs_dir)
-    config = _resumed_config(run.read_config(), overrides)
-    checkpoint = run.latest_checkpoint()
-    if checkpoint is None:
-        raise RunError(
-            f"The run {run.id} has no checkpoint to go on from.",
-            expected="at least one complete folder under checkpoints/",
-            received="none",
-            cause="the run ended before its first checkpoint (checkpoint.every)",
-            fix=f"start it again: {' '.join(command_line(config))}",
-        )
-    if not (checkpoint.path / OPTIMIZER_NAME).is_file():
-        raise RunError(
-            f"The run {run.id} has a model and no optimizer state, so its training cannot go on exactly.",
-            expected=f"{OPTIMIZER_NAME} in {checkpoint.path.name}",
-            received="a checkpoint without it",
-            cause="it was imported, and pickled training state is not taken from elsewhere",
-            fix=f"train from its weights: darkit-nb train model.path={checkpoint.path}",
-        )
-    if checkpoint.step >= config.train.steps:
-        raise RunError(
-            f"The run {run.id} has done all its {config.train.steps} steps.",
-            expected=f"train.steps above {checkpoint.step}",
-            received=f"train.steps={config.train.steps}",
-            fix=f"darkit-nb resume {run.id} train.steps={2 * checkpoint.step}",
-        )
-    state = _start_processes(config)
-    display = TerminalProgress(config.train.steps, enabled=progress and state.is_main_process, start=checkpoint.step)
+    config, checkpoint = plan_resume(run, overrides)
+    refuse_active(run)
+    state = start_processes(config)
+    done = checkpoint.step if checkpoint else 0
+    display = TerminalProgress(config.train.steps, enabled=progress and state.is_main_process, start=done)
     with display:
         check_model_memory(config)
         with state.main_process_first():
             session = open_session(config, display.preparing)
-        check_same_architecture(session.model, checkpoint.path)
-        _fit(run, session, state, display, resume_from=checkpoint)
+        if checkpoint:
+            check_same_architecture(session.model, checkpoint.path)
+        with begin(run, active=state.is_main_process) as attempt:
+            fit(attempt, session, state, display, resume_from=checkpoint)
     return run
 
 
@@ -120,17 +90,17 @@ def check_model_memory(config: RunConfig) -> None:
     Raises:
         ConfigError: with the estimate and what to lower.
     """
-    if config.model.path is not None:
+    shape = model_shape(config)
+    if shape is None:
         return
-    options = registry("model").get(config.model.preset).options
-    shape = {"model_type": options["family"], **options["config"], **config.model.overrides}
     available = None
     if resolve_device(config.train) == "cuda":
         available = torch.cuda.mem_get_info()[0]
     check_memory(config, shape, available_bytes=available)
 
 
-def _start_processes(config: RunConfig) -> PartialState:
+def start_processes(config: RunConfig) -> PartialState:
+    """Threads, device and seed of this process; the others of a distributed run are found."""
     _quieten()
     torch.set_num_threads(config.train.num_threads or min(torch.get_num_threads(), available_cores()))
     state = PartialState(cpu=resolve_device(config.train) == "cpu")
@@ -158,79 +128,3 @@ def _shared_run(state: PartialState, create: Any) -> RunDirectory:
     if answer[1] is not None:
         raise answer[1]
     return RunDirectory.open(answer[0])
-
-
-def _command(config: RunConfig) -> list[str]:
-    return command_line(config)
-
-
-def _resumed_config(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    changes = parse_overrides(overrides)
-    refused = [key for key in changes if not key.startswith(_CHANGEABLE_ON_RESUME)]
-    if refused:
-        raise ConfigError(
-            f"{', '.join(refused)} cannot change when a run is resumed.",
-            expected=f"only {', '.join(key.rstrip('.') for key in _CHANGEABLE_ON_RESUME)}",
-            received=", ".join(f"{key}={changes[key]!r}" for key in refused),
-            cause="it would be another training under the old run's name",
-            fix="start a new run with these settings, from this one's checkpoint with model.path=…",
-        )
-    return config.replace(changes)
-
-
-def _fit(
-    run: RunDirectory, session: Session, state: PartialState, display: TerminalProgress, resume_from: Checkpoint | None
-) -> None:
-    config, data = session.config, session.data
-    main = state.is_main_process
-    recorder = RunRecorder(
-        run,
-        config,
-        bytes_per_token=data.bytes_per_token,
-        probe=spike_probe(data, config),
-        report=display.report,
-        active=main,
-    )
-    trainer = RunTrainer(
-        run=run,
-        config=config,
-        model=session.model,
-        tokenizer=data.load_tokenizer(),
-        train_windows=data.train,
-        eval_windows=_validation(session),
-        on_log=recorder.on_values,
-        callbacks=[recorder],
-    )
-    if not main:
-        with stop_on_signals(recorder):
-            trainer.train(resume_from_checkpoint=str(resume_from.path) if resume_from else None)
-        return
-    with run.lock():
-        run.begin_attempt()
-        run.write_status(state="running", step=resume_from.step if resume_from else 0, total_steps=config.train.steps)
-        if config.spike is not None:
-            backend = resolve_backend(config.spike.backend, trainer.args.device)
-            run.append_event("backend", name=backend.name, reason=backend.reason)
-            display.note(f"spikes: {backend}")
-        try:
-            with heartbeat(run, recorder), stop_on_signals(recorder):
-                trainer.train(resume_from_checkpoint=str(resume_from.path) if resume_from else None)
-        except BaseException as error:
-            how = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-            _write_end(run, how, trainer, f"{type(error).__name__}: {error}")
-            raise
-        _write_end(run, "stopped" if recorder.stop_requested else "finished", trainer, recorder.stop_requested)
-
-
-def _write_end(run: RunDirectory, how: str, trainer: RunTrainer, message: str | None) -> None:
-    try:
-        run.write_status(state=how, step=trainer.state.global_step, total_steps=trainer.args.max_steps, message=message)
-        run.append_event(how, step=trainer.state.global_step, message=message)
-    except DarkitError as second:
-        # The first error is the one that explains; a full disk must not hide it behind its own echo.
-        print(f"The end of the run could not be recorded: {second.message}", file=sys.stderr)
-
-
-def _validation(session: Session) -> Any:
-    windows = session.data.validation
-    return torch.utils.data.Subset(windows, windows.spread(session.config.evaluation.windows))  # pyright: ignore[reportArgumentType]

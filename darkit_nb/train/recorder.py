@@ -1,13 +1,10 @@
-"""What a run writes down while it trains: metrics, spikes, energy, heartbeat; and how it is asked to stop."""
+"""What a run writes down while it trains: metrics, spikes, energy; and the step boundaries where wishes are heeded."""
 
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -16,13 +13,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback
 
 from darkit_nb.config import RunConfig
-from darkit_nb.errors import RunError
 from darkit_nb.evaluate import account, measure_spikes, model_facts
 from darkit_nb.records.energy import ModelFacts
-from darkit_nb.runs import RunDirectory
+from darkit_nb.runs.control import acknowledge
 from darkit_nb.spikify import spiking_modules
-
-HEARTBEAT_SECONDS = 5.0
+from darkit_nb.train.attempt import Attempt
+from darkit_nb.train.trainer import EvaluationStopped
 
 ProgressReport = Callable[[str, dict[str, Any]], None]
 
@@ -31,26 +27,24 @@ class RunRecorder(TrainerCallback):
     """Turns what `Trainer` reports into the lines of `metrics.jsonl`.
 
     Args:
-        run: the run directory.
+        attempt: the start of the run this is; its processes that do not write only take part in what all decide.
         config: the run's configuration.
         bytes_per_token: of the validation text, for bits per byte.
         probe: `[B, L]` token ids whose spikes are measured.
         report: also receives every line, as (kind, values), for progress bars.
-        active: whether this process writes; only rank 0 of a distributed run does.
     """
 
     def __init__(
         self,
-        run: RunDirectory,
+        attempt: Attempt,
         config: RunConfig,
         *,
         bytes_per_token: float,
         probe: Tensor,
         report: ProgressReport,
-        active: bool = True,
     ) -> None:
-        self.run, self.config, self.active = run, config, active
-        self.stop_requested: str | None = None
+        self.attempt, self.control, self.config = attempt, attempt.control, config
+        self.run, self.active = attempt.run, attempt.active
         self.last: dict[str, dict[str, Any]] = {}
         self._bytes_per_token, self._probe, self._report = bytes_per_token, probe, report
         self._tokens_per_step = 0
@@ -109,26 +103,45 @@ class RunRecorder(TrainerCallback):
         self._step_started = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stop the clock; measure spikes when it is time; heed a wish to stop."""
+        """Stop the clock; measure spikes when it is time; heed what was asked for."""
         self._step_seconds = time.perf_counter() - self._step_started
+        self.attempt.step = state.global_step
         last = state.global_step >= state.max_steps
         every = self.config.monitor.spikes_every
         if every and (last or state.global_step % every == 0 or state.global_step == 1):
             self.measure(kwargs["model"], state.global_step)
         limit = self.config.train.max_seconds
         if limit is not None and not last and time.monotonic() - self._began > limit:
-            self.stop_requested = f"the time limit of {limit:g} seconds (train.max_seconds)"
-        if last or self._all_want_to_stop(args.world_size):
-            control.should_log = control.should_evaluate = control.should_save = control.should_training_stop = True
+            self.control.stop(f"the time limit of {limit:g} seconds (train.max_seconds)", in_order=True)
+        stop, save = self._agreed(args.world_size)
+        if last or stop:
+            control.should_log = control.should_save = control.should_training_stop = True
+            control.should_evaluate = last or self.control.in_order
+        control.should_save = control.should_save or save
 
-    def _all_want_to_stop(self, world_size: int) -> bool:
-        """Whether any process was asked to stop: all must end at the same step, or the others wait for ever."""
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Leave an evaluation that nobody waits for any more; several processes finish it together."""
+        if self.control.stop_requested and not self.control.in_order and args.world_size == 1:
+            raise EvaluationStopped
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Say that the checkpoints asked for are there."""
+        while self.active and self.control.checkpoints:
+            acknowledge(self.run, self.control.checkpoints.popleft(), step=state.global_step)
+
+    def _agreed(self, world_size: int) -> tuple[bool, bool]:
+        """Whether to stop and whether to save: all processes must do it at the same step, or they wait for ever."""
+        mine = self.control
+        stop = 0.0 if mine.stop_requested is None else 1.0 if mine.in_order else 2.0
+        save = float(bool(mine.checkpoints))
         if world_size > 1:
-            wish = torch.tensor(float(self.stop_requested is not None), device=self._device)
-            torch.distributed.all_reduce(wish, op=torch.distributed.ReduceOp.MAX)
-            if wish.item() and self.stop_requested is None:
-                self.stop_requested = "another process of this run was asked to stop"
-        return self.stop_requested is not None
+            wishes = torch.tensor([stop, save], device=self._device)
+            torch.distributed.all_reduce(wishes, op=torch.distributed.ReduceOp.MAX)
+            stop, save = wishes.tolist()
+            if stop:
+                mine.stop("another process of this run was asked to stop")
+                mine.in_order = stop == 1.0
+        return bool(stop), bool(save)
 
     @torch.no_grad()
     def measure(self, model: PreTrainedModel, step: int) -> None:
@@ -144,48 +157,3 @@ class RunRecorder(TrainerCallback):
         model.train(training)
         seconds = time.perf_counter() - start
         self.write("spikes", step, seconds=seconds, **spikes.to_dict(), energy=energy.to_dict())
-
-
-@contextmanager
-def heartbeat(run: RunDirectory, recorder: RunRecorder) -> Iterator[None]:
-    """Refresh the run's status from a thread for as long as training lasts, so that readers can tell a dead one."""
-    done = threading.Event()
-
-    def beat() -> None:
-        while not done.wait(HEARTBEAT_SECONDS):
-            step = recorder.last.get("train", {}).get("step", 0)
-            # A full disk is met, and explained, by the training itself; here it must not end the thread.
-            with suppress(RunError):
-                run.write_status(state="running", step=step, total_steps=recorder.config.train.steps)
-
-    thread = threading.Thread(target=beat, name="darkit-heartbeat", daemon=True)
-    if recorder.active:
-        thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        if recorder.active:
-            thread.join()
-
-
-@contextmanager
-def stop_on_signals(recorder: RunRecorder) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM asks for a checkpoint and an orderly end; the second one interrupts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before: dict[int, Any] = {}
-
-    def ask(number: int, frame: Any) -> None:
-        recorder.stop_requested = f"asked to stop by {signal.Signals(number).name}"
-        for which, handler in before.items():
-            signal.signal(which, handler)
-
-    for which in (signal.SIGINT, signal.SIGTERM):
-        before[which] = signal.signal(which, ask)
-    try:
-        yield
-    finally:
-        for which, handler in before.items():
-            signal.signal(which, handler)

@@ -26,6 +26,10 @@ from darkit_nb.train.arguments import learning_rate_schedule, training_arguments
 from darkit_nb.train.data_order import EndlessStream, EpochOrder, TellEpoch
 
 
+class EvaluationStopped(Exception):  # noqa: N818 - a way out, not an error
+    """Raised by a callback to leave an evaluation; training then ends with a checkpoint."""
+
+
 def collate(windows: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
     """Stack token windows into a batch, `[B, L]` each."""
     return {key: torch.from_numpy(np.stack([window[key] for window in windows])) for key in windows[0]}
@@ -94,6 +98,14 @@ class RunTrainer(Trainer):
             self.lr_scheduler = learning_rate_schedule(cast(Optimizer, optimizer or self.optimizer), self.config.train)
             self._created_lr_scheduler = True
         return self.lr_scheduler
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Validate; a stop on the way leaves no result, and a checkpoint instead."""
+        try:
+            return super().evaluate(*args, **kwargs)
+        except EvaluationStopped:
+            self.control.should_save = self.control.should_training_stop = True
+            return {}
 
     # -- numbers that are no numbers -------------------------------------------------------------------------------
 

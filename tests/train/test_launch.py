@@ -173,10 +173,11 @@ def test_resume_without_optimizer_state_says_how_to_train_from_the_weights(tiny:
     assert curve(further)[0][1] < curve(run)[0][1]
 
 
-def test_resume_without_a_checkpoint_gives_the_command_to_start_again(tiny: RunConfig):
+def test_resume_without_a_checkpoint_starts_from_the_beginning(tiny: RunConfig):
+    tiny = tiny.replace({"train.steps": 3})
     run = RunDirectory.create(tiny, command="darkit-nb train")
-    with pytest.raises(RunError, match="darkit-nb train runs_dir"):
-        resume(run, progress=False)
+    resume(run, progress=False)
+    assert curve(run) == curve(train(tiny, progress=False))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""What can be known about a training before any process is started, without torch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from darkit_nb.config import RunConfig
+from darkit_nb.config.memory import check_memory
+from darkit_nb.plugins import registry
+
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg")
+
+
+def check_before_start(config: RunConfig) -> None:
+    """Refuse what is certain to fail.
+
+    The memory of a GPU, and presets that a plug-in has yet to register, are left to the trainer.
+
+    Raises:
+        ConfigError: it does not fit in memory; with what to lower.
+        PluginError: there is no such model preset.
+    """
+    if config.plugins and config.model.preset not in registry("model"):
+        return
+    shape = model_shape(config)
+    if shape is not None and not _may_use_gpu(config):
+        check_memory(config, shape)
+
+
+def model_shape(config: RunConfig) -> dict[str, Any] | None:
+    """Fields of the transformers config of a preset with its overrides; None for a pretrained model.
+
+    Raises:
+        PluginError: there is no such model preset.
+    """
+    if config.model.path is not None:
+        return None
+    options = registry("model").get(config.model.preset).options
+    return {"model_type": options["family"], **options["config"], **config.model.overrides}
+
+
+def _may_use_gpu(config: RunConfig) -> bool:
+    known = sys.platform == "linux"
+    return config.train.device != "cpu" and (not known or any(Path(device).exists() for device in _GPU_DEVICES))

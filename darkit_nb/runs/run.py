@@ -1,0 +1,266 @@
+"""`Run`: the handle by which a notebook starts, watches and stops a training that outlives it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darkit_nb.config import RunConfig, command_line
+from darkit_nb.errors import DarkitError, RunError
+from darkit_nb.plugins import registry
+from darkit_nb.runs.checkpoints import Checkpoint
+from darkit_nb.runs.checks import check_before_start
+from darkit_nb.runs.control import send
+from darkit_nb.runs.directory import RunDirectory
+from darkit_nb.runs.frames import metrics_frame
+from darkit_nb.runs.launcher import start_supervisor
+from darkit_nb.runs.log import LogReader
+from darkit_nb.runs.resuming import plan_resume
+from darkit_nb.runs.status import RunStatus, State
+
+if TYPE_CHECKING:
+    import pandas
+
+_POLL_SECONDS = 0.2
+
+
+class Run:
+    """One run, wherever it is trained. Holds nothing but its folder, so any number of handles agree.
+
+    In a notebook a run shows itself as a live panel; elsewhere as one line of text.
+
+    Args:
+        directory: the run's folder.
+    """
+
+    def __init__(self, directory: RunDirectory | str | Path) -> None:
+        root = directory.root if isinstance(directory, RunDirectory) else Path(directory)
+        self.directory = RunDirectory(root.expanduser().absolute())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and self.directory == other.directory
+
+    def __hash__(self) -> int:
+        return hash(self.directory)
+
+    def __repr__(self) -> str:
+        status = self.status
+        parts = [f"Run {self.id}: {status.state}"]
+        if status.total_steps:
+            parts.append(f"step {status.step or 0} of {status.total_steps}")
+        if status.reason:
+            parts.append(status.reason.splitlines()[0])
+        return ", ".join(parts)
+
+    def _ipython_display_(self) -> None:
+        """Show the live panel, or the line of text where there is none."""
+        from IPython.display import display
+
+        try:
+            show = registry("display").get("run").load()
+        except DarkitError:
+            print(repr(self))
+            return
+        shown = show(self)
+        if shown is not None:
+            display(shown)
+
+    # -- what it is --------------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """Name of its folder."""
+        return self.directory.id
+
+    @property
+    def name(self) -> str:
+        """The readable part of the id."""
+        return self.directory.name
+
+    @property
+    def root(self) -> Path:
+        """Its folder."""
+        return self.directory.root
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration it was made with."""
+        return self.directory.read_config()
+
+    @property
+    def status(self) -> RunStatus:
+        """What it is doing, read now."""
+        return self.directory.read_status()
+
+    @property
+    def state(self) -> State:
+        """created, queued, starting, running, finished, stopped, failed or lost."""
+        return self.status.state
+
+    @property
+    def metrics(self) -> pandas.DataFrame:
+        """One row a training step, with the evaluation and the firing rate of the steps that have them."""
+        return metrics_frame(self.directory.read_metrics())
+
+    def log(self, lines: int = 200) -> str:
+        """The last lines of the trainer's output."""
+        return LogReader(self.directory.log_path).tail(lines)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Complete checkpoints, oldest first."""
+        return self.directory.checkpoints()
+
+    def latest_checkpoint(self) -> Checkpoint | None:
+        """The newest complete checkpoint."""
+        return self.directory.latest_checkpoint()
+
+    # -- what can be asked of it -------------------------------------------------------------------------------------
+
+    def wait(self, timeout_s: float | None = None) -> Run:
+        """Wait until it has finished or was stopped.
+
+        Args:
+            timeout_s: give up waiting after so many seconds; the run goes on.
+
+        Raises:
+            RunError: it failed or was lost, or is not done in time.
+        """
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            status = self.status
+            if status.state in ("finished", "stopped"):
+                return self
+            if status.state in ("failed", "lost", "created"):
+                raise self._ended_badly(status)
+            if end is not None and time.monotonic() >= end:
+                raise RunError(
+                    f"The run {self.id} is not done after {timeout_s:g} seconds; it goes on.",
+                    expected="finished or stopped",
+                    received=f"{status.state}, step {status.step or 0} of {status.total_steps or '?'}",
+                    fix="wait again, or stop it",
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def stop(self, *, wait_s: float = 0.0) -> str:
+        """Ask it to write a checkpoint and end at the next step.
+
+        Args:
+            wait_s: wait so many seconds for it to end.
+
+        Returns: Id of the command; empty where nothing runs that could be stopped.
+        """
+        status = self.status
+        if not status.active and status.orphan_pid is None:
+            return ""
+        sent = send(self.directory, "stop").id
+        end = time.monotonic() + wait_s
+        while self.status.active and time.monotonic() < end:
+            time.sleep(_POLL_SECONDS)
+        return sent
+
+    def checkpoint(self) -> str:
+        """Ask for a checkpoint at the next step; returns the id of the command.
+
+        Raises:
+            RunError: nobody is training it.
+        """
+        status = self.status
+        if not status.active and status.orphan_pid is None:
+            raise RunError(
+                f"The run {self.id} is not training.",
+                expected="a run that is starting or running",
+                received=status.state,
+                fix="resume it first",
+            )
+        return send(self.directory, "checkpoint").id
+
+    def resume(self, overrides: Sequence[str] = ()) -> Run:
+        """Go on from the last checkpoint, or from the beginning where there is none; returns at once.
+
+        Args:
+            overrides: `key=value` for settings that do not change what is trained, such as `train.steps=2000`.
+
+        Raises:
+            RunError: it is being trained, or has done all its steps.
+            ConfigError: an override that would make it another training.
+        """
+        plan_resume(self.directory, overrides)
+        start_supervisor(self.directory, overrides)
+        return self
+
+    def clone(self, changes: Mapping[str, Any] | None = None) -> RunConfig:
+        """The configuration of a new run like this one.
+
+        Args:
+            changes: dotted key → value, such as `{"train.learning_rate": 1e-3}`.
+
+        Raises:
+            ConfigError: an unknown key or a value that does not fit.
+        """
+        return self.config.replace({"name": None, **(changes or {})})
+
+    def _ended_badly(self, status: RunStatus) -> RunError:
+        if status.state == "created":
+            return RunError(
+                f"The run {self.id} was never started.",
+                expected="a run that is queued, starting or running",
+                received="created",
+                fix="start it with .resume()",
+            )
+        problem = status.problem or {}
+        last = self.latest_checkpoint()
+        again = f"run.resume() goes on from step {last.step}" if last else "run.resume() starts it from its beginning"
+        return RunError(
+            f"The run {self.id} {'failed' if status.state == 'failed' else 'is lost'}: "
+            f"{problem.get('message') or status.reason}",
+            expected=problem.get("expected"),
+            received=problem.get("received"),
+            cause=problem.get("cause"),
+            fix=problem.get("fix") or again,
+        )
+
+
+def train(config: RunConfig) -> Run:
+    """Start a training in a process of its own and return at once; it goes on when this process ends.
+
+    Args:
+        config: what to train.
+
+    Raises:
+        ConfigError: it cannot fit in memory.
+        RunError: the name is taken, or the folder cannot be written.
+    """
+    check_before_start(config)
+    run = Run(RunDirectory.create(config, command=command_line(config)))
+    start_supervisor(run.directory)
+    return run
+
+
+def resume(
+    run: Run | RunDirectory | str | Path, overrides: Sequence[str] = (), *, runs_dir: str | Path = "runs"
+) -> Run:
+    """Go on with a run in a process of its own and return at once.
+
+    Args:
+        run: the run, its folder, id or name.
+        overrides: `key=value` for settings that do not change what is trained, such as `train.steps=2000`.
+        runs_dir: where ids are looked up.
+
+    Raises:
+        RunError: it is being trained, or has done all its steps.
+        ConfigError: an override that would make it another training.
+    """
+    return open_run(run, runs_dir).resume(overrides)
+
+
+def open_run(run: Run | RunDirectory | str | Path, runs_dir: str | Path = "runs") -> Run:
+    """The run of that folder, id, name, unique beginning or end of an id; `latest` is the newest one.
+
+    Raises:
+        RunError: there is none, or the name fits several.
+    """
+    if isinstance(run, Run):
+        return run
+    return Run(run if isinstance(run, RunDirectory) else RunDirectory.open(run, runs_dir))
