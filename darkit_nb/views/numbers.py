@@ -45,3 +45,23 @@ def sparkline(values: Sequence[float], width: int = 16) -> str:
     summed = [sum(values[start : start + step]) for start in range(0, len(values), step)]
     top = max(summed)
     return "".join(_BLOCKS[math.ceil(8 * value / top)] if top else _BLOCKS[0] for value in summed)
+
+
+def energy(picojoules: float) -> str:
+    """Picojoules in the unit that suits them: 12.3 µJ."""
+    size, unit = next(
+        (pair for pair in ((1e12, "J"), (1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ")) if abs(picojoules) >= pair[0]), (1, "pJ")
+    )
+    return f"{significant(picojoules / size)} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 12 s, 3 min 05 s, 2 h 07 min, 3 d 4 h."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"

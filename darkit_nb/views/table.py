@@ -1,7 +1,8 @@
-"""A table between record and screen: plain data that lowers to text, and to rich text."""
+"""A table between record and screen: plain data that lowers to text, to rich text, and to static HTML."""
 
 from __future__ import annotations
 
+import html
 import textwrap
 import unicodedata
 from collections.abc import Iterator
@@ -63,6 +64,23 @@ class TableView:
             Text(line, style, overflow="ellipsis", no_wrap=True) for style, line in self._lines(options.max_width)
         )
 
+    def to_html(self) -> str:
+        """A static table with inline styles, in the colours of the page around it; it scrolls where it is too wide."""
+        head = "".join(_cell("th", text, index, "opacity:.75;") for index, text in enumerate(self.headers))
+        body = "".join(
+            f"<tr>{''.join(_cell('td', text, index, self._weight(number)) for index, text in enumerate(row))}</tr>"
+            for number, row in enumerate(self.rows)
+        )
+        notes = "".join(f'<div style="opacity:.7;margin-top:4px">{html.escape(note)}</div>' for note in self.notes)
+        return (
+            f'<div style="font:13px/1.5 system-ui,sans-serif;overflow-x:auto"><b>{html.escape(self.title)}</b>'
+            f'<table style="border-collapse:collapse;margin:4px 0;font-variant-numeric:tabular-nums">'
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}</div>"
+        )
+
+    def _weight(self, row: int) -> str:
+        return "font-weight:600;" if self.total and row == len(self.rows) - 1 else ""
+
     def __str__(self) -> str:
         return self.to_text()
 
@@ -70,6 +88,12 @@ class TableView:
 def columns_of(text: str) -> int:
     """Columns a text takes on a terminal, where wide letters take two."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def _cell(tag: str, text: str, column: int, style: str) -> str:
+    side = "right" if column else "left"
+    border = "border-bottom:1px solid rgba(128,128,128,.35)"
+    return f'<{tag} style="{style}text-align:{side};padding:2px 12px 2px 0;{border}">{html.escape(text)}</{tag}>'
 
 
 def _line(cells: tuple[str, ...], widths: list[int]) -> str:

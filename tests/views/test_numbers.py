@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from darkit_nb.views.numbers import percent, short, significant, sparkline
+from darkit_nb.views.numbers import duration, energy, percent, short, significant, sparkline
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,19 @@ def test_sparkline():
     assert sparkline([]) == ""
     assert len(sparkline(range(100))) <= 16
     assert sparkline([0] * 99 + [1])[-1] == "█"
+
+
+@pytest.mark.parametrize(
+    ("picojoules", "text"),
+    [(0.5, "0.500 pJ"), (12_345_678, "12.3 µJ"), (3.2e9, "3.20 mJ"), (7e12, "7.00 J"), (0, "0 pJ")],
+)
+def test_energy_has_the_unit_that_suits_it(picojoules: float, text: str):
+    assert energy(picojoules) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(12.4, "12 s"), (65, "1 min 05 s"), (11_220, "3 h 07 min"), (90_000, "1 d 1 h"), (-3, "0 s")],
+)
+def test_durations_read_like_a_clock(seconds: float, text: str):
+    assert duration(seconds) == text

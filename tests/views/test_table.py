@@ -55,3 +55,13 @@ def test_a_table_without_rows_is_headers_and_notes():
     empty = TableView("Nothing", ("name", "count"), ())
     assert empty.to_text().splitlines()[:2] == ["Nothing", "name      count"]
     assert str(empty) == empty.to_text()
+
+
+def test_the_static_table_escapes_its_cells_and_needs_nothing_from_elsewhere():
+    page = TableView("A & B", ("name", "n"), (("<script>", "1"), ("all", "2")), notes=("x < y",), total=True).to_html()
+    assert "&lt;script&gt;" in page
+    assert "A &amp; B" in page
+    assert "x &lt; y" in page
+    assert page.count("font-weight:600") == 2
+    assert "<script" not in page
+    assert "http" not in page
