@@ -20,7 +20,7 @@ from darkit_nb.views.config_card import ConfigCard
 from darkit_nb.widgets.archive_import import ArchiveImport, weights_of
 from darkit_nb.widgets.base import DarkitWidget, script, style
 from darkit_nb.widgets.form_layout import form_layout
-from darkit_nb.widgets.form_state import form_state
+from darkit_nb.widgets.form_state import form_state, outlook_note, recipes
 
 if TYPE_CHECKING:
     from darkit_nb.runs.run import Run
@@ -156,10 +156,8 @@ class ConfigForm(DarkitWidget):
 
     def _card(self) -> ConfigCard:
         changed = {key: self._draft.texts[key] if key in FIELDS else "null" for key in self._draft.changed}
-        recipes = {
-            recipe["name"]: recipe["text"] for recipe in self._recipes() if recipe["name"] in ("Train", "Python")
-        }
-        return ConfigCard(changed, self._problems, recipes, " · ".join(self._note()["facts"]))
+        shown = {name: text for name, text in recipes(self.config).items() if name in ("Train", "Python")}
+        return ConfigCard(changed, self._problems, shown, " · ".join(outlook_note(self.config)["facts"]))
 
     # What the front end asks for
 
