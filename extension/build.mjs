@@ -1,4 +1,5 @@
-// Bundles every widget of src/widgets into one file of its own, and the unit tests for node.
+// Bundles every widget of src/widgets into one file of its own, the JupyterLab extension, and the unit tests for node.
+import { execFileSync } from "node:child_process";
 import { readdirSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -11,7 +12,7 @@ const entries = (folder, ending) =>
     .map((name) => join(here, folder, name));
 
 const stem = (path) => basename(path).replace(/\.tsx?$/, "");
-// `npm run build -- run_panel` builds that one only.
+// `npm run build -- run_panel` builds that one only, `npm run build -- --lab` the JupyterLab extension only.
 const named = process.argv.slice(2).filter((word) => !word.startsWith("--"));
 const widgets = {
   entryPoints: entries("src/widgets", /\.tsx?$/).filter((path) => !named.length || named.includes(stem(path))),
@@ -35,9 +36,32 @@ const tests = {
   logLevel: "warning",
 };
 
+// The JupyterLab extension is bundled here and then wrapped by JupyterLab's builder, which shares Lab's own packages.
+const lab = {
+  entryPoints: [join(here, "src/lab/index.ts")],
+  outdir: join(here, "build", "lab"),
+  bundle: true,
+  format: "esm",
+  target: "es2022",
+  external: ["@jupyterlab/*", "@lumino/*"],
+  loader: { ".ipynb": "text" },
+  logLevel: "warning",
+};
+
+async function buildLab() {
+  await build(lab);
+  const [builder, core] = ["@jupyter/builder/lib/build-labextension.js", "@jupyterlab/core-meta/core.package.json"];
+  const modules = join(here, "node_modules");
+  const options = ["--core-package-file", join(modules, core), here];
+  execFileSync(process.execPath, [join(modules, builder), ...options], { stdio: ["ignore", "pipe", "inherit"] });
+  console.log("lab → darkit_nb/labextension");
+}
+
 if (process.argv.includes("--tests")) {
   rmSync(tests.outdir, { recursive: true, force: true });
   await build(tests);
+} else if (process.argv.includes("--lab")) {
+  await buildLab();
 } else if (process.argv.includes("--watch")) {
   await (await context(widgets)).watch();
 } else {
@@ -48,4 +72,5 @@ if (process.argv.includes("--tests")) {
     left.forEach((name) => rmSync(join(widgets.outdir, name)));
   }
   console.log(`${built.join(", ")} → darkit_nb/static`);
+  if (!named.length) await buildLab();
 }
