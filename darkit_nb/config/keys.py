@@ -50,6 +50,16 @@ class Setting:
     exclusive_maximum: bool = False
 
     @property
+    def limits(self) -> str:
+        """The range of a number in a few signs: `1 … 64`, `≥ 1`, `> 0, ≤ 10`; empty where there is none."""
+        low, high = self.minimum, self.maximum
+        if low is not None and high is not None and not self.exclusive_minimum and not self.exclusive_maximum:
+            return f"{_plain(low)} … {_plain(high)}"
+        parts = [] if low is None else [f"{'>' if self.exclusive_minimum else '≥'} {_plain(low)}"]
+        parts += [] if high is None else [f"{'<' if self.exclusive_maximum else '≤'} {_plain(high)}"]
+        return ", ".join(parts)
+
+    @property
     def expected(self) -> str:
         """What is accepted, as a phrase."""
         text = f"one of {', '.join(self.choices)}" if self.choices else _PHRASES.get(self.kind, self.kind)
@@ -58,6 +68,10 @@ class Setting:
         if low or high:
             text += f" {' and '.join(filter(None, (low, high)))}"
         return f"{text}, or null" if self.nullable else text
+
+
+def _plain(number: float) -> str:
+    return f"{number:,.0f}".replace(",", " ") if float(number).is_integer() else f"{number:g}"
 
 
 _KINDS = {

@@ -69,7 +69,7 @@ STARTING_POINTS: tuple[StartingPoint, ...] = (
     StartingPoint(
         name="demo",
         title="The two-minute demo",
-        description="What `darkit-nb demo` trains: some real Python learnt in two minutes on a laptop's CPU.",
+        description="The run of darkit-nb demo: real Python learnt in two minutes on a laptop's CPU.",
         scope="run",
         changes=_SHORT
         | {

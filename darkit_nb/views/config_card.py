@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from darkit_nb.config import Problem
+from darkit_nb.config import Problem, RunConfig, key_table
 
 _BOX = "border:1px solid rgba(128,128,128,.45);border-radius:6px;padding:10px 12px;font:13px/1.5 system-ui,sans-serif"
 _PRE = (
@@ -71,7 +71,9 @@ class ConfigCard:
 
 def brief(key: str, problem: Problem) -> str:
     """One line to stand beside a field: what is accepted, or what does not go together."""
-    if problem.expected and problem.message.startswith(f"{problem.key} cannot be "):
-        named = "" if problem.key == key else f"{problem.key}: "
-        return f"{named}expected {problem.expected}"
-    return problem.message
+    if not problem.expected or not problem.message.startswith(f"{problem.key} cannot be "):
+        return problem.message
+    setting = key_table(RunConfig).get(problem.key)
+    kind = {"integer": "an integer", "number": "a number"}.get(setting.kind, "") if setting else ""
+    needed = f"{kind} {setting.limits}".strip() if setting and kind else problem.expected
+    return f"needs {needed}" if problem.key == key else f"{problem.key} needs {needed}"

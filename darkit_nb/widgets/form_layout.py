@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from darkit_nb.config import RunConfig, Setting, key_table
+from darkit_nb.config import RunConfig, key_table
 from darkit_nb.config.draft import FIELDS, SWITCHES
 from darkit_nb.config.field_text import text_of
 from darkit_nb.config.starting_points import STARTING_POINTS
@@ -73,25 +73,12 @@ def _field(key: str) -> dict[str, Any]:
         "kind": setting.kind,
         "about": setting.description,
         "expected": setting.expected,
-        "range": _range(setting),
+        "range": setting.limits,
         "default": text_of(setting, setting.default),
         "nullable": setting.nullable,
         "choices": list(setting.choices),
         "options": list(_options(_REGISTRIES[key])) if key in _REGISTRIES else [],
     }
-
-
-def _range(setting: Setting) -> str:
-    low, high = setting.minimum, setting.maximum
-    if low is not None and high is not None and not setting.exclusive_minimum and not setting.exclusive_maximum:
-        return f"{_plain(low)} … {_plain(high)}"
-    parts = [] if low is None else [f"{'>' if setting.exclusive_minimum else '≥'} {_plain(low)}"]
-    parts += [] if high is None else [f"{'<' if setting.exclusive_maximum else '≤'} {_plain(high)}"]
-    return ", ".join(parts)
-
-
-def _plain(number: float) -> str:
-    return f"{number:,.0f}".replace(",", " ") if float(number).is_integer() else f"{number:g}"
 
 
 def _options(kind: Kind) -> Iterable[dict[str, str]]:

@@ -49,7 +49,7 @@ def recipes(config: RunConfig | None, run: str | None = None) -> dict[str, str]:
     return {
         "Train": recipe.training_command(config),
         "Use": recipe.inference_command(config, run),
-        "Several processes": recipe.distributed_command(config),
+        "2 processes": recipe.distributed_command(config),
         "Python": recipe.python_code(config),
         "YAML": dump_yaml(config),
     }

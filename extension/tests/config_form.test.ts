@@ -74,10 +74,13 @@ test("a search reads keys, labels and descriptions, and finds what is under more
 
 test("the line under a field names limits, and the default once it was left", () => {
   const steps = field("train.steps", { range: "≥ 1", default: "1000" });
-  assert.equal(hint(steps, false), "≥ 1");
-  assert.equal(hint(steps, true), "≥ 1 · default 1000");
-  assert.equal(hint(field("name", { default: "" }), true), "default null");
-  assert.equal(hint(field("x", { kind: "true/false" }), true), "");
+  assert.equal(hint(steps, false, "2"), "≥ 1");
+  assert.equal(hint(steps, true, "2"), "≥ 1 · default 1000");
+  assert.equal(hint(field("name", { default: "" }), true, "x"), "default null");
+  const preset = field("model.preset", { options: [{ value: "nano", label: "nano", about: "Small." }, { value: "", label: "org/name", about: "Hub." }] });
+  assert.equal(hint(preset, true, "nano"), "Small.");
+  assert.equal(hint(preset, false, ""), "");
+  assert.equal(hint(field("x", { kind: "true/false" }), true, "true"), "");
 });
 
 test("a group counts its own; a section switched off counts as one change", () => {

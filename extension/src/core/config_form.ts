@@ -59,8 +59,10 @@ export function search(layout: Layout, query: string): { group: Group; fields: F
     .filter(({ fields }) => fields.length > 0);
 }
 
-/** The line under a field: what is wrong, or its limits and, where it was changed, its default. */
-export function hint(field: FormField, changed: boolean): string {
+/** The line under a field: its limits, or what the chosen thing is, and its default where it was changed. */
+export function hint(field: FormField, changed: boolean, text: string): string {
+  const chosen = field.options.find((option) => option.value && option.value === text);
+  if (chosen) return chosen.about;
   const usual = changed && field.kind !== "true/false" ? `default ${field.default || "null"}` : "";
   return [field.range, usual].filter(Boolean).join(" · ");
 }

@@ -1,5 +1,4 @@
 // One section of settings: a heading that folds, a switch where the section may be null, the first fields and the rest.
-import { useState } from "preact/hooks";
 import { type FormField, type FormState, type Group, tally } from "../core/config_form";
 import { Setting } from "./setting";
 
@@ -12,28 +11,30 @@ export type Hands = {
   reset: (keys: string[]) => void;
 };
 
+/** What is unfolded of a group. */
+export type Fold = { open: boolean; more: boolean };
+
 /** The group as it stands on the page; `only` are the fields a search has found in it. */
-export function GroupView({ group, state, hands, only }: {
+export function GroupView({ group, state, hands, fold, onFold, only }: {
   group: Group;
   state: FormState;
   hands: Hands;
+  fold: Fold;
+  onFold: (fold: Fold) => void;
   only?: FormField[];
 }) {
-  const [open, setOpen] = useState(!group.collapsed);
-  const [more, setMore] = useState(false);
+  const { open, more } = fold;
   const counts = tally(group, state);
   const off = group.switch !== null && hands.isOff(group.section);
   const all = group.first.length === 0;
   const fields = only ?? [...group.first, ...(all || more ? group.more : [])];
   const shown = only !== undefined || open;
   const hidden = all || only ? 0 : group.more.length;
-  const hiddenChanged = group.more.filter((field) => state.changed.includes(field.key)).length;
-  const hiddenWrong = group.more.some((field) => field.key in state.errors);
   const panel = hands.id(`${group.section || "run"}-panel`);
   return (
-    <section class="dk-group" data-off={off} aria-label={group.title}>
+    <section class="dk-group" data-off={off} data-small={group.collapsed && !shown} aria-label={group.title}>
       <header class="dk-group-head">
-        <button type="button" class="dk-fold" aria-expanded={shown} aria-controls={panel} title={group.about} onClick={() => setOpen(!open)}>
+        <button type="button" class="dk-fold" aria-expanded={shown} aria-controls={panel} title={group.about} onClick={() => onFold({ open: !open, more })}>
           <span class="dk-fold-mark" aria-hidden="true">▸</span>
           {group.title}
         </button>
@@ -46,6 +47,11 @@ export function GroupView({ group, state, hands, only }: {
         <span class="dk-grow" />
         {counts.errors > 0 && <span class="dk-count" data-bad="true">{counts.errors} to mend</span>}
         {counts.changed > 0 && <span class="dk-count">{counts.changed} changed</span>}
+        {hidden > 0 && shown && !off && (
+          <button type="button" class="dk-more" aria-expanded={more} aria-controls={panel} onClick={() => onFold({ open, more: !more })}>
+            {more ? "less" : `${hidden} more`}
+          </button>
+        )}
       </header>
       {shown && !off && (
         <div class="dk-fields" id={panel}>
@@ -63,12 +69,6 @@ export function GroupView({ group, state, hands, only }: {
               onReset={() => hands.reset([field.key])}
             />
           ))}
-          {hidden > 0 && (
-            <button type="button" class="dk-more" aria-expanded={more} onClick={() => setMore(!more)}>
-              {more ? "less" : `${hidden} more`}
-              {!more && hiddenWrong ? " · one to mend" : !more && hiddenChanged > 0 ? ` · ${hiddenChanged} changed` : ""}
-            </button>
-          )}
         </div>
       )}
     </section>

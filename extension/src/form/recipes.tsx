@@ -3,11 +3,11 @@ import { useState } from "preact/hooks";
 import type { FormState } from "../core/config_form";
 import { Button, CodeBox, Tabs } from "../ui/parts";
 
-const NAMES = ["Train", "Use", "Several processes", "Python", "YAML"];
+const NAMES = ["Train", "Use", "2 processes", "Python", "YAML"];
 const LABELS: Record<string, string> = {
   Train: "command that trains exactly this",
   Use: "commands that use the trained run",
-  "Several processes": "command for several processes; each takes a batch of its own",
+  "2 processes": "command for several processes; each takes a batch of its own",
   Python: "Python that starts the same run",
   YAML: "whole configuration as YAML",
 };

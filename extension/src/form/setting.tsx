@@ -1,6 +1,7 @@
 // One setting: its label with the way back to the default, its control, one line for limits or what is wrong.
 import type { ComponentChildren } from "preact";
 import { type FieldError, type FormField, hint } from "../core/config_form";
+import { openInside } from "./side";
 import { Suggest } from "./suggest";
 
 export type SettingProps = {
@@ -21,7 +22,7 @@ export function Setting(props: SettingProps) {
   const { field, id, changed, error, onReset } = props;
   const wide = WIDE.has(field.kind) || field.options.length > 0 || field.key.endsWith(".path");
   return (
-    <div class="dk-setting" data-changed={changed} data-invalid={Boolean(error)} data-wide={wide} data-key={field.key}>
+    <div class="dk-setting" data-changed={changed} data-invalid={Boolean(error)} data-wide={wide} data-key={field.key} onFocusCapture={openInside}>
       <div class="dk-setting-label">
         <label for={id} title={`${field.key}: ${field.about}`}>{field.label}</label>
         <button
@@ -36,8 +37,8 @@ export function Setting(props: SettingProps) {
         </button>
       </div>
       <Control {...props} />
-      <div class="dk-setting-hint" id={`${id}-hint`} aria-live="polite" title={error?.brief}>
-        {error ? error.brief : hint(field, changed)}
+      <div class="dk-setting-hint" id={`${id}-hint`} aria-live="polite" title={error?.brief ?? hint(field, changed, props.text)}>
+        {error ? error.brief : hint(field, changed, props.text)}
       </div>
       <Help id={id} field={field} error={error} />
     </div>
@@ -64,7 +65,7 @@ function Control({ field, id, text, error, disabled, onWrite, onToggle }: Settin
         {field.choices.map((choice) => <option key={choice} value={choice}>{choice}</option>)}
       </select>
     );
-  const placeholder = field.nullable ? "null" : field.default;
+  const placeholder = field.nullable ? "none" : field.default;
   if (field.options.length)
     return (
       <Suggest

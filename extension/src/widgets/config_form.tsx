@@ -1,10 +1,10 @@
 // ConfigForm: every setting as a field, checked by the kernel, with the commands that reproduce the run.
 import "./config_form.css";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { type FormState, freshId, type Layout, orderedErrors, search } from "../core/config_form";
+import { type FormState, freshId, type Group, type Layout, orderedErrors, search } from "../core/config_form";
 import { useEdits } from "../form/edits";
 import { useDrop, useFiles } from "../form/files";
-import { GroupView, type Hands } from "../form/group";
+import { type Fold, GroupView, type Hands } from "../form/group";
 import { ImportStrip } from "../form/import_strip";
 import { Menu } from "../form/menu";
 import { Recipes } from "../form/recipes";
@@ -22,6 +22,7 @@ function ConfigForm({ model }: { model: Model }) {
   const files = useFiles(model, edits.act);
   const drop = useDrop(files.take);
   const [query, setQuery] = useState("");
+  const [folds, setFolds] = useState<Record<string, Fold>>({});
   const prefix = useMemo(() => `dk-${freshId()}`, []);
   const hands: Hands = {
     id: (key) => `${prefix}-${key}`,
@@ -32,6 +33,14 @@ function ConfigForm({ model }: { model: Model }) {
     reset: (keys) => edits.act("reset", { keys }),
   };
   const found = search(layout, query);
+  const shared = (group: Group) => ({
+    key: group.section,
+    group,
+    state,
+    hands,
+    fold: folds[group.section] ?? { open: !group.collapsed, more: false },
+    onFold: (fold: Fold) => setFolds({ ...folds, [group.section]: fold }),
+  });
 
   return (
     <div class="dk-card dk-form" data-drop={drop.over} {...drop.handlers}>
@@ -52,8 +61,8 @@ function ConfigForm({ model }: { model: Model }) {
       )}
       <div class="dk-groups">
         {query.trim()
-          ? found.map(({ group, fields }) => <GroupView key={`?${group.section}`} group={group} state={state} hands={hands} only={fields} />)
-          : layout.groups.map((group) => <GroupView key={group.section} group={group} state={state} hands={hands} />)}
+          ? found.map(({ group, fields }) => <GroupView {...shared(group)} only={fields} />)
+          : layout.groups.map((group) => <GroupView {...shared(group)} />)}
         {query.trim() && found.length === 0 && <div class="dk-empty">No setting matches “{query.trim()}”.</div>}
       </div>
       <Actions layout={layout} state={state} model={model} act={edits.act} hands={hands} reveal={setQuery} />
