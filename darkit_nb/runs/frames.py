@@ -33,4 +33,5 @@ def metrics_frame(records: Iterable[Record]) -> pandas.DataFrame:
             row.setdefault(name, value) if name in ("attempt", "time") else row.update({prefix + name: value})
     frame = pandas.DataFrame.from_dict(rows, orient="index").sort_index()
     frame.index.name = "step"
-    return frame[sorted(frame.columns, key=lambda name: name.startswith(("evaluation_", "spikes_")))]
+    names = sorted(map(str, frame.columns), key=lambda name: name.startswith(("evaluation_", "spikes_")))
+    return frame.reindex(columns=names)

@@ -17,20 +17,24 @@ class MetricsReader:
 
     Args:
         path: The file; it may not exist yet.
+        tail_bytes: Start so far before the end of the file, at a whole line; None starts at the beginning.
 
     Attributes:
         corrupt: Complete lines that were no JSON object and were skipped.
         newer: Lines of a newer schema that were skipped.
+        behind: Whether the last read left complete lines for the next, because of its limit.
         generation: Grows when the file was replaced or cut; earlier records are then void.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, tail_bytes: int | None = None) -> None:
         self.path = Path(path)
+        self.behind = False
         self.corrupt = 0
         self.newer = 0
         self.generation = 0
         self._offset = 0
         self._inode: int | None = None
+        self._tail_bytes = tail_bytes
 
     def read(self, limit_bytes: int | None = None) -> list[Record]:
         """The records of lines completed since the last call.
@@ -43,21 +47,28 @@ class MetricsReader:
         except (FileNotFoundError, NotADirectoryError):
             return []
         with stream:
-            self._notice_replacement(stream)
+            size = self._notice_replacement(stream)
             stream.seek(self._offset)
             data = stream.read(-1 if limit_bytes is None else limit_bytes)
             while limit_bytes is not None and b"\n" not in data and (more := stream.read(limit_bytes)):
                 data += more
         complete = data[: data.rfind(b"\n") + 1]
         self._offset += len(complete)
+        self.behind = bool(complete) and self._offset + len(data) - len(complete) < size
         return [record for line in complete.split(b"\n") if line.strip() for record in self._parse(line)]
 
-    def _notice_replacement(self, stream: Any) -> None:
+    def _notice_replacement(self, stream: Any) -> int:
+        """Start again where the file is another one; returns its size."""
         found = os.fstat(stream.fileno())
         if (self._inode is not None and found.st_ino != self._inode) or found.st_size < self._offset:
             self.generation += 1
             self._offset = self.corrupt = self.newer = 0
+        if self._inode is None and self._tail_bytes is not None and found.st_size > self._tail_bytes:
+            stream.seek(found.st_size - self._tail_bytes)
+            stream.readline()
+            self._offset = stream.tell()
         self._inode = found.st_ino
+        return found.st_size
 
     def _parse(self, line: bytes) -> list[Record]:
         try:

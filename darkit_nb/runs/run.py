@@ -17,6 +17,7 @@ from darkit_nb.runs.directory import RunDirectory
 from darkit_nb.runs.frames import metrics_frame
 from darkit_nb.runs.launcher import start_supervisor
 from darkit_nb.runs.log import LogReader
+from darkit_nb.runs.requests import Request, ask
 from darkit_nb.runs.resuming import plan_resume
 from darkit_nb.runs.status import RunStatus, State
 
@@ -44,6 +45,9 @@ class Run:
 
     def __hash__(self) -> int:
         return hash(self.directory)
+
+    def __fspath__(self) -> str:
+        return str(self.directory.root)
 
     def __repr__(self) -> str:
         status = self.status
@@ -175,6 +179,46 @@ class Run:
                 fix="resume it first",
             )
         return send(self.directory, "checkpoint").id
+
+    def probe(self, text: str, *, layers: Sequence[str] | None = None) -> Request:
+        """Ask for the spikes of a text: of the live trainer at its next step, or of the last checkpoint.
+
+        Args:
+            text: what the model reads.
+            layers: dotted names of the layers to keep, or patterns such as `*.mlp.*`; all by default.
+
+        Raises:
+            ConfigError: the text is far too long.
+            RunError: the run's folder cannot be written.
+        """
+        return ask(self.directory, "probe", {"text": text, "layers": None if layers is None else list(layers)})
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        max_new_tokens: int = 64,
+        temperature: float = 0.8,
+        top_k: int = 0,
+        top_p: float = 0.95,
+        seed: int | None = None,
+    ) -> Request:
+        """Ask for text that follows a prompt, of the live trainer at its next step, or of the last checkpoint.
+
+        Args:
+            prompt: text to continue.
+            max_new_tokens: how many tokens at most.
+            temperature: 0 takes the most likely token; 1 samples from the model's own distribution.
+            top_k: only the k most likely tokens; 0 takes all.
+            top_p: only the smallest set of tokens with this probability together.
+            seed: of the sampling; None draws differently every time.
+
+        Raises:
+            ConfigError: the prompt is far too long.
+            RunError: the run's folder cannot be written.
+        """
+        sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+        return ask(self.directory, "generate", {"prompt": prompt, **sampling, "seed": seed})
 
     def resume(self, overrides: Sequence[str] = ()) -> Run:
         """Go on from the last checkpoint, or from the beginning where there is none; returns at once.

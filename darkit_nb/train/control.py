@@ -27,7 +27,7 @@ class Control:
 
     Attributes:
         stop_requested: why training is to end; None as long as it is not.
-        in_order: whether it ends with an evaluation, as at a time limit; a person who pressed Stop does not wait for one.
+        in_order: whether it ends with an evaluation, as at a time limit; who pressed Stop does not wait for one.
         checkpoints: commands to write a checkpoint at the next step boundary.
         requests: probes and generations to answer at a step boundary.
     """

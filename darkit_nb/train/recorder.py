@@ -17,6 +17,7 @@ from darkit_nb.evaluate import account, measure_spikes, model_facts
 from darkit_nb.records.energy import ModelFacts
 from darkit_nb.runs.control import acknowledge
 from darkit_nb.spikify import spiking_modules
+from darkit_nb.train.answering import answer, refuse_again
 from darkit_nb.train.attempt import Attempt
 from darkit_nb.train.trainer import EvaluationStopped
 
@@ -118,11 +119,27 @@ class RunRecorder(TrainerCallback):
             control.should_log = control.should_save = control.should_training_stop = True
             control.should_evaluate = last or self.control.in_order
         control.should_save = control.should_save or save
+        if not (last or stop):
+            self._answer(state.global_step, **kwargs)
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Leave an evaluation that nobody waits for any more; several processes finish it together."""
         if self.control.stop_requested and not self.control.in_order and args.world_size == 1:
             raise EvaluationStopped
+        self._answer(state.global_step, **kwargs)
+
+    def _answer(self, step: int, *, model: Any, processing_class: Any, **rest: Any) -> None:
+        """Answer what was asked of the model, between two steps or two batches of an evaluation."""
+        requests = self.control.requests
+        while requests and not self.control.stop_requested:
+            command = requests.popleft()
+            if command.id in self.control.interrupted:
+                refuse_again(self.run, command, step=step)
+            else:
+                answer(self.run, command, model, processing_class, step=step, give_up=self._stopped)
+
+    def _stopped(self) -> str | None:
+        return self.control.stop_requested
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Say that the checkpoints asked for are there."""

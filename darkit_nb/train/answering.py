@@ -1,0 +1,155 @@
+"""Answer what is asked of a model, probes and generations, without leaving a trace in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from darkit_nb.errors import ConfigError, DarkitError, RunError
+from darkit_nb.evaluate.snapshot import capture
+from darkit_nb.runs import RunDirectory
+from darkit_nb.runs.control import Command, acknowledge
+from darkit_nb.runs.files import append_line, writing
+from darkit_nb.train.generate import Sampling, stream_tokens
+
+MAX_NEW_TOKENS = 4096
+_ALONE = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
+
+
+def answer(
+    run: RunDirectory,
+    command: Command,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    step: int,
+    give_up: Callable[[], str | None] = lambda: None,
+) -> None:
+    """Carry out one request and acknowledge it; whatever goes wrong is in the acknowledgement, and nowhere else.
+
+    Args:
+        run: where the answer is written.
+        command: a probe or a generation.
+        model: put back as it was.
+        tokenizer: its tokenizer.
+        step: training step of its weights.
+        give_up: asked between tokens; a reason ends the generation.
+    """
+    error: Exception | None = None
+    details: dict[str, Any] = {}
+    # A full disk is met, and explained, by the training itself.
+    with suppress(DarkitError):
+        run.append_event("request", command_id=command.id, command=command.command, state="running", step=step)
+    try:
+        _refuse_shared_weights()
+        with writing(run.spikes_path):
+            run.spikes_path.mkdir(exist_ok=True)
+        with torch.random.fork_rng(_devices(model)):
+            work = _probe if command.command == "probe" else _generate
+            details = work(run, command, model, tokenizer, step, give_up)
+    except Exception as caught:  # noqa: BLE001 - a request must never end a training
+        error = caught
+        if isinstance(caught, torch.OutOfMemoryError):
+            torch.cuda.empty_cache()
+    with suppress(DarkitError):
+        acknowledge(run, command, step=step, error=error, **details)
+
+
+def refuse_again(run: RunDirectory, command: Command, *, step: int) -> None:
+    """Acknowledge a request whose first answerer died over it; a second try might end this process too."""
+    error = RunError(
+        "The process that was answering this ended before it was done.",
+        expected="an answer",
+        received="none",
+        cause="it was killed, or memory ran out over this request",
+        fix="ask again, with a shorter text",
+    )
+    with suppress(DarkitError):
+        acknowledge(run, command, step=step, error=error)
+
+
+def _refuse_shared_weights() -> None:
+    if PartialState._shared_state and PartialState().distributed_type not in _ALONE:
+        raise RunError(
+            "A model whose weights are spread over several processes cannot answer while it trains.",
+            expected="one process, or DDP",
+            received=str(PartialState().distributed_type),
+            fix="ask again when the run has ended",
+        )
+
+
+def _devices(model: PreTrainedModel) -> list[Any]:
+    return [model.device] if model.device.type == "cuda" else []
+
+
+def _probe(
+    run: RunDirectory,
+    command: Command,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    step: int,
+    give_up: Callable[[], str | None],
+) -> dict[str, Any]:
+    text, layers = _text(command, "text"), command.arguments.get("layers")
+    if layers is not None and not (isinstance(layers, list) and all(isinstance(name, str) for name in layers)):
+        raise ConfigError("layers must be names.", expected="a list of text, or null", received=repr(layers))
+    snapshot = capture(model, tokenizer, text, layers, step=step)
+    path = run.spikes_path / f"{command.id}.safetensors"
+    draft = path.with_name(f".{path.name}")
+    with writing(path):
+        snapshot.save(draft)
+        draft.replace(path)
+    return {"file": path.name, "tokens": len(snapshot.tokens)}
+
+
+def _generate(
+    run: RunDirectory,
+    command: Command,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    step: int,
+    give_up: Callable[[], str | None],
+) -> dict[str, Any]:
+    prompt, sampling = _text(command, "prompt"), _sampling(command)
+    path, count = run.spikes_path / f"{command.id}.jsonl", 0
+    for token in stream_tokens(model, tokenizer, prompt, sampling):
+        append_line(path, {"schema": 1, **token})
+        count += 1
+        reason = give_up()
+        if reason:
+            raise RunError(
+                f"The generation ended after {count} tokens: {reason}.",
+                expected=f"{sampling.max_new_tokens} tokens",
+                received=f"{count} tokens",
+                fix="ask again; the last checkpoint answers",
+            )
+    return {"file": path.name, "tokens": count}
+
+
+def _text(command: Command, name: str) -> str:
+    text = command.arguments.get(name, "")
+    if not isinstance(text, str):
+        raise ConfigError(f"{name} must be text.", expected="text", received=type(text).__name__)
+    return text
+
+
+def _sampling(command: Command) -> Sampling:
+    kinds = {"max_new_tokens": int, "temperature": (int, float), "top_k": int, "top_p": (int, float), "seed": int}
+    given = {name: command.arguments[name] for name in kinds if command.arguments.get(name) is not None}
+    for name, value in given.items():
+        if not isinstance(value, kinds[name]) or isinstance(value, bool):
+            raise ConfigError(f"{name} must be a number.", expected="a number", received=repr(value))
+    if given.get("max_new_tokens", 0) > MAX_NEW_TOKENS:
+        raise ConfigError(
+            "That is too much text at once.",
+            expected=f"max_new_tokens up to {MAX_NEW_TOKENS}",
+            received=str(given["max_new_tokens"]),
+            fix="generate from a terminal: darkit-nb generate RUN --max-new-tokens …",
+        )
+    return Sampling(**given)

@@ -1,0 +1,98 @@
+"""`python -m darkit_nb.train.probe_worker FOLDER`: answers for a run nobody trains, and ends when nobody asks."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from darkit_nb.errors import DarkitError
+from darkit_nb.runs import Checkpoint, RunDirectory, lock
+from darkit_nb.runs.control import REQUESTS, Command, CommandReader, acknowledge
+from darkit_nb.runs.requests import WORKER_FILE, WORKER_LOCK
+
+IDLE_SECONDS = 30.0
+POLL_SECONDS = 0.1
+
+
+class ProbeWorker:
+    """Holds the newest checkpoint of a run and answers with it.
+
+    Args:
+        run: the run.
+        idle_seconds: how long it waits for another request before it ends.
+    """
+
+    def __init__(self, run: RunDirectory, idle_seconds: float = IDLE_SECONDS) -> None:
+        self.run, self.idle_seconds = run, idle_seconds
+        self._commands = CommandReader(run, kinds=REQUESTS)
+        self._loaded: tuple[Checkpoint, Any, Any] | None = None
+
+    def serve(self) -> None:
+        """Answer until nobody has asked for a while, or somebody trains the run."""
+        last = time.monotonic()
+        while time.monotonic() - last < self.idle_seconds or not self._leave():
+            for command in self._commands.read():
+                self._answer(command)
+                last = time.monotonic()
+            if not self.run.root.is_dir() or self.run.read_status().active:
+                return
+            time.sleep(POLL_SECONDS)
+
+    def _leave(self) -> bool:
+        """Sign off, unless a request came meanwhile: whoever asks after this starts another worker."""
+        with lock.exclusive(self.run.root / WORKER_LOCK, "The worker", wait_seconds=10.0):
+            waiting = self._commands.read()
+            if not waiting:
+                (self.run.root / WORKER_FILE).unlink(missing_ok=True)
+        for command in waiting:
+            self._answer(command)
+        return not waiting
+
+    def _answer(self, command: Command) -> None:
+        try:
+            checkpoint = self.run.require_checkpoint()
+            # Here, so that a run without a checkpoint is told at once.
+            from darkit_nb.train.answering import answer, refuse_again
+
+            if command.id in self._commands.interrupted:
+                refuse_again(self.run, command, step=checkpoint.step)
+                return
+            model, tokenizer = self._load(checkpoint)
+        except Exception as error:  # noqa: BLE001 - told to whoever asked
+            acknowledge(self.run, command, step=None, error=error)
+            return
+        answer(self.run, command, model, tokenizer, step=checkpoint.step)
+
+    def _load(self, checkpoint: Checkpoint) -> tuple[Any, Any]:
+        if self._loaded is None or self._loaded[0] != checkpoint:
+            import torch
+            from transformers import AutoTokenizer
+
+            from darkit_nb.config.cores import available_cores
+            from darkit_nb.plugins import import_modules
+            from darkit_nb.spikify import load_model
+
+            self._loaded = None  # before the next one is there, so that memory holds one
+            config = self.run.read_config()
+            torch.set_num_threads(config.train.num_threads or min(torch.get_num_threads(), available_cores()))
+            import_modules(config.plugins, Path.cwd())
+            model = load_model(checkpoint.path)
+            self._loaded = checkpoint, model.eval(), AutoTokenizer.from_pretrained(checkpoint.path)
+        return self._loaded[1:]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry point; returns the exit code."""
+    folder, *idle = arguments
+    worker = ProbeWorker(RunDirectory(folder), *(float(seconds) for seconds in idle))
+    with suppress(DarkitError):
+        worker.serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
