@@ -271,18 +271,16 @@ class ConfigForm(DarkitWidget):
             self._before, self._draft = (what, self._draft), draft
             self._refresh()
 
-    @traitlets.validate("config")
-    def _may_be_assigned(self, proposal: Any) -> RunConfig | None:
-        if proposal["value"] is None and not self._updating:
+    @traitlets.observe("config")
+    def _assigned(self, change: Any) -> None:
+        if self._updating:
+            return
+        if change["new"] is None:
+            self._refresh()
             raise ConfigError(
                 "A form cannot be emptied.", expected="a RunConfig", received="None", fix="form.config = RunConfig()"
             )
-        return proposal["value"]
-
-    @traitlets.observe("config")
-    def _assigned(self, change: Any) -> None:
-        if not self._updating:
-            self._replace(change["new"], "the assignment")
+        self._replace(change["new"], "the assignment")
 
     def _refresh(self) -> None:
         """Check everything and tell the front end, in one message."""
