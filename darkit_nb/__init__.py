@@ -20,6 +20,7 @@ _EXPORTS = {
     "SpikeCode": "darkit_nb.functional.spike_code",
     "SpikeSpec": "darkit_nb.records.spike_spec",
     "build_model": "darkit_nb.models.build",
+    "compare_runs": "darkit_nb.runs",
     "energy_report": "darkit_nb.evaluate",
     "energy_table": "darkit_nb.views",
     "evaluate_run": "darkit_nb.evaluate",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from darkit_nb.records.spike_spec import SpikeSpec as SpikeSpec
     from darkit_nb.runs import Run as Run
     from darkit_nb.runs import RunDirectory as RunDirectory
+    from darkit_nb.runs import compare_runs as compare_runs
     from darkit_nb.runs import import_run as import_run
     from darkit_nb.runs import list_runs as list_runs
     from darkit_nb.runs import open_run as open_run

@@ -13,6 +13,7 @@ from darkit_nb.cli.data import data
 from darkit_nb.cli.doctor import doctor
 from darkit_nb.cli.models import evaluate, generate
 from darkit_nb.cli.run_commands import import_command, runs
+from darkit_nb.cli.running import stop
 from darkit_nb.cli.training import demo, resume, train
 from darkit_nb.errors import DarkitError
 
@@ -33,7 +34,9 @@ def make_app() -> App:
         result_action="return_value",
     )
     # In the order of `--help`. These modules import next to nothing until a command runs.
-    for order, command in enumerate((demo, train, resume, generate, evaluate, runs, import_command, data, doctor)):
+    for order, command in enumerate(
+        (demo, train, resume, stop, generate, evaluate, runs, import_command, data, doctor)
+    ):
         if isinstance(command, App):
             command.sort_key = order
             app.command(command)

@@ -10,7 +10,15 @@ from cyclopts import App, Parameter
 
 runs = App(name="runs", help="List runs, or show one.", result_action="return_value")
 
-_STYLES = {"running": "green", "finished": "blue", "stopped": "yellow", "failed": "red", "lost": "red"}
+_STYLES = {
+    "queued": "cyan",
+    "starting": "green",
+    "running": "green",
+    "finished": "blue",
+    "stopped": "yellow",
+    "failed": "red",
+    "lost": "red",
+}
 
 
 @runs.command(name="list")

@@ -19,6 +19,8 @@ def train(
     print_config: Annotated[bool, Parameter(negative="")] = False,
     keys: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
+    detach: Annotated[bool, Parameter(negative="")] = False,
+    queue: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Train a spiking language model.
 
@@ -29,6 +31,7 @@ def train(
 
         darkit-nb train
         darkit-nb train train.steps=200 spike.num_levels=2
+        darkit-nb train my.yaml --detach
         darkit-nb train my.yaml --preset spike-gpt2-nano data.dataset=text:novels/*.txt
 
     Args:
@@ -37,6 +40,8 @@ def train(
         print_config: Print the whole configuration as YAML and stop, to be saved and edited.
         keys: List every setting with its default, limits and meaning, and stop.
         quiet: Draw no progress bar.
+        detach: Train in the background and return at once; the training outlives this terminal.
+        queue: As --detach, when the runs before it in the same folder have ended.
     """
     from darkit_nb.config import describe_keys, dump_yaml
 
@@ -46,6 +51,12 @@ def train(
     config = config_of(settings, preset)
     if print_config:
         print(dump_yaml(config), end="")
+        return
+    if detach or queue:
+        from darkit_nb.cli.running import say_state
+        from darkit_nb.runs import train as start_detached
+
+        say_state(start_detached(config, queue=queue))
         return
     from darkit_nb.train.launch import train as start
 
@@ -59,8 +70,9 @@ def resume(
     *settings: Annotated[str, Parameter(metavar="key=value")],
     runs_dir: str = "runs",
     quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
+    detach: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Go on with a run from its last complete checkpoint.
+    """Go on with a run from its last complete checkpoint, or from its beginning where it has none.
 
     Try:
 
@@ -72,10 +84,17 @@ def resume(
         settings: Settings that do not change what is trained, such as train.steps=2000.
         runs_dir: Folder of runs.
         quiet: Draw no progress bar.
+        detach: Train in the background and return at once; the training outlives this terminal.
     """
     from darkit_nb.runs import RunDirectory
 
     found = RunDirectory.open(run, runs_dir)
+    if detach:
+        from darkit_nb.cli.running import say_state
+        from darkit_nb.runs import resume as resume_detached
+
+        say_state(resume_detached(found, settings))
+        return
     from darkit_nb.train.launch import resume as go_on
 
     _say_where(go_on(found, settings, runs_dir=runs_dir, progress=not quiet))

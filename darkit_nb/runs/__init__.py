@@ -1,6 +1,7 @@
 """A run is a directory: the only state shared between the processes of a training and those that watch it."""
 
 from darkit_nb.runs.checkpoints import Checkpoint
+from darkit_nb.runs.comparison import Comparison, compare_runs
 from darkit_nb.runs.directory import RunDirectory, list_runs
 from darkit_nb.runs.importing import import_run
 from darkit_nb.runs.log import LogReader
@@ -13,6 +14,7 @@ from darkit_nb.runs.summary import RunSummary
 
 __all__ = [
     "Checkpoint",
+    "Comparison",
     "LogReader",
     "MetricsReader",
     "Request",
@@ -23,6 +25,7 @@ __all__ = [
     "RunStatus",
     "RunSummary",
     "State",
+    "compare_runs",
     "import_run",
     "last_attempts",
     "list_runs",

@@ -18,12 +18,14 @@ from darkit_nb.runs.history import RunHistory
 from darkit_nb.runs.launch_record import FILE as LAUNCH_FILE
 from darkit_nb.runs.metrics import MetricsReader, Record
 from darkit_nb.runs.naming import run_folders
+from darkit_nb.runs.queue import advance_queue
 from darkit_nb.runs.status import QUEUED, RunStatus, derive_state, read_status
 from darkit_nb.runs.summary import RunSummarizer, RunSummary
 
 TICK_SECONDS = 0.25
 IDLE_SECONDS = 1.0
 FOLDER_SECONDS = 1.0
+ADVANCE_SECONDS = 5.0
 _STAY_AWAKE_SECONDS = 10.0
 _CHUNK_BYTES = 2**22
 _STATUS_FILES = ("status.json", LAUNCH_FILE, QUEUED)
@@ -246,7 +248,7 @@ class _WatchedFolder:
         self.path = path
         self.listeners: list[_Listener[list[RunSummary]]] = []
         self.active = False
-        self._next = 0.0
+        self._next = self._next_advance = 0.0
         self._rows: dict[Path, tuple[RunSummarizer, Signature, RunSummary]] = {}
         self._told: list[RunSummary] | None = None
 
@@ -265,6 +267,10 @@ class _WatchedFolder:
         rows = [row for _, _, row in self._rows.values()]
         changed, self._told = rows != self._told, rows
         self.active = any(row.state in ("starting", "running") for row in rows)
+        if any(row.state == "queued" for row in rows) and now >= self._next_advance:
+            self._next_advance = now + ADVANCE_SECONDS
+            with suppress(DarkitError):  # where this process may only look
+                advance_queue(self.path)
         for listener in list(self.listeners):
             if changed or not listener.greeted:
                 listener.tell(list(rows))

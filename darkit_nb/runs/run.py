@@ -14,9 +14,11 @@ from darkit_nb.runs.checkpoints import Checkpoint
 from darkit_nb.runs.checks import check_before_start
 from darkit_nb.runs.control import send
 from darkit_nb.runs.directory import RunDirectory
+from darkit_nb.runs.ending import end_orphan
 from darkit_nb.runs.frames import metrics_frame
 from darkit_nb.runs.launcher import start_supervisor
 from darkit_nb.runs.log import LogReader
+from darkit_nb.runs.queue import advance_queue, dequeue, enqueue
 from darkit_nb.runs.requests import Request, ask
 from darkit_nb.runs.resuming import plan_resume
 from darkit_nb.runs.status import RunStatus, State
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import pandas
 
 _POLL_SECONDS = 0.2
+_QUEUE_SECONDS = 1.0
 
 
 class Run:
@@ -138,6 +141,8 @@ class Run:
                 return self
             if status.state in ("failed", "lost", "created"):
                 raise self._ended_badly(status)
+            if status.state == "queued":
+                advance_queue(self.root.parent)
             if end is not None and time.monotonic() >= end:
                 raise RunError(
                     f"The run {self.id} is not done after {timeout_s:g} seconds; it goes on.",
@@ -145,16 +150,17 @@ class Run:
                     received=f"{status.state}, step {status.step or 0} of {status.total_steps or '?'}",
                     fix="wait again, or stop it",
                 )
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_QUEUE_SECONDS if status.state == "queued" else _POLL_SECONDS)
 
     def stop(self, *, wait_s: float = 0.0) -> str:
-        """Ask it to write a checkpoint and end at the next step.
+        """Ask it to write a checkpoint and end at the next step; one that is queued is taken out of the queue.
 
         Args:
             wait_s: wait so many seconds for it to end.
 
         Returns: Id of the command; empty where nothing runs that could be stopped.
         """
+        dequeue(self.directory)
         status = self.status
         if not status.active and status.orphan_pid is None:
             return ""
@@ -223,6 +229,8 @@ class Run:
     def resume(self, overrides: Sequence[str] = ()) -> Run:
         """Go on from the last checkpoint, or from the beginning where there is none; returns at once.
 
+        A trainer that lost its supervisor is ended first, in order.
+
         Args:
             overrides: `key=value` for settings that do not change what is trained, such as `train.steps=2000`.
 
@@ -231,8 +239,25 @@ class Run:
             ConfigError: an override that would make it another training.
         """
         plan_resume(self.directory, overrides)
+        if end_orphan(self.directory):
+            plan_resume(self.directory, overrides)  # from the checkpoint it has written now
         start_supervisor(self.directory, overrides)
         return self
+
+    def queue(self, overrides: Sequence[str] = ()) -> Run:
+        """As `resume`, when its turn has come.
+
+        Raises:
+            RunError: it is being trained, or has done all its steps.
+            ConfigError: an override that would make it another training.
+        """
+        plan_resume(self.directory, overrides)
+        enqueue(self.directory, overrides)
+        return self
+
+    def end_orphan(self) -> bool:
+        """End a trainer that lost its supervisor, with a checkpoint; whether there was one."""
+        return end_orphan(self.directory)
 
     def clone(self, changes: Mapping[str, Any] | None = None) -> RunConfig:
         """The configuration of a new run like this one.
@@ -266,19 +291,22 @@ class Run:
         )
 
 
-def train(config: RunConfig) -> Run:
+def train(config: RunConfig, *, queue: bool = False) -> Run:
     """Start a training in a process of its own and return at once; it goes on when this process ends.
 
     Args:
         config: what to train.
+        queue: wait until the runs before it in the same folder have ended.
 
     Raises:
         ConfigError: it cannot fit in memory.
+        PluginError: there is no such model.
         RunError: the name is taken, or the folder cannot be written.
     """
-    check_before_start(config)
+    check_before_start(config, memory=not queue)
     run = Run(RunDirectory.create(config, command=command_line(config)))
-    start_supervisor(run.directory)
+    start = enqueue if queue else start_supervisor
+    start(run.directory)
     return run
 
 

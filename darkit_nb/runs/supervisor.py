@@ -23,6 +23,7 @@ from darkit_nb.runs.launch_record import LaunchRecord, read_launch
 from darkit_nb.runs.launcher import START_LOCK, launch_record
 from darkit_nb.runs.log import LogReader
 from darkit_nb.runs.processes import detached
+from darkit_nb.runs.queue import advance_queue
 from darkit_nb.runs.status import ENDED, read_status
 
 HEARTBEAT_SECONDS = 5.0
@@ -57,6 +58,8 @@ class Supervisor:
                 self._write()
         with suppress(DarkitError):
             self._write(ended=time.time(), exit=_exit(code), problem=self._problem(code))
+        with suppress(DarkitError):
+            advance_queue(self.run.root.parent)
         return code
 
     def _write(self, **fields: Any) -> None:

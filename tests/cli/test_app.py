@@ -14,7 +14,7 @@ import pytest
 from darkit_nb import __version__
 from darkit_nb.cli.app import run
 
-COMMANDS = ("demo", "train", "resume", "generate", "evaluate", "runs", "import", "data", "doctor")
+COMMANDS = ("demo", "train", "resume", "stop", "generate", "evaluate", "runs", "import", "data", "doctor")
 START_SECONDS = 0.5
 
 
@@ -32,7 +32,7 @@ def test_help_lists_every_command_in_the_order_of_use(capsys: pytest.CaptureFixt
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "runs list", "runs show"])
+@pytest.mark.parametrize("command", [*COMMANDS, "runs list", "runs show", "runs queue", "runs compare", "runs end"])
 def test_every_command_explains_itself_and_all_its_parameters(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command.split(), "--help"]) == 0
     text = capsys.readouterr().out
