@@ -3,7 +3,7 @@
 export type Style = { colour?: string; bold?: boolean; dim?: boolean; italic?: boolean; underline?: boolean };
 export type Span = { text: string; style: Style };
 
-const CONTROL = /\x1b\[([0-9;:]*)([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-Z\\^_]|[\x00-\x08\x0b-\x1f\x7f]/g;
+const CONTROL = /\x1b\[([0-9;:?]*)([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-Z\\^_]|[\x00-\x08\x0b-\x1f\x7f]/g;
 const FLAGS: Record<number, keyof Style> = { 1: "bold", 2: "dim", 3: "italic", 4: "underline" };
 
 /** Without any control sequence. */
