@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -11,6 +12,9 @@ from typing import Any
 
 from darkit_nb.errors import RunError
 from darkit_nb.runs.files import from_json, writing
+
+_COLOURS = ("FORCE_COLOR", "CLICOLOR_FORCE")
+"""Variables by which a notebook's kernel asks for colours; in a log they draw progress bars over and over."""
 
 
 def detached(module: str, arguments: Sequence[str], *, log: Path, cwd: Path) -> subprocess.Popen[Any]:
@@ -35,6 +39,7 @@ def detached(module: str, arguments: Sequence[str], *, log: Path, cwd: Path) -> 
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
+                env={name: value for name, value in os.environ.items() if name not in _COLOURS},
                 close_fds=True,
                 **_own_session(),
             )
