@@ -19,6 +19,7 @@ _EXPORTS = {
     "RunDirectory": "darkit_nb.runs",
     "SpikeCode": "darkit_nb.functional.spike_code",
     "SpikeSpec": "darkit_nb.records.spike_spec",
+    "Studio": "darkit_nb.widgets",
     "build_model": "darkit_nb.models.build",
     "compare_runs": "darkit_nb.runs",
     "energy_report": "darkit_nb.evaluate",
@@ -68,9 +69,12 @@ if TYPE_CHECKING:
     from darkit_nb.train.generate import generate as generate
     from darkit_nb.views import energy_table as energy_table
     from darkit_nb.views import spike_table as spike_table
+    from darkit_nb.widgets import Studio as Studio
 
 
 def __getattr__(name: str) -> Any:
+    if name == "widgets":  # so that `dk.widgets.SpikeRaster` needs no import of its own
+        return import_module("darkit_nb.widgets")
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_EXPORTS[name]), name)
