@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.lab import screenshots
@@ -71,3 +72,23 @@ def expect_saved(path: Path) -> None:
     while "dk-snapshot" not in path.read_text():
         assert time.monotonic() < until, "the notebook was not saved"
         time.sleep(0.1)
+
+
+BROKEN = """
+from darkit_nb.widgets.studio_bar import StudioBar
+class Broken(StudioBar):
+    _esm = {script!r}
+    def snapshot(self): return '<p>the picture</p>'
+Broken()
+"""
+
+
+@pytest.mark.parametrize("script", ["throw new Error('no such engine')", "import 'https://nowhere.invalid/x.js'", "}{"])
+def test_javascript_that_fails_to_load_leaves_the_picture(notebook: Notebook, script: str):
+    for expected in ("no such engine", "anywidget", "nowhere.invalid", "ERR_", "Unexpected token", "Failed to"):
+        notebook.watch.allow(expected)
+    output = notebook.run(BROKEN.format(script=script))
+    expect(output.locator("[class^=dk-snapshot-]")).to_have_text("the picture")
+    notebook.page.wait_for_timeout(1500)
+    expect(output.locator("[class^=dk-snapshot-]")).to_be_visible()
+    notebook.screenshot(f"broken-{len(script)}")
