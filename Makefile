@@ -9,18 +9,27 @@ export DARKIT_TEST_DATA
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP_INSTALL := $(BIN)/python -m pip install $(if $(CI),--quiet,) --constraint constraints.txt
 
-.PHONY: help setup demo test check check-all bench tools
+# The front end is built when the package is installed, and again when one of these changed.
+FRONT := .venv/.front
+FRONT_SOURCES := $(shell find extension/src -type f) $(addprefix extension/,build.mjs hatch_build.py install.json \
+  package.json package-lock.json tsconfig.json) notebooks/01_quickstart.ipynb
+# Where `make lab` works; not in git.
+FOLDER ?= playground
+
+.PHONY: help setup demo lab test check check-all bench tools
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       train a spiking language model on real text, two minutes on a CPU"
+	@echo "make lab        JupyterLab with the quickstart open, in the folder playground"
 	@echo "make test       the test suite"
 	@echo "make check      lint, formatting and types"
 	@echo "make check-all  all of that, the slow proofs and a quick pass of the benchmarks"
 	@echo "make bench      the benchmarks, appended to benchmarks/results/"
-	@echo "make setup      only the virtual environment"
+	@echo "make setup      only the virtual environment and the front end"
+	@echo "make tools      what the tests need besides Python: a compiler, a browser, Graphviz"
 
-setup: $(READY)
+setup: $(READY) $(FRONT)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -32,27 +41,39 @@ $(READY): pyproject.toml constraints.txt
 	$(PIP_INSTALL) --editable '.[dev]'
 	@touch $(READY)
 
+$(FRONT): $(READY) $(FRONT_SOURCES)
+	@$(BIN)/python extension/hatch_build.py
+	@touch $(FRONT)
+
 demo: $(READY)
 	$(BIN)/darkit-nb demo
 
-# The kernel tests compile C++. Root on Debian gets the compiler; anybody else reads what is missing.
-tools:
-	@if ! command -v g++ >/dev/null; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends g++) </dev/null; \
-	  fi; \
-	  command -v g++ >/dev/null || echo "g++ is missing: the tests that run the CUDA kernels on the CPU will say so." >&2; \
-	fi
+lab: $(READY) $(FRONT)
+	$(BIN)/darkit-nb lab $(FOLDER) $(OPTIONS)
 
-test: $(READY) tools
+# The kernel tests compile C++, the widgets are driven in a browser, graphs are drawn by Graphviz. Root on Debian gets
+# what is missing; anybody else reads it, and those tests say that they were skipped.
+TOOLS := g++:g++ chromium:chromium dot:graphviz
+tools:
+	@missing() { for pair in $(TOOLS); do command -v "$${pair%%:*}" >/dev/null || echo "$${pair##*:}"; done; }; \
+	packages=$$(missing); \
+	if [ -n "$$packages" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$packages) \
+	    </dev/null; \
+	  packages=$$(missing); \
+	fi; \
+	[ -z "$$packages" ] || echo "Missing, so some tests will be skipped: $$packages" >&2
+
+test: $(READY) $(FRONT) tools
 	$(BIN)/python -m pytest -m "not slow"
 
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+	$(BIN)/python extension/hatch_build.py npm run check
 
-check-all: check tools
+check-all: check $(FRONT) tools
 	$(BIN)/python -m pytest
 	$(BIN)/python -m benchmarks --quick
 

@@ -14,7 +14,7 @@ import pytest
 from darkit_nb import __version__
 from darkit_nb.cli.app import run
 
-COMMANDS = ("demo", "train", "resume", "stop", "generate", "evaluate", "runs", "import", "data", "doctor")
+COMMANDS = ("demo", "lab", "train", "resume", "stop", "generate", "evaluate", "runs", "import", "data", "doctor")
 START_SECONDS = 0.5
 
 
