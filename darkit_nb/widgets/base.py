@@ -142,6 +142,7 @@ class DarkitWidget(StaticView, anywidget.AnyWidget):
 
     def guard(self, action: Any, /, *positional: Any, **arguments: Any) -> Any:
         """Call `action`; its error becomes the `problem` that the widget shows, a success clears the last one."""
+        before = self.problem
         try:
             result = action(*positional, **arguments)
         except DarkitError as error:
@@ -155,7 +156,8 @@ class DarkitWidget(StaticView, anywidget.AnyWidget):
                 "fix": "`raise widget.last_fault` shows where; please report it",
             }
         else:
-            self.problem = None
+            if self.problem is before:  # and not that of something this action began on another thread
+                self.problem = None
             return result
         return None
 

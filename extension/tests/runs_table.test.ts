@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { counts, duration, filtered, merged, type Row, selection, sorted, type Table } from "../src/core/run_rows";
+import { born, counts, duration, filtered, merged, type Row, selection, sorted, steady, type Table } from "../src/core/run_rows";
 
 function row(id: string, more: Partial<Row> = {}): Row {
   return {
@@ -51,4 +51,16 @@ test("selecting toggles one, or takes a range in the order shown", () => {
   assert.deepEqual(selection(["b"], shown, "d", "b", "range"), ["b", "c", "d"]);
   assert.deepEqual(selection(["d"], shown, "a", "c", "range"), ["d", "a", "b", "c"]);
   assert.deepEqual(selection(["a"], shown, "d", "gone", "range"), ["a", "d"]);
+});
+
+test("while somebody points at the rows, known ones stay where they are", () => {
+  assert.deepEqual(steady(["a", "b", "c"], ["c", "new", "a"]), ["new", "a", "c"]);
+  assert.deepEqual(steady([], ["b", "a"]), ["b", "a"]);
+});
+
+test("a run that never started sorts by the time in its id", () => {
+  assert.equal(born("20261122-072348-first-try-6575"), Date.UTC(2026, 10, 22, 7, 23, 48) / 1000);
+  assert.equal(born("imported"), null);
+  const rows = [row("20260101-000000-a-0000", { started: 2e9 }), row("20261122-072348-b-0000"), row("20251122-072348-c-0000")];
+  assert.deepEqual(sorted(rows, { column: "started", down: true }, 0).map(({ id }) => id.slice(16, 17)), ["a", "b", "c"]);
 });

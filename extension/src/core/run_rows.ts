@@ -43,12 +43,28 @@ export function duration(row: Row, now: number): number | null {
   return ACTIVE.has(row.state) ? Math.max(0, now - row.started) : null;
 }
 
+/** When a run was made, from its id `YYYYMMDD-HHMMSS-…` in UTC. */
+export function born(id: string): number | null {
+  const found = /^(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-/.exec(id);
+  if (!found) return null;
+  const [year = 0, month = 1, ...rest] = found.slice(1).map(Number);
+  return Date.UTC(year, month - 1, ...(rest as [number, number, number, number])) / 1000;
+}
+
+/** The order shown while somebody points at the rows: as it was, new ones on top, so that nothing moves under the pointer. */
+export function steady(before: readonly string[], wanted: readonly string[]): string[] {
+  const there = new Set(wanted);
+  const known = new Set(before);
+  return [...wanted.filter((id) => !known.has(id)), ...before.filter((id) => there.has(id))];
+}
+
 function value(row: Row, column: Column, now: number): number | string | null {
   switch (column) {
     case "state": return STATES.indexOf(row.state) < 0 ? STATES.length : STATES.indexOf(row.state);
     case "name": return row.name.toLowerCase();
     case "progress": return row.total_steps ? (row.step ?? 0) / row.total_steps : null;
     case "duration": return duration(row, now);
+    case "started": return row.started ?? born(row.id);
     default: return row[column];
   }
 }
