@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { born, counts, duration, filtered, merged, type Row, selection, sorted, steady, type Table } from "../src/core/run_rows";
+import { born, counts, duration, filtered, merged, type Row, selection, sorted, steady, type Table, windowed } from "../src/core/run_rows";
 
 function row(id: string, more: Partial<Row> = {}): Row {
   return {
@@ -63,4 +63,12 @@ test("a run that never started sorts by the time in its id", () => {
   assert.equal(born("imported"), null);
   const rows = [row("20260101-000000-a-0000", { started: 2e9 }), row("20261122-072348-b-0000"), row("20251122-072348-c-0000")];
   assert.deepEqual(sorted(rows, { column: "started", down: true }, 0).map(({ id }) => id.slice(16, 17)), ["a", "b", "c"]);
+});
+
+test("of many rows only those in sight and some around them are drawn", () => {
+  assert.deepEqual(windowed(500, 0, 420, 30), [0, 38]);
+  assert.deepEqual(windowed(500, 3000, 420, 30), [88, 126]);
+  assert.deepEqual(windowed(500, 99_999, 420, 30), [487, 500]);
+  assert.deepEqual(windowed(3, 0, 420, 30), [0, 3]);
+  assert.deepEqual(windowed(0, 0, 420, 30), [0, 0]);
 });

@@ -101,6 +101,13 @@ export function counts(rows: Iterable<Row>): [string, number][] {
 
 const rank = (state: string) => (STATES.indexOf(state) < 0 ? STATES.length : STATES.indexOf(state));
 
+/** Which rows to draw: [first, end) of `count` rows of equal height, with some to spare on both sides of what is seen. */
+export function windowed(count: number, top: number, height: number, rowHeight: number): [number, number] {
+  const spare = 12;
+  const first = Math.max(0, Math.min(Math.floor(top / rowHeight), count - 1) - spare);
+  return [first, Math.min(count, first + Math.ceil(height / rowHeight) + 2 * spare)];
+}
+
 /** The selection after a click on `id`: alone, toggled (Ctrl), or everything from `anchor` on (Shift). */
 export function selection(before: readonly string[], shown: readonly string[], id: string, anchor: string | null, how: "toggle" | "range"): string[] {
   const from = how === "range" && anchor !== null ? shown.indexOf(anchor) : -1;

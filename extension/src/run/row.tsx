@@ -8,6 +8,8 @@ import { clock } from "./clock";
 
 export type RowProps = {
   row: Row;
+  /** Its place among all rows, the titles being the first. */
+  index: number;
   ticked: boolean;
   current: boolean;
   focused: boolean;
@@ -27,16 +29,16 @@ export class RunRow extends Component<RowProps> {
   }
 
   override render() {
-    const { row, ticked, current, focused, pending, now, onTick, onOpen } = this.props;
+    const { row, index, ticked, current, focused, pending, now, onTick, onOpen } = this.props;
     const done = share(row);
     const clicked = (event: MouseEvent) => {
       if (event.shiftKey || event.ctrlKey || event.metaKey) onTick(row.id, event.shiftKey);
       else onOpen(row.id);
     };
     return (
-      <tr id={undefined} data-id={row.id} aria-selected={ticked} data-current={current} tabIndex={focused ? 0 : -1} onClick={clicked}>
+      <tr data-id={row.id} aria-rowindex={index} aria-selected={ticked} data-current={current} tabIndex={focused ? 0 : -1} onClick={clicked}>
         <td class="rt-tick" onClick={(event) => { event.stopPropagation(); onTick(row.id, event.shiftKey); }}>
-          <input type="checkbox" tabIndex={-1} checked={ticked} aria-label={`Tick ${row.name}`} onClick={(event) => event.preventDefault()} />
+          <input type="checkbox" tabIndex={-1} checked={ticked} aria-label={`Tick ${row.name}`} />
         </td>
         <td class="rt-state">{pending ? <span class="dk-muted">{pending}</span> : <StateChip state={row.state} title={row.reason ?? undefined} />}</td>
         <td class="rt-name" title={row.reason ? `${row.id}\n${row.reason}` : row.id}>
@@ -45,10 +47,10 @@ export class RunRow extends Component<RowProps> {
         </td>
         <td class="rt-progress" title={row.eta_s === null ? undefined : `${spent(row.eta_s)} left`}>
           <span class="rt-bar"><i data-state={row.state} style={{ width: `${100 * (done ?? 0)}%` }} /></span>
-          <span class="rt-steps">{row.step === null && !row.total_steps ? "–" : `${whole(row.step ?? 0)}/${whole(row.total_steps)}`}</span>
+          <span class="rt-steps">{row.step === null && !row.total_steps ? "–" : <>{whole(row.step ?? 0)}<span class="rt-total">/{whole(row.total_steps)}</span></>}</span>
         </td>
         <td data-number>{digits(row.loss)}</td>
-        <td data-number>{digits(row.bits_per_byte)}</td>
+        <td data-number class="rt-1">{digits(row.bits_per_byte)}</td>
         <td data-number class="rt-2">{percent(row.firing_rate)}</td>
         <td data-number class="rt-2">{energy(row.energy_pj)}</td>
         <td data-number class="rt-3">{short(row.tokens_per_s)}</td>

@@ -1,7 +1,7 @@
 // All runs of a folder: found, opened, stopped, queued, compared.
 import "./runs_table.css";
-import { useCallback, useMemo, useRef, useState } from "preact/hooks";
-import { ACTIVE, type Column, counts, filtered, type Order, selection, sorted, steady } from "../core/run_rows";
+import { useCallback, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { ACTIVE, type Column, counts, filtered, type Order, selection, sorted, steady, windowed } from "../core/run_rows";
 import { Compared, type Comparison } from "../run/compared";
 import { useNow } from "../run/clock";
 import { RunRow } from "../run/row";
@@ -14,7 +14,7 @@ const COLUMNS: [Column, string, string, string?][] = [
   ["name", "run", ""],
   ["progress", "steps", ""],
   ["loss", "loss", "n", "Training loss of the last step"],
-  ["bits_per_byte", "bits/byte", "n", "On the validation text"],
+  ["bits_per_byte", "bits/byte", "n rt-1", "On the validation text"],
   ["firing_rate", "firing", "n rt-2", "Share of spike slots that hold a spike"],
   ["energy_pj", "energy/token", "n rt-2", "Simulated, at 45 nm"],
   ["tokens_per_s", "tokens/s", "n rt-3"],
@@ -23,6 +23,8 @@ const COLUMNS: [Column, string, string, string?][] = [
 ];
 const SLOTS = ["1", "2", "3", "4", "6", "8", "fit"];
 const DAY = 86_400;
+const ROW_PX = 29;
+const SEEN_PX = 420;
 
 function RunsTable({ model }: { model: Model }) {
   const ask = useAsk(model);
@@ -40,7 +42,9 @@ function RunsTable({ model }: { model: Model }) {
   const pointed = useRef(false);
   const anchor = useRef<string | null>(null);
   const before = useRef<{ key: string; ids: string[] }>({ key: "", ids: [] });
-  const body = useRef<HTMLTableSectionElement>(null);
+  const box = useRef<HTMLDivElement>(null);
+  const [top, setTop] = useState(0);
+  const toFocus = useRef<string | null>(null);
 
   const all = useMemo(() => [...table.rows.values()], [table]);
   const now = useNow(table.now, all.some((row) => ACTIVE.has(row.state)));
@@ -66,7 +70,13 @@ function RunsTable({ model }: { model: Model }) {
     const id = ids[Math.min(ids.length - 1, Math.max(0, to))];
     if (id === undefined) return;
     setFocused(id);
-    (body.current?.querySelector(`[data-id="${CSS.escape(id)}"]`) as HTMLElement | null)?.focus();
+    const at = ids.indexOf(id) * ROW_PX;
+    const seen = box.current as HTMLDivElement;
+    const head = ROW_PX; // of the titles, which stay
+    if (at < seen.scrollTop) seen.scrollTop = at;
+    else if (at + ROW_PX + head > seen.scrollTop + seen.clientHeight) seen.scrollTop = at + ROW_PX + head - seen.clientHeight;
+    setTop(seen.scrollTop);
+    toFocus.current = id;
   };
   const typed = (event: KeyboardEvent) => {
     const at = tabStop === undefined ? -1 : ids.indexOf(tabStop);
@@ -83,6 +93,12 @@ function RunsTable({ model }: { model: Model }) {
     else return;
     event.preventDefault();
   };
+  useLayoutEffect(() => {
+    if (toFocus.current === null) return;
+    (box.current?.querySelector(`[data-id="${CSS.escape(toFocus.current)}"]`) as HTMLElement | null)?.focus({ preventScroll: true });
+    toFocus.current = null;
+  });
+  const [first, end] = windowed(ids.length, top, SEEN_PX, ROW_PX);
   const sort = (column: Column) => setOrder({ column, down: order.column === column ? !order.down : column === "started" || column === "tokens_per_s" });
   const allTicked = ids.length > 0 && ids.every((id) => ticked.includes(id));
   const today = now - (now % DAY);
@@ -101,8 +117,8 @@ function RunsTable({ model }: { model: Model }) {
         <span class="dk-grow dk-muted rt-folder" title={folder}>{folder}</span>
         <Slots model={model} />
       </div>
-      <div class="rt-scroll" onMouseEnter={() => { pointed.current = true; }} onMouseLeave={() => { pointed.current = false; }}>
-        <table class="dk-table" role="grid" aria-multiselectable="true" aria-rowcount={ids.length} aria-label={`${ids.length} runs`}>
+      <div class="rt-scroll" ref={box} onScroll={(event) => setTop(event.currentTarget.scrollTop)} onMouseEnter={() => { pointed.current = true; }} onMouseLeave={() => { pointed.current = false; }}>
+        <table class="dk-table" role="grid" aria-multiselectable="true" aria-rowcount={ids.length + 1} aria-label={`${ids.length} runs`}>
           <thead>
             <tr>
               <th class="rt-tick"><input type="checkbox" checked={allTicked} aria-label="Tick all runs shown" onChange={() => setTicked(allTicked ? [] : ids)} /></th>
@@ -116,21 +132,23 @@ function RunsTable({ model }: { model: Model }) {
               ))}
             </tr>
           </thead>
-          <tbody ref={body} onKeyDown={typed}>
-            {ids.map((id) => {
+          <tbody onKeyDown={typed}>
+            {first > 0 && <tr key="above" aria-hidden="true" style={{ height: `${first * ROW_PX}px` }} />}
+            {ids.slice(first, end).map((id, at) => {
               const row = table.rows.get(id);
               return row && (
-                <RunRow key={id} row={row} ticked={ticked.includes(id)} current={id === current} focused={id === tabStop}
+                <RunRow key={id} index={first + at + 2} row={row} ticked={ticked.includes(id)} current={id === current} focused={id === tabStop}
                   pending={pending[id]?.text ?? null} now={ACTIVE.has(row.state) ? Math.floor(now) : today} onTick={tick} onOpen={open} />
               );
             })}
+            {end < ids.length && <tr key="below" aria-hidden="true" style={{ height: `${(ids.length - end) * ROW_PX}px` }} />}
           </tbody>
         </table>
         {ids.length === 0 && (
           <div class="dk-empty">{table.version === 0 ? "Reading…" : all.length ? "No run matches." : "There are no runs in this folder yet."}</div>
         )}
       </div>
-      <Actions rows={all.filter((row) => ticked.includes(row.id))} pending={pending} ask={ask} onOpen={open} onClear={() => setTicked([])} />
+      <Actions rows={sorted(all, order, now).filter((row) => ticked.includes(row.id))} pending={pending} ask={ask} onOpen={open} onClear={() => setTicked([])} />
       <ErrorBox problem={problem} onDismiss={() => ask("dismiss")} />
       {comparison && <Compared found={comparison} onClose={() => ask("uncompare")} />}
     </section>
