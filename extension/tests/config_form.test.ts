@@ -12,6 +12,7 @@ import {
   type Layout,
   moveTo,
   nextPiece,
+  opensTo,
   orderedErrors,
   PIECE_BYTES,
   PIECES_AHEAD,
@@ -174,6 +175,11 @@ test("arrow keys go round", () => {
   assert.equal(moveTo(1, 3, "Home"), 0);
   assert.equal(moveTo(1, 3, "x"), 1);
   assert.equal(moveTo(0, 0, "ArrowDown"), -1);
+});
+
+test("what opens stays inside", () => {
+  assert.equal(opensTo(10, 240, 300), "right");
+  assert.equal(opensTo(160, 240, 300), "left");
 });
 
 test("identities differ", () => {

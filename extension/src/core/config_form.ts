@@ -177,3 +177,8 @@ export function moveTo(active: number, count: number, key: string): number {
 export function freshId(): string {
   return Array.from(crypto.getRandomValues(new Uint32Array(3)), (part) => part.toString(36)).join("");
 }
+
+/** Where something of a width opens to from a left edge: to the right, unless it would stick out. */
+export function opensTo(left: number, width: number, limit: number): "left" | "right" {
+  return left + width > limit ? "left" : "right";
+}

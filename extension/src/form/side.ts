@@ -1,10 +1,12 @@
 // Which way something opens from its anchor, so that it stays inside the widget.
+import { opensTo } from "../core/config_form";
 
-/** On focus: marks an anchor near the right edge, from which lists and help open to the left. */
+/** On focus: marks the side to which lists and help open; their widths are those of the style sheet. */
 export function openInside(event: Event): void {
   const anchor = event.currentTarget as HTMLElement;
-  const room = anchor.closest(".dk")?.getBoundingClientRect().right ?? window.innerWidth;
-  const left = anchor.getBoundingClientRect().left;
-  const needed = anchor.querySelector("[role=combobox]") ? 430 : 310;
-  anchor.dataset.side = left + Math.min(needed, room) > room ? "left" : "right";
+  const widget = anchor.closest(".dk")?.getBoundingClientRect();
+  if (!widget) return;
+  const box = anchor.getBoundingClientRect();
+  const wanted = anchor.querySelector("[role=combobox]") ? Math.min(420, 0.86 * widget.width) : Math.min(300, 0.8 * widget.width);
+  anchor.dataset.side = opensTo(box.left, Math.max(box.width, wanted), widget.right);
 }
