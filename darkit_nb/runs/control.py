@@ -15,7 +15,7 @@ from darkit_nb.runs.files import SCHEMA, append_line
 from darkit_nb.runs.metrics import MetricsReader, Record
 from darkit_nb.runs.status import read_status
 
-COMMANDS = ("stop", "checkpoint", "probe", "generate")
+COMMANDS = ("stop", "checkpoint", "probe", "generate", "cancel")
 REQUESTS = ("probe", "generate")
 """Commands with an answer of their own, which a worker gives when no trainer is at work."""
 
@@ -119,3 +119,24 @@ class CommandReader:
             if not (late and command.command not in REQUESTS):
                 found.append(command)
         return found
+
+
+class Cancellation:
+    """Tells whoever answers a request whether the one who asked still wants the answer.
+
+    Args:
+        run: The run that was asked.
+        request_id: Of the request; a command `cancel` names it under `request`.
+    """
+
+    def __init__(self, run: RunDirectory, request_id: str) -> None:
+        self._reader, self._request_id, self._asked = MetricsReader(run.control_path), request_id, False
+
+    def asked(self) -> bool:
+        """Whether it was cancelled, looked up now."""
+        commands = (Command.read(record) for record in ([] if self._asked else self._reader.read()))
+        self._asked |= any(
+            each is not None and each.command == "cancel" and each.arguments.get("request") == self._request_id
+            for each in commands
+        )
+        return self._asked

@@ -132,6 +132,15 @@ class Request:
             )
         return self
 
+    def cancel(self) -> None:
+        """Ask for a generation to end at its next token; what it has said by then stays, and it counts as done.
+
+        Raises:
+            RunError: the run's folder is gone or cannot be written.
+        """
+        if self._state in ("waiting", "running"):
+            send(self.run, "cancel", {"request": self.id})
+
     def tokens(self) -> list[dict[str, Any]]:
         """Tokens generated so far: `index`, `id`, `text`, `firing_rate`, `energy_pj`, `unary_events`, `seconds`."""
         self._tokens += self._lines.read() if self.kind == "generate" else []

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from darkit_nb.errors import ConfigError, DarkitError, RunError
 from darkit_nb.evaluate.snapshot import capture
 from darkit_nb.runs import RunDirectory
-from darkit_nb.runs.control import Command, acknowledge
+from darkit_nb.runs.control import Cancellation, Command, acknowledge
 from darkit_nb.runs.files import append_line, writing
 from darkit_nb.train.generate import Sampling, stream_tokens
 
@@ -118,9 +118,12 @@ def _generate(
 ) -> dict[str, Any]:
     prompt, sampling = _text(command, "prompt"), _sampling(command)
     path, count = run.spikes_path / f"{command.id}.jsonl", 0
-    for token in stream_tokens(model, tokenizer, prompt, sampling):
+    cancellation = Cancellation(run, command.id)
+    for token in () if cancellation.asked() else stream_tokens(model, tokenizer, prompt, sampling):
         append_line(path, {"schema": 1, **token})
         count += 1
+        if cancellation.asked():
+            break
         reason = give_up()
         if reason:
             raise RunError(
@@ -129,7 +132,7 @@ def _generate(
                 received=f"{count} tokens",
                 fix="ask again; the last checkpoint answers",
             )
-    return {"file": path.name, "tokens": count}
+    return {"file": path.name, "tokens": count, "cancelled": cancellation.asked()}
 
 
 def _text(command: Command, name: str) -> str:

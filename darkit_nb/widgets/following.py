@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from darkit_nb.runs.requests import Request
 
-SECONDS_BETWEEN = 0.15
+SECONDS_BETWEEN = 0.25
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ class Following:
 
     Args:
         request: what was asked of a run.
-        told: receives the request, on a thread of this object's; short work only.
+        told: receives the request, a moment later for the first time, on a thread of this object's; short work only.
     """
 
     def __init__(self, request: Request, told: Callable[[Request], None]) -> None:
@@ -31,13 +31,11 @@ class Following:
         self._ended.set()
 
     def _follow(self) -> None:
-        while not self._ended.is_set():
+        over = False
+        while not over and not self._ended.wait(SECONDS_BETWEEN):
             over = self._request.state in ("done", "failed")
             try:
                 self._told(self._request)
             except Exception:
                 log.exception("following %s failed", self._request.id)
                 return
-            if over:
-                return
-            self._ended.wait(SECONDS_BETWEEN)

@@ -1,0 +1,207 @@
+"""`GenerateBox`: let a run write, and see what every token took."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import traitlets
+
+from darkit_nb.errors import ConfigError, RunError
+from darkit_nb.runs.requests import Request
+from darkit_nb.runs.run import Run
+from darkit_nb.views.generated_text import generated_html, generated_text
+from darkit_nb.views.spike_raster import SPIKE_COLOURS, token_label
+from darkit_nb.widgets.base import DarkitWidget, script, style
+from darkit_nb.widgets.following import Following
+
+MAX_TOKENS = 2048
+
+_SETTINGS: dict[str, Any] = {
+    "max_new_tokens": int,
+    "temperature": (int, float),
+    "top_k": int,
+    "top_p": (int, float),
+    "seed": int,
+}
+
+
+class GenerateBox(DarkitWidget):
+    """Prompt, sampling settings, and the tokens as they come, each with its firing rate and energy.
+
+    A training run answers between two steps, a finished one through a short-lived process of its own.
+
+        GenerateBox(run)
+
+    Args:
+        run: the run to write with.
+
+    Attributes:
+        prompt: text to continue; may be set, as the settings below.
+        max_new_tokens, temperature, top_k, top_p, seed: how tokens are chosen, as in `Run.generate`.
+        tokens: what was generated, a dict for each token.
+    """
+
+    _esm = script("generate_box")
+    _css = style("generate_box")
+    run_name = traitlets.Unicode().tag(sync=True)
+    prompt = traitlets.Unicode().tag(sync=True)
+    max_new_tokens = traitlets.Int(64).tag(sync=True)
+    temperature = traitlets.Float(0.8).tag(sync=True)
+    top_k = traitlets.Int(0).tag(sync=True)
+    top_p = traitlets.Float(0.95).tag(sync=True)
+    seed: Any = traitlets.Int(allow_none=True, default_value=None).tag(sync=True)
+    progress = traitlets.Unicode().tag(sync=True)
+    stopping = traitlets.Bool().tag(sync=True)
+    said: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    ramps = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, run: Run | None = None) -> None:
+        self._run: Run | None = None
+        self._request: Request | None = None
+        self._following: Following | None = None
+        self.tokens: list[dict[str, Any]] = []
+        self._asked_prompt = ""
+        super().__init__(ramps={theme: list(ramp) for theme, ramp in SPIKE_COLOURS.items()})
+        self.run = run
+
+    # -- what it does -------------------------------------------------------------------------------------------------
+
+    @property
+    def run(self) -> Run | None:
+        """The run that writes; may be set. Another run starts with an empty page."""
+        return self._run
+
+    @run.setter
+    def run(self, run: Run | None) -> None:
+        if run == self._run and run is not None:
+            return
+        self._forget()
+        self._run, self.problem, self.progress, self.stopping = run, None, "", False
+        self.run_name = run.name if run else ""
+        if run is not None and not self.prompt:
+            self.prompt = "def " if run.config.data.dataset == "stdlib" else "The "
+
+    def generate(self, prompt: str | None = None) -> Request:
+        """Continue `prompt`, or the text in the prompt field.
+
+        Raises:
+            RunError: no run is bound, or it cannot be written to.
+            ConfigError: a setting out of its range.
+        """
+        if self._run is None:
+            raise RunError(
+                "There is no run to write with.",
+                expected="a box bound to a run",
+                received="run = None",
+                fix="use GenerateBox(run), or box.run = run",
+            )
+        if prompt is not None:
+            self.prompt = prompt
+        self._check()
+        self._forget()
+        self._asked_prompt = self.prompt
+        self._request = self._run.generate(self.prompt, **self._settings())
+        self.problem, self.stopping, self.progress = None, False, "waiting"
+        self._following = Following(self._request, self._moved)
+        return self._request
+
+    def stop(self) -> None:
+        """End the generation at its next token; what is there stays."""
+        if self._request is not None and self.progress:
+            self._request.cancel()
+            self.stopping = True
+
+    def do_generate(self, prompt: str, settings: dict[str, Any]) -> None:
+        """Generate was pressed, with what stands in the fields."""
+        for name, kind in _SETTINGS.items():
+            value = settings.get(name)
+            if not (isinstance(value, kind) or (value is None and name == "seed")):
+                raise ConfigError(
+                    f"{name} is not a number that fits.",
+                    expected="a number" if kind == (int, float) else "a whole number",
+                    received="nothing" if value is None else repr(value),
+                    fix=f"type one into the field of {name}",
+                )
+        self.set_trait("prompt", prompt)
+        for name in _SETTINGS:
+            self.set_trait(name, settings.get(name))
+        self.generate()
+
+    def do_stop(self) -> None:
+        """Stop was pressed."""
+        self.stop()
+
+    # -- behind the scenes --------------------------------------------------------------------------------------------
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _SETTINGS}
+
+    def _check(self) -> None:
+        limits = (
+            ("max_new_tokens", 1 <= self.max_new_tokens <= MAX_TOKENS, f"1 to {MAX_TOKENS}"),
+            ("temperature", self.temperature >= 0 and math.isfinite(self.temperature), "0 or more"),
+            ("top_k", self.top_k >= 0, "0 (all tokens) or more"),
+            ("top_p", 0 < self.top_p <= 1, "above 0, up to 1"),
+        )
+        for name, fits, expected in limits:
+            if not fits:
+                raise ConfigError(
+                    f"{name} is out of range.",
+                    expected=expected,
+                    received=str(getattr(self, name)),
+                    fix=f"set {name} to a value in its range",
+                )
+
+    def _forget(self) -> None:
+        if self._following is not None:
+            self._following.stop()
+        if self._request is not None and self.progress:
+            self._request.cancel()
+        self._following = self._request = self.said = None
+        self.tokens = []
+
+    def _moved(self, request: Request) -> None:
+        if request is not self._request:
+            return
+        state, before = request.state, len(self.tokens)
+        self.tokens = request.tokens()
+        if len(self.tokens) > before or self.said is None:
+            self.said = _columns(self._asked_prompt, self.tokens)
+            self.refresh_snapshot()
+        if state == "failed":
+            self.problem = request.problem
+        self.progress = state if state in ("waiting", "running") else ""
+        if not self.progress:
+            self.stopping = False
+
+    # -- without a browser --------------------------------------------------------------------------------------------
+
+    def text(self) -> str:
+        """What was written, and what it took."""
+        if self.tokens:
+            return generated_text(self._asked_prompt, self.tokens)
+        if self._run is None:
+            return "GenerateBox: no run yet. Bind it to one: GenerateBox(run)."
+        return f"GenerateBox of {self._run.name}: nothing generated yet. Press Generate, or call .generate(prompt)."
+
+    def snapshot(self) -> str:
+        """The text with a colour under each token, for readers without a kernel."""
+        return generated_html(self._asked_prompt, self.tokens) if self.tokens else super().snapshot()
+
+
+def _columns(prompt: str, tokens: list[dict[str, Any]]) -> dict[str, Any]:
+    def numbers(name: str) -> bytes:
+        values = [token[name] for token in tokens]
+        return np.array([math.nan if value is None else value for value in values], np.float64).tobytes()
+
+    return {
+        "prompt": prompt,
+        "texts": [token["text"] for token in tokens],
+        "labels": [token_label(token["text"]) for token in tokens],
+        "firing_rate": numbers("firing_rate"),
+        "energy_pj": numbers("energy_pj"),
+        "unary_events": numbers("unary_events"),
+        "seconds": numbers("seconds"),
+    }
