@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.lab import Lab, chromium, launch
 from tests.browser.notebook import LabPage, Notebook
@@ -70,6 +70,7 @@ def open_page(
     def start(kind: type[LabPage] = Notebook, server: Lab = lab, **options: Any) -> LabPage:
         context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
         context.set_default_timeout(20_000)
+        expect.set_options(timeout=20_000)  # CI machines are slow; what happens at all happens at once
         pages.append(kind(server, context, **{"folder": folder, **options}))
         return pages[-1]
 

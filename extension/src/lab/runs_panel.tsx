@@ -24,6 +24,7 @@ export class RunsPanel extends Widget {
   private readonly pageShown = () => this.lookSoon();
   private timer: number | undefined;
   private looking = false;
+  private again = false;
   private failures = 0;
   private limit = RUNS_AT_ONCE;
   private groups: RunGroup[] | null = null;
@@ -82,8 +83,12 @@ export class RunsPanel extends Widget {
   }
 
   private async look(): Promise<void> {
-    if (this.looking) return;
+    if (this.looking) {
+      this.again = true; // what is asked for now may be another folder
+      return;
+    }
     this.looking = true;
+    this.again = false;
     try {
       this.now = await this.clock.now();
       const places = placesOfRuns(this.around.currentFolder(), this.around.notebooks.open());
@@ -101,7 +106,7 @@ export class RunsPanel extends Widget {
     if (this.isDisposed) return;
     this.draw();
     const active = this.groups?.some((group) => group.runs.some((run) => isActive(run.state) || run.state === "queued")) ?? false;
-    const wait = nextLook({ visible: this.seen, active, failures: this.failures });
+    const wait = this.again ? 0 : nextLook({ visible: this.seen, active, failures: this.failures });
     window.clearTimeout(this.timer);
     if (wait !== null) this.timer = window.setTimeout(() => this.lookSoon(), wait);
   }
