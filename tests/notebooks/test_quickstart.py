@@ -1,0 +1,105 @@
+"""The quickstart, executed as it is, and what of it is committed."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parent.parent.parent
+QUICKSTART = ROOT / "notebooks" / "01_quickstart.ipynb"
+LARGEST_BYTES = 300_000
+FIRST_SPIKES_SECONDS = 60.0
+
+NOTHING_HEAVY = """
+import sys
+[name for name in ("torch", "transformers", "cupy", "datasets", "accelerate") if name in sys.modules]
+"""
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The notebook after every cell was run in a kernel of its own, with a question to that kernel at its end."""
+    book = nbformat.read(QUICKSTART, as_version=4)
+    book.cells.append(nbformat.v4.new_code_cell(NOTHING_HEAVY))
+    folder = tmp_path_factory.mktemp("quickstart")
+    before = dict(os.environ)
+    os.environ["DARKIT_CACHE"] = str(folder / "cache")  # a newcomer's cache is empty
+    try:
+        client = NotebookClient(book, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+        client.execute()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return book
+
+
+def outputs(book: Any, containing: str) -> list[Any]:
+    """Outputs of the one code cell whose source holds that text."""
+    (cell,) = (cell for cell in book.cells if cell.cell_type == "code" and containing in cell.source)
+    return cell.outputs
+
+
+def told(found: list[Any]) -> str:
+    """All text of some outputs."""
+    return "\n".join(one.get("text", "") or one.get("data", {}).get("text/plain", "") for one in found)
+
+
+def seconds_since_start(book: Any, containing: str) -> float:
+    """From the first cell's start to the end of that one."""
+    cells = [cell for cell in book.cells if cell.cell_type == "code"]
+    (cell,) = (cell for cell in cells if containing in cell.source)
+    begun, done = cells[0].metadata.execution["iopub.execute_input"], cell.metadata.execution["shell.execute_reply"]
+    return (datetime.fromisoformat(done) - datetime.fromisoformat(begun)).total_seconds()
+
+
+@pytest.mark.timeout(400)
+def test_every_cell_runs_and_says_what_it_promises(executed: Any):
+    assert "run-card" in pictures(executed, "dk.train(config)") or "first-spikes" in pictures(
+        executed, "dk.train(config)"
+    )
+    assert "data:image/png" in pictures(executed, "SpikeRaster")
+    assert len(told(outputs(executed, "answer.tokens()")).strip()) > 4
+    assert "loss" in told(outputs(executed, "run.metrics.tail()"))
+    assert "bits per byte" in told(outputs(executed, "darkit-nb evaluate"))
+    assert pictures(executed, "dk.Studio()")
+
+
+def pictures(book: Any, containing: str) -> str:
+    """The static pages among a cell's outputs."""
+    return "\n".join(one.get("data", {}).get("text/html", "") for one in outputs(book, containing))
+
+
+@pytest.mark.timeout(400)
+def test_the_first_spikes_are_there_within_a_minute(executed: Any):
+    assert seconds_since_start(executed, "SpikeRaster") < FIRST_SPIKES_SECONDS
+
+
+@pytest.mark.timeout(400)
+def test_its_kernel_never_loads_torch(executed: Any):
+    assert executed.cells[-1].outputs[0]["data"]["text/plain"] == "[]"
+
+
+@pytest.mark.timeout(400)
+def test_it_stays_small_with_its_outputs(executed: Any):
+    assert len(nbformat.writes(executed).encode()) < LARGEST_BYTES
+
+
+def test_the_committed_one_holds_pictures_and_no_widget_state():
+    text = QUICKSTART.read_text(encoding="utf-8")
+    book = json.loads(text)
+    assert len(text.encode()) < LARGEST_BYTES
+    assert "widgets" not in book["metadata"]
+    assert all("execution" not in cell["metadata"] for cell in book["cells"])
+    found = [output for cell in book["cells"] for output in cell.get("outputs", [])]
+    assert any("data:image/png" in "".join(output.get("data", {}).get("text/html", "")) for output in found)
+    assert not [output for output in found if output["output_type"] == "error"]
+    for private in (Path.home(), tempfile.gettempdir(), ROOT.parent):
+        assert f"{private}/" not in text
