@@ -10,7 +10,7 @@ from darkit_nb.config import recipes as recipe
 from darkit_nb.config.draft import Checked, Draft
 from darkit_nb.config.memory import readable
 from darkit_nb.config.problems import settings_error
-from darkit_nb.config.shape import Outlook, outlook
+from darkit_nb.runs.outlook import Outlook, outlook
 from darkit_nb.views.config_card import brief
 from darkit_nb.widgets.base import problem_of
 
@@ -60,16 +60,16 @@ def outlook_note(config: RunConfig | None) -> dict[str, Any]:
     if config is None:
         return {"facts": [], "fits": True, "fix": None}
     ahead = outlook(config)
-    return {"facts": _facts(config, ahead), "fits": ahead.fits, "fix": ahead.fix}
+    return {"facts": _facts(ahead), "fits": ahead.fits, "fix": ahead.fix}
 
 
-def _facts(config: RunConfig, ahead: Outlook) -> list[str]:
+def _facts(ahead: Outlook) -> list[str]:
     facts = [f"{_count(ahead.tokens)} tokens of training"]
     if ahead.estimate is None:
         return [*facts, "parameters and memory are known once the model is there"]
     memory = readable(ahead.estimate.total_bytes)
-    where = "on the GPU" if config.train.device == "cuda" else f"({readable(ahead.free_bytes)} free)"
-    return [f"{_count(ahead.estimate.num_parameters)} parameters", f"about {memory} of memory {where}", *facts]
+    where = "of the GPU" if ahead.free_bytes is None else f"of memory ({readable(ahead.free_bytes)} free)"
+    return [f"{_count(ahead.estimate.num_parameters)} parameters", f"about {memory} {where}", *facts]
 
 
 def _count(number: int) -> str:

@@ -18,6 +18,7 @@ from darkit_nb.runs.run import Run
 from darkit_nb.widgets.config_form import ConfigForm
 from darkit_nb.widgets.form_layout import form_layout
 from tests.runs.test_importing import MODEL, zip_of
+from tests.runs.test_outlook import free
 from tests.train.conftest import TINY
 
 
@@ -175,9 +176,7 @@ def test_yaml_that_cannot_be_used_changes_nothing(text: str, says: str, tmp_path
 
 
 def test_what_does_not_fit_can_be_made_to_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    from darkit_nb.config import memory
-
-    monkeypatch.setattr(memory, "available_memory", lambda: 700 * 2**20)
+    free(monkeypatch, 700 * 2**20)
     form = ConfigForm(RunConfig().replace({"train.batch_size": 512, "train.device": "cpu"}))
     note = form.state["note"]
     assert not note["fits"]
@@ -247,6 +246,17 @@ def test_one_click_starts_one_run(tiny: RunConfig) -> None:
     assert run.config == tiny
     assert f"darkit-nb generate {run.root} " in recipe(form, "Use")
     assert load_config(run.root / "config.yaml") == form.config
+
+
+def test_a_start_that_fails_says_why_and_can_be_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    form = ConfigForm(RunConfig(runs_dir=str(tmp_path / "file" / "runs")))
+    send(form, "start", click="a")
+    assert form.problem is not None
+    assert "cannot be written" in form.problem["message"]
+    assert (form.answered, form.run_id) == (["a"], "")
+    send(form, "start", click="b")
+    assert form.answered == ["a", "b"]
 
 
 def test_an_archive_becomes_a_run_and_its_weights_can_be_used(tmp_path: Path) -> None:
