@@ -119,16 +119,6 @@ export class Edits {
     for (const [key, { number }] of this.written) if (number <= seen) this.written.delete(key);
   }
 
-  /** Drop everything: the kernel has replaced all values. */
-  clear(): void {
-    this.written.clear();
-    this.waiting.clear();
-  }
-
-  get pending(): boolean {
-    return this.written.size > 0;
-  }
-
   text(key: string, state: FormState): string {
     const edit = this.written.get(key)?.edit;
     return edit?.text ?? (edit?.on === undefined ? undefined : String(edit.on)) ?? state.texts[key] ?? "";
