@@ -52,6 +52,7 @@ class LogReader:
         try:
             stream = self.path.open("rb")
         except OSError:
+            self._offset = 0  # what comes in its place is another file, perhaps under the same inode
             return ""
         with stream:
             found = os.fstat(stream.fileno())

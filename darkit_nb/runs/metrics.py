@@ -45,6 +45,8 @@ class MetricsReader:
         try:
             stream = self.path.open("rb")
         except (FileNotFoundError, NotADirectoryError):
+            if self._inode is not None:
+                self._start_over()  # what comes in its place is another file, perhaps under the same inode
             return []
         with stream:
             size = self._notice_replacement(stream)
@@ -61,14 +63,18 @@ class MetricsReader:
         """Start again where the file is another one; returns its size."""
         found = os.fstat(stream.fileno())
         if (self._inode is not None and found.st_ino != self._inode) or found.st_size < self._offset:
-            self.generation += 1
-            self._offset = self.corrupt = self.newer = 0
+            self._start_over()
         if self._inode is None and self._tail_bytes is not None and found.st_size > self._tail_bytes:
             stream.seek(found.st_size - self._tail_bytes)
             stream.readline()
             self._offset = stream.tell()
         self._inode = found.st_ino
         return found.st_size
+
+    def _start_over(self) -> None:
+        self.generation += 1
+        self._offset = self.corrupt = self.newer = 0
+        self._inode = None
 
     def _parse(self, line: bytes) -> list[Record]:
         try:

@@ -203,8 +203,10 @@ class _WatchedRun:
         return self._metrics.behind
 
     def _tell(self, metrics: list[Record], events: list[Record], reset: bool, *, log_grew: bool) -> None:
-        state, reason = derive_state(self._status)
+        if derive_state(self._status)[0] != self._status.state:
+            self._status = _status_of(self.path)  # a process died without a word, or a heartbeat grew old
         status = self._status
+        state, reason = status.state, status.reason
         seen = (state, reason, status.step, status.total_steps, status.attempt, status.queued, status.orphan_pid)
         self.active = state in ("starting", "running") or status.orphan_pid is not None or bool(metrics or events)
         news = bool(metrics or events or log_grew or reset or seen != self._seen)

@@ -43,6 +43,7 @@ class RunStatus:
         extra: Further fields that writers added; `problem` says why a failed run failed.
         launch: What the supervisor says.
         queued: Unix time since when it waits for its turn.
+        seen: State, reason and orphan as they were when the files were read; None derives them when asked.
     """
 
     recorded: str = "created"
@@ -60,16 +61,17 @@ class RunStatus:
     extra: dict[str, Any] = field(default_factory=dict)
     launch: LaunchRecord | None = None
     queued: float | None = None
+    seen: tuple[State, str | None, int | None] | None = field(default=None, repr=False)
 
     @property
     def state(self) -> State:
-        """What the run is doing now, as far as this machine can tell."""
-        return derive_state(self)[0]
+        """What the run is doing, as far as this machine can tell."""
+        return self.seen[0] if self.seen else derive_state(self)[0]
 
     @property
     def reason(self) -> str | None:
         """Why the state is *lost*, or the message of its end."""
-        return derive_state(self)[1]
+        return self.seen[1] if self.seen else derive_state(self)[1]
 
     @property
     def active(self) -> bool:
@@ -84,12 +86,12 @@ class RunStatus:
     @property
     def orphan_pid(self) -> int | None:
         """The trainer that goes on although its supervisor is gone."""
-        return _orphan(self, _Observer())
+        return self.seen[2] if self.seen else _orphan(self, _Observer())
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RunStatus:
         """The status of a `status.json` already parsed; unknown fields go to `extra`."""
-        names = {info.name for info in fields(cls)} - {"recorded", "extra", "launch", "queued"}
+        names = {info.name for info in fields(cls)} - {"recorded", "extra", "launch", "queued", "seen"}
         known = {name: data[name] for name in names & data.keys()}
         left = data.keys() - names - {"state", "schema"}
         extra = {name: value for name, value in data.items() if name in left and value is not None}
@@ -198,6 +200,16 @@ def read_status(root: Path) -> RunStatus:
     Raises:
         RunError: the file is from a newer version.
     """
+    found = _read_files(root)
+    if found.state == "lost":
+        found = _read_files(root)  # its processes may have written their ends after we read, and gone before we looked
+    return replace(found, seen=(*derive_state(found), found.orphan_pid))
+
+
+def _read_files(root: Path) -> RunStatus:
+    # In this order: who starts a run writes the launch before the marker goes, and a trainer writes its end before its
+    # supervisor does. The other way round a reader could miss both.
+    queued, launch = _queued_since(root), read_launch(root)
     path = root / "status.json"
     try:
         data = from_json(path.read_bytes())
@@ -213,7 +225,7 @@ def read_status(root: Path) -> RunStatus:
         status = RunStatus()
     except (OSError, ValueError, TypeError) as error:
         status = RunStatus(recorded="unreadable", message=f"{path.name} cannot be read: {error}")
-    return _with_supervision(replace(status, launch=read_launch(root), queued=_queued_since(root)))
+    return _with_supervision(replace(status, launch=launch, queued=queued))
 
 
 def _with_supervision(status: RunStatus) -> RunStatus:

@@ -38,6 +38,7 @@ def train_in(run: RunDirectory, overrides: Sequence[str] = ()) -> None:
 
 def _train(attempt: Attempt, overrides: Sequence[str]) -> None:
     with attempt.control.preparing():
+        config, checkpoint = plan_resume(attempt.run, overrides)
         attempt.preparing("loading libraries")
         # Here, so that the run says that it is starting before torch takes its seconds.
         from darkit_nb.train.fit import fit
@@ -45,7 +46,6 @@ def _train(attempt: Attempt, overrides: Sequence[str]) -> None:
         from darkit_nb.train.progress import TerminalProgress
         from darkit_nb.train.session import check_same_architecture, open_session
 
-        config, checkpoint = plan_resume(attempt.run, overrides)
         state = start_processes(config)
         check_model_memory(config)
         session = open_session(config, attempt.preparing)

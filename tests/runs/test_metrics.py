@@ -191,3 +191,41 @@ def test_two_processes_may_append_events(run: RunDirectory) -> None:
     assert reader.corrupt == 0
     for kind in ("a", "b"):
         assert [event["number"] for event in events if event["kind"] == kind] == list(range(200))
+
+
+def test_the_end_of_a_file_can_be_read_alone(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(f'{{"step": {step}}}\n' for step in range(1000)))
+    reader = MetricsReader(path, tail_bytes=100)
+    steps = [record["step"] for record in reader.read()]
+    assert steps == list(range(1000 - len(steps), 1000))
+    assert 5 < len(steps) < 10
+    assert reader.corrupt == 0
+    assert MetricsReader(path, tail_bytes=10**6).read()[0] == {"step": 0}
+
+
+def test_a_limited_read_says_whether_there_is_more(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(f'{{"step": {step}}}\n' for step in range(100)))
+    reader, steps = MetricsReader(path), []
+    while True:
+        steps += [record["step"] for record in reader.read(200)]
+        if not reader.behind:
+            break
+    assert steps == list(range(100))
+    with path.open("a") as stream:
+        stream.write('{"step": 100')
+    assert reader.read(200) == []
+    assert not reader.behind, "a torn line is not there yet"
+
+
+def test_a_file_that_went_and_came_again_is_another_one(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n')
+    reader = MetricsReader(path)
+    reader.read()
+    path.unlink()
+    assert reader.read() == []
+    path.write_text('{"step": 1}\n{"step": 2}\n')
+    assert [record["step"] for record in reader.read()] == [1, 2]
+    assert reader.generation == 1

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ import pytest
 from darkit_nb.config import RunConfig
 from darkit_nb.errors import RunError
 from darkit_nb.runs import RunDirectory, RunStatus, identity
-from darkit_nb.runs.status import STALE_SECONDS, derive_state
+from darkit_nb.runs.launch_record import LaunchRecord
+from darkit_nb.runs.launcher import launch_record
+from darkit_nb.runs.status import QUEUED, STALE_SECONDS, derive_state
 
 RUNNING = RunStatus(
     recorded="running", heartbeat=1000.0, pid=7, process_started=50.0, host="here", boot_id="b1", attempt=1
@@ -152,3 +155,84 @@ def test_readers_never_see_half_a_status(run: RunDirectory) -> None:
             reads += 1
     assert reads > 10
     assert run.read_status().step == 299
+
+
+# -- with a supervisor -------------------------------------------------------------------------------------------------
+
+LAUNCH = LaunchRecord(
+    attempt=2, pid=5, process_started=40.0, host="here", boot_id="b1", heartbeat=1000.0, started=990.0,
+    trainer={"pid": 7, "process_started": 50.0},
+)  # fmt: skip
+
+
+def watched(status: RunStatus, launch: LaunchRecord = LAUNCH, *, alive: dict[int, float]) -> tuple[str, str | None]:
+    whole = replace(status, launch=launch)
+    return derive_state(whole, now=1001.0, host="here", boot_id="b1", process_started=alive.get)
+
+
+BOTH = {5: 40.0, 7: 50.0}
+
+
+def test_a_launch_that_has_not_begun_is_starting() -> None:
+    assert watched(RunStatus(recorded="stopped", attempt=1), alive=BOTH)[0] == "starting"
+    assert watched(RunStatus(), alive={5: 40.0})[0] == "starting"
+    assert watched(replace(RUNNING, recorded="starting", attempt=2), alive=BOTH)[0] == "starting"
+
+
+def test_what_the_trainer_says_counts_while_its_supervisor_lives() -> None:
+    mine = replace(RUNNING, attempt=2)
+    assert watched(mine, alive=BOTH)[0] == "running"
+    assert watched(replace(mine, recorded="finished"), alive=BOTH)[0] == "finished"
+    assert watched(mine, alive={5: 40.0})[0] == "running", "its supervisor is about to say how it ended"
+
+
+def test_a_run_without_its_supervisor_is_lost_and_its_trainer_an_orphan() -> None:
+    state, reason = watched(replace(RUNNING, attempt=2), alive={7: 50.0})
+    assert state == "lost"
+    assert reason == "its supervisor 5 is gone; the training goes on without it, as process 7"
+    assert watched(replace(RUNNING, attempt=2), alive={})[0] == "lost"
+    assert watched(RunStatus(attempt=1, recorded="stopped"), alive={7: 50.0})[1] == reason, "before its first word"
+    assert watched(replace(RUNNING, attempt=2, recorded="finished"), alive={})[0] == "finished"
+
+
+def test_a_training_from_a_terminal_is_not_judged_by_an_earlier_supervisor() -> None:
+    assert watched(replace(RUNNING, attempt=3), alive={7: 50.0})[0] == "running"
+    assert watched(replace(RUNNING, attempt=3), alive={5: 40.0})[0] == "lost"
+
+
+def test_another_machine_is_judged_by_its_supervisors_heartbeat() -> None:
+    there = replace(LAUNCH, host="there")
+    assert watched(replace(RUNNING, attempt=2), there, alive={})[0] == "running"
+    assert watched(replace(RUNNING, attempt=2), replace(there, heartbeat=900.0), alive={})[0] == "lost"
+
+
+def test_the_supervisor_speaks_for_a_trainer_that_ended_without_a_word(run: RunDirectory) -> None:
+    run.begin_attempt(number=2)
+    record = replace(launch_record(os.getpid(), 2), ended=time.time(), problem={"message": "ended by SIGKILL"})
+    record.write(run.root)
+    status = run.read_status()
+    assert (status.state, status.reason) == ("failed", "ended by SIGKILL")
+    assert status.problem == status.extra["problem"] == {"message": "ended by SIGKILL"}
+    run.write_status(state="stopped", message="in order")
+    assert (run.read_status().state, run.read_status().problem) == ("stopped", None)
+    assert run.begin_attempt() == 3
+    assert run.read_status().state == "running"
+
+
+def test_reserved_numbers_are_counted(run: RunDirectory) -> None:
+    replace(launch_record(os.getpid(), 4), ended=time.time()).write(run.root)
+    assert RunDirectory(run.root).begin_attempt() == 5
+
+
+def test_a_queued_run_waits_until_somebody_is_at_work(run: RunDirectory) -> None:
+    (run.root / QUEUED).write_text('{"schema": 1, "time": 3.0}')
+    assert (run.read_status().state, run.read_status().queued) == ("queued", 3.0)
+    launch_record(os.getpid(), 1).write(run.root)
+    assert run.read_status().state == "starting"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 3}', '{"schema": 9}'])
+def test_a_damaged_record_of_the_supervisor_is_passed_over(run: RunDirectory, content: str) -> None:
+    run.begin_attempt()
+    (run.root / "supervisor.json").write_text(content)
+    assert run.read_status().state == "running"
