@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from darkit_nb.evaluate.perplexity import perplexity as perplexity
     from darkit_nb.evaluate.run import evaluate_run as evaluate_run
     from darkit_nb.evaluate.snapshot import capture as capture
-    from darkit_nb.evaluate.spikes import SpikeRecorder as SpikeRecorder
     from darkit_nb.evaluate.spikes import measure_spikes as measure_spikes
+    from darkit_nb.trace.spikes import SpikeRecorder as SpikeRecorder
 
 # Lazy, because the metric registry of forms lives beside these and must not load torch.
 _EXPORTS = {

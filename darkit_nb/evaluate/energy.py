@@ -20,7 +20,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from darkit_nb.evaluate.costs import (
+from darkit_nb.evaluate.facts import model_facts
+from darkit_nb.records.activity import LayerActivity, SpikeReport
+from darkit_nb.records.energy import EnergyConstants, EnergyReading, EnergyReport, FloatPart, ModelFacts
+from darkit_nb.trace.costs import (
     FLOAT_BITS,
     addition_pj,
     arithmetic_pj,
@@ -31,9 +34,6 @@ from darkit_nb.evaluate.costs import (
     level_bits,
     spike_mac_pj,
 )
-from darkit_nb.evaluate.facts import model_facts
-from darkit_nb.records.activity import LayerActivity, SpikeReport
-from darkit_nb.records.energy import EnergyConstants, EnergyReading, EnergyReport, FloatPart, ModelFacts
 
 
 def energy_report(

@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from darkit_nb.evaluate.attention import (
+from darkit_nb.nn.linear import SpikeLinear
+from darkit_nb.records.energy import FloatPart, ModelFacts
+from darkit_nb.spikify.attention import KEYS, attention_modules
+from darkit_nb.trace.attention import (
     attending_queries,
     attention_window,
     head_width,
@@ -24,10 +27,7 @@ from darkit_nb.evaluate.attention import (
     query_heads,
     text_config,
 )
-from darkit_nb.evaluate.mode import evaluating
-from darkit_nb.nn.linear import SpikeLinear
-from darkit_nb.records.energy import FloatPart, ModelFacts
-from darkit_nb.spikify.attention import KEYS, attention_modules
+from darkit_nb.trace.mode import evaluating
 
 PROBE_TOKENS = 8
 """Tokens of the forward that is watched; everything hooked grows with the number of tokens and nothing else."""

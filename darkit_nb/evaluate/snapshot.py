@@ -16,12 +16,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from darkit_nb.data.text_stream import TextStream
 from darkit_nb.errors import DataError, ModelError
-from darkit_nb.evaluate.mode import evaluating
-from darkit_nb.evaluate.spikes import layer_kind
 from darkit_nb.functional.spike_code import SpikeCode
 from darkit_nb.nn.gif import GIF, SpikeListener
 from darkit_nb.records.snapshot import LayerSpikes, SpikeSnapshot
 from darkit_nb.spikify import spiking_modules
+from darkit_nb.trace.mode import evaluating
+from darkit_nb.trace.spikes import layer_kind
 
 MAX_BYTES = 2**29
 """Largest snapshot; a 7 B model needs about 3 MB for each token when all of its layers are kept."""

@@ -10,10 +10,10 @@ from torch import nn
 
 from darkit_nb.evaluate.energy import account
 from darkit_nb.evaluate.facts import attention_parts, model_facts
-from darkit_nb.evaluate.spikes import SpikeRecorder
 from darkit_nb.records.activity import SpikeReport
 from darkit_nb.records.energy import FLOAT_READING, SPIKING_READING, ModelFacts
 from darkit_nb.spikify import spiking_modules
+from darkit_nb.trace.spikes import SpikeRecorder
 
 
 @dataclass

@@ -38,7 +38,8 @@ def _chosen(x: Tensor, salient: Tensor | None, backend: Backend) -> str:
     """Backend of this call. Gradient checks in double and masks that differ between tokens take the definition."""
     name = resolve_backend(backend, x.device).name
     plain = x.dtype == torch.float64 or (salient is not None and salient.dim() > 1) or x.numel() == 0
-    return "reference" if plain else name
+    # Fast paths ask for values, which neither the meta device nor torch.export has.
+    return "reference" if plain or x.is_meta or torch.compiler.is_exporting() else name
 
 
 def _encode_reference(x: Tensor, law: GifLaw, salient: Tensor | None) -> Encoded:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from darkit_nb.records.spike_spec import Coding, Ranges
 
-LayerKind = Literal["linear", "attention_key", "attention_value"]
+LayerKind = Literal["linear", "attention_key", "attention_value", "neuron"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +21,10 @@ class LayerActivity:
 
     Attributes:
         name: dotted name of the layer in the model.
-        kind: "linear", or the key or value side of the attention product.
+        kind: "linear", the key or value side of the attention product, or a neuron whose consumer is not known.
         in_features: features encoded per token.
         out_features: products each feature takes part in per token; for attention, the query heads that share a key or
-            value head (each of them once per later token, which only the totals know).
+            value head (each of them once per later token, which only the totals know); 0 for a neuron by itself.
         heads: key and value heads, each with a range of its own; 1 for a linear layer.
         tokens: tokens encoded.
         num_levels: Q, levels of one spike.

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from darkit_nb.evaluate import account, energy_report, measure_spikes
-from darkit_nb.evaluate.costs import accumulator_bits, integer_bits, level_bits
 from darkit_nb.records.activity import LayerActivity, SpikeReport
 from darkit_nb.records.energy import EnergyConstants, EnergyReport, FloatPart, ModelFacts
 from darkit_nb.spikify import spikify
+from darkit_nb.trace.costs import accumulator_bits, integer_bits, level_bits
 from tests.evaluate.models import Stack, decoder
 
 C = EnergyConstants()

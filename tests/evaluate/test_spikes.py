@@ -9,10 +9,10 @@ from transformers import PreTrainedModel
 
 from darkit_nb.errors import ModelError, ShapeError
 from darkit_nb.evaluate import SpikeRecorder, measure_spikes
-from darkit_nb.evaluate.attention import attending_queries, attention_window
 from darkit_nb.functional.spike_code import SpikeCode
 from darkit_nb.records.activity import LayerActivity
 from darkit_nb.spikify import spikify, spiking_modules
+from darkit_nb.trace.attention import attending_queries, attention_window
 from tests.evaluate.models import Stack, decoder
 
 SPECS = {

@@ -1,0 +1,409 @@
+"""Tracing a model: what it says is true, for any model, and the model is afterwards what it was."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+
+from darkit_nb.errors import ModelError, ShapeError
+from darkit_nb.evaluate import energy_report, measure_spikes
+from darkit_nb.models.build import build_model
+from darkit_nb.nn.gif import GIF
+from darkit_nb.nn.neuron import IntegerLIF
+from darkit_nb.records.spike_spec import SpikeSpec
+from darkit_nb.records.trace_wire import to_wire
+from darkit_nb.spikify import spikify, spiking_modules
+from darkit_nb.trace import trace_model
+from tests.evaluate.models import Stack, decoder
+from tests.trace.models import Broken, Loose, Shared, SmallResNet, StateLoop, StepMode, Tagger, Tied, Unrolled
+
+IDS = torch.arange(24).view(2, 12) % 20
+FAMILIES = ["gpt2", "opt", "llama", "qwen2", "qwen3", "mistral", "gemma", "olmo"]
+
+
+def names(trace: Any) -> list[str]:
+    return [node.path for node in trace.nodes]
+
+
+@pytest.mark.parametrize("spiking", [False, True], ids=["float", "spiking"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_decoders_are_traced_truly(family: str, spiking: bool):
+    model = decoder(family)
+    model = spikify(model) if spiking else model
+    trace = trace_model(model, IDS)
+    assert trace.problem is None
+    assert names(trace) == [name for name, _ in model.named_modules()]
+    assert trace.root.parameters == sum(p.numel() for p in model.parameters())
+    assert trace.tokens == 24
+    # products by the configuration: linear layers of every token, and attention over all pairs
+    width, layers, tokens, length = 24, 2, 24, 12
+    matrices = [m for m in model.modules() if getattr(m, "weight", None) is not None and m.weight.dim() == 2]
+    linears = [m for m in matrices if not isinstance(m, nn.Embedding)]
+    products = sum(m.weight.numel() for m in linears) * tokens
+    heads = model.config.num_attention_heads * (getattr(model.config, "head_dim", None) or width // 4)
+    attention = layers * 2 * 2 * length * length * heads
+    assert trace.root.macs == products + attention
+    assert trace.root.flops == sum(node.own_flops for node in trace.nodes)
+
+
+@pytest.mark.parametrize(
+    ("family", "fields"),
+    [("bert", {}), ("distilbert", {}), ("albert", {}), ("electra", {}), ("t5", {}), ("bart", {}), ("mamba", {})],
+)
+def test_other_architectures_of_transformers(family: str, fields: dict[str, Any]):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
+    if family == "distilbert":
+        sizes = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48}
+    if family in ("t5", "bart"):
+        sizes = {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 48, "d_kv": 8}
+    if family == "mamba":
+        sizes = {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}
+    model = AutoModel.from_config(AutoConfig.for_model(family, vocab_size=50, **sizes | fields)).eval()
+    inputs = {"input_ids": IDS} | ({"decoder_input_ids": IDS} if family in ("t5", "bart") else {})
+    trace = trace_model(model, inputs)
+    assert trace.problem is None
+    assert names(trace) == [name for name, _ in model.named_modules()]
+    assert trace.root.parameters == sum(p.numel() for p in model.parameters())
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(**inputs, **({"use_cache": False} if family != "distilbert" else {}))
+    assert trace.root.flops >= counter.get_total_flops() > 0
+
+
+def test_layers_shared_by_albert_are_one_row_each():
+    model = AutoModel.from_config(
+        AutoConfig.for_model("albert", hidden_size=32, num_hidden_layers=5, num_attention_heads=4, intermediate_size=48)
+    )
+    trace = trace_model(model, IDS)
+    (layer,) = [node for node in trace.nodes if node.class_name == "AlbertLayer"]
+    assert layer.calls == 5
+
+
+def test_a_residual_network():
+    model, image = SmallResNet(), torch.randn(2, 3, 32, 32)
+    trace = trace_model(model, image)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(image)
+    assert trace.root.flops == counter.get_total_flops()
+    stem = trace.node("conv1")
+    assert (stem.kind, stem.inputs[0].shape, stem.outputs[0].shape) == ("convolution", (2, 3, 32, 32), (2, 8, 16, 16))
+    assert stem.macs == 2 * 16 * 16 * 8 * 3 * 7 * 7
+    assert trace.node("layer1").calls == 1
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_an_lstm_counts_its_products(device: str):
+    model = Tagger().to(device)
+    trace = trace_model(model, IDS)
+    each = 24 * (4 * 5 * (6 + 5) + 4 * 5 * (10 + 5)) * 2  # two layers, two directions
+    assert trace.node("lstm").macs == each
+    assert trace.root.macs == each + 24 * 10 * 3
+    assert trace.node("lstm").kind == "recurrent"
+
+
+def test_tied_weights_count_once():
+    trace = trace_model(Tied(), IDS)
+    assert (trace.root.parameters, trace.node("out").parameters, trace.node("out").tied) == (120, 120, 120)
+    assert trace.root.parameter_bytes == 480
+
+
+def test_a_module_under_two_names_is_one_row():
+    model = Shared()
+    trace = trace_model(model, torch.randn(2, 4))
+    first, idle = trace.node("first"), trace.node("idle")
+    assert (first.calls, first.calls_per_parent, first.aliases) == (3, 3, ("again",))
+    assert trace.node("again") is first
+    assert (idle.calls, idle.inputs, idle.flops) == (0, (), 0)
+    assert first.flops == 3 * 2 * 2 * 16
+
+
+def test_any_arguments_and_any_result():
+    x = torch.randn(3, 4)
+    trace = trace_model(Loose(), ((x,), {"bias": torch.ones(4), "flip": True}))
+    assert trace.problem is None
+    assert [spec.name for spec in trace.root.inputs] == ["arg0", "bias"]
+    assert [spec.name for spec in trace.root.outputs] == ["scores", "extras.hidden.0", "extras.hidden.1"]
+    assert trace.node("parts").kind == "container"
+    assert trace.root.own_flops == 2 * 3 * 4 * 2  # the functional call belongs to whoever makes it
+
+
+def test_a_failing_forward_gives_the_trace_up_to_there():
+    model = Broken()
+    trace = trace_model(model, torch.randn(2, 4))
+    assert trace.failed == "body.2"
+    assert trace.problem is not None
+    assert trace.problem.startswith("RuntimeError: ")
+    assert trace.node("body.2").problem == trace.problem
+    assert trace.node("body.2").inputs[0].shape == (2, 8)
+    assert [trace.node(f"body.{i}").calls for i in range(4)] == [1, 1, 1, 0]
+    assert trace.node("body.1").outputs[0].shape == (2, 8)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [(torch.randn(2, 4), "RuntimeError"), (torch.full((1, 3), 99), "IndexError"), ({"wrong": IDS}, "TypeError")],
+    ids=["dtype", "range", "name"],
+)
+def test_inputs_a_model_cannot_take(inputs: Any, said: str):
+    trace = trace_model(Tied(), inputs)
+    assert trace.problem is not None
+    assert said in trace.problem
+    assert trace.failed in ("", "table")
+
+
+def test_an_error_that_is_caught_inside_is_no_failure():
+    class Careful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bad, self.good = nn.Linear(3, 3), nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            try:
+                return self.bad(x)
+            except RuntimeError:
+                return self.good(x)
+
+    trace = trace_model(Careful(), torch.randn(2, 4))
+    assert (trace.problem, trace.node("good").calls, trace.node("bad").outputs) == (None, 1, ())
+
+
+def test_tracing_while_another_error_is_handled():
+    try:
+        raise ValueError("elsewhere")
+    except ValueError:
+        trace = trace_model(Stack(), IDS)
+    assert trace.problem is None
+    assert trace.node("up").outputs[0].shape == (2, 12, 30)
+
+
+@pytest.mark.parametrize("inputs", [None, "text", {}, ()])
+def test_nothing_to_run_on(inputs: Any):
+    with pytest.raises(ShapeError):
+        trace_model(Stack(), inputs)
+
+
+def test_an_unknown_module_is_named():
+    with pytest.raises(ModelError, match="up"):
+        trace_model(Stack(), IDS).node("upp")
+
+
+# -- spikes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attention", [False, True])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "qwen3", "mistral"])
+def test_spikes_and_operations_are_those_of_the_energy_report(family: str, attention: bool):
+    model = spikify(decoder(family), SpikeSpec(attention=attention))
+    trace = trace_model(model, IDS)
+    report = measure_spikes(model, [IDS])
+    firing = {node.path: node.spikes for node in trace.nodes if node.spikes is not None}
+    assert list(firing) == [layer.name for layer in report.layers]
+    for layer in report.layers:
+        facts = firing[layer.name]
+        assert (facts.firing_rate, facts.silent_share) == (layer.firing_rate, layer.silent_share)
+        for count in ("ac_unary", "ac_bitwise", "effective_macs", "dense_macs", "histogram", "unary_events"):
+            assert getattr(facts, count) == getattr(layer, count)
+    assert trace.firing_rate(0) == report.firing_rate
+    assert trace.spike_total(0, "ac_unary") == report.total("ac_unary")
+    reading = energy_report(model, report).reading("unary")
+    spent = sum(node.own_energy_pj or 0.0 for node in trace.nodes if node.spikes is not None)
+    assert spent == pytest.approx(reading.layers_pj * report.tokens, rel=1e-12)
+
+
+def test_a_neuron_by_itself_in_ones_own_model():
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.neuron, self.head = GIF((6,), SpikeSpec()), nn.Linear(6, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.neuron(x))
+
+    facts = trace_model(Own(), torch.randn(3, 6)).node("neuron").spikes
+    assert facts is not None
+    assert (facts.pairs, facts.ac_unary, facts.num_levels) == (18, 0, 16)
+    assert facts.firing_rate is not None
+
+
+def test_temporal_neurons_say_what_they_send():
+    neuron = IntegerLIF(4)
+    x = torch.randn(3, 5, 7) * 2
+    sent = neuron(x)[0]
+    facts = trace_model(nn.ModuleDict({"n": neuron})["n"], x).root.spikes
+    assert facts is not None
+    assert (facts.num_levels, facts.num_steps, facts.slots) == (5, 3, 105)
+    assert facts.active_slots == int((sent != 0).sum())
+    assert facts.unary_events == int(sent.sum())
+    assert sum(facts.histogram) == facts.pairs == 35
+
+
+@pytest.mark.parametrize("kind", [StepMode, StateLoop, Unrolled])
+def test_steps_do_not_add_rows(kind: Any):
+    traces = [trace_model(kind(steps), torch.rand(2, 6)) for steps in (1, 2, 4)]
+    assert len({len(trace.nodes) for trace in traces}) == 1
+    assert [trace.node("fc1").calls for trace in traces] == [1, 2, 4]
+    assert [trace.node("fc1").calls_per_parent for trace in traces] == [1, 2, 4]
+    assert traces[2].root.flops == 4 * traces[0].root.flops
+
+
+def test_our_steps_do_not_add_rows_either():
+    traces = [trace_model(spikify(decoder(), num_steps=steps), IDS) for steps in (1, 2, 4)]
+    assert len({len(trace.nodes) for trace in traces}) == 1
+    assert [trace.node("model.layers.0.mlp.up_proj").spikes.num_steps for trace in traces] == [1, 2, 4]
+
+
+# -- the model afterwards ----------------------------------------------------------------------------------------------
+
+
+def state_of(model: nn.Module) -> list[Any]:
+    own = []
+    for name, module in model.named_modules():
+        kept = {k: v for k, v in vars(module).items() if not k.startswith("_") and k != "config"}
+        tensors = [t.clone() for t in (*module.parameters(recurse=False), *module.buffers(recurse=False))]
+        hooks = (len(module._forward_hooks), len(module._forward_pre_hooks))
+        kept = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in kept.items()}
+        own.append((name, module.training, kept, tensors, hooks))
+    return own
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return a is b or a == b
+
+
+class Restless(nn.Module):
+    """Changes whatever it can at every forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.norm, self.drop = nn.Linear(4, 4), nn.BatchNorm1d(4, momentum=0.5), nn.Dropout(0.5)
+        self.register_buffer("seen", torch.zeros(4))
+        self.memory: dict[str, Any] = {"v": torch.ones(4), "log": []}
+        self.history: list[torch.Tensor] = []
+        self.steps = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen += 1
+        self.memory["v"] = self.memory["v"] * 2
+        self.history.append(x)
+        self.steps += 1
+        self.late = x
+        random.random(), np.random.rand()
+        return self.drop(self.norm(self.fc(x))) + torch.rand(4)
+
+
+def test_a_model_is_left_as_it_was():
+    model, x = Restless().train(), torch.randn(3, 4)
+    model.drop.eval()
+    model.fc(x).sum().backward()
+    gradient = model.fc.weight.grad.clone()
+    before, rng = state_of(model), (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist())
+    trace = trace_model(model, x, timing=True, memory=True)
+    assert same(before, state_of(model))
+    assert torch.equal(rng[0], torch.get_rng_state())
+    assert (rng[1], rng[2]) == (random.getstate(), np.random.get_state()[1].tolist())
+    assert torch.equal(model.fc.weight.grad, gradient)
+    assert trace.root.stateful
+    assert not trace.node("fc").stateful
+
+
+def test_membranes_are_left_as_they_were():
+    model = StepMode(2)
+    model(torch.rand(2, 6))
+    membrane = model.lif1.v
+    content = membrane.clone()
+    trace = trace_model(model, torch.rand(2, 6))
+    assert model.lif1.v is membrane
+    assert torch.equal(membrane, content)
+    assert trace.node("lif1").stateful
+
+
+def test_listeners_and_the_salient_choice_are_left_as_they_were():
+    model = spikify(decoder()).train()
+    heard: list[str] = []
+    chosen = {name: module.salient.clone() for name, module in spiking_modules(model).items()}
+    for module in spiking_modules(model).values():
+        module.spike_listener = lambda own, code: heard.append(own.spike_name)
+    trace_model(model, IDS)
+    assert heard == list(chosen)
+    assert all(module.spike_listener is not None and module.training for module in spiking_modules(model).values())
+    assert all(torch.equal(module.salient, chosen[name]) for name, module in spiking_modules(model).items())
+    assert all(int(module.forwards) == 0 for module in spiking_modules(model).values())
+
+
+def test_hooks_of_the_user_that_change_the_result():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Identity())
+    model[0].register_forward_hook(lambda module, args, output: {"odd": (output, None, 3)})
+    trace = trace_model(model, torch.randn(2, 4))
+    assert trace.node("0").outputs[0].name == "odd.0"
+    assert len(model[0]._forward_hooks) == 1
+
+
+def test_seconds_and_memory_when_asked_for():
+    model, x = nn.Sequential(nn.Linear(256, 1024), nn.Linear(1024, 8)), torch.randn(64, 256)
+    assert trace_model(model, x).root.seconds is None
+    trace = trace_model(model, x, timing=True, memory=True)
+    assert trace.root.seconds > trace.node("0").seconds > 0
+    assert trace.node("0").memory_bytes >= 64 * 1024 * 4
+    assert trace.root.memory_bytes >= 64 * (1024 + 8) * 4
+    assert trace_model(model.to("meta"), x, memory=True).root.memory_bytes == trace.root.memory_bytes
+
+
+# -- large -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spiking", [False, True], ids=["float", "spiking"])
+def test_llama_7b_opens_without_weights_in_seconds(spiking: bool):
+    with torch.device("meta"):
+        model: PreTrainedModel = build_model("spike-llama-7b")
+    model = spikify(model) if spiking else model
+    start = time.perf_counter()
+    trace = trace_model(model, torch.zeros(1, 2048, dtype=torch.long))
+    wire = json.dumps(to_wire(trace), separators=(",", ":"))
+    seconds = time.perf_counter() - start
+    assert trace.problem is None
+    assert trace.root.parameters == 6_738_415_616
+    products = (6_738_415_616 - 32000 * 4096 - 65 * 4096) * 2048 + 32 * 2 * 2048 * 2048 * 4096
+    assert trace.root.macs == products
+    assert len(wire) < 400_000
+    assert seconds < 5
+    assert (trace.node("model.layers.31.mlp.up_proj").spikes is not None) == spiking
+    assert any("firing rates" in note for note in trace.notes) == spiking
+
+
+def test_a_number_that_the_meta_device_does_not_have():
+    class Asks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(x)[: int(x.sum())]
+
+    trace = trace_model(Asks().to("meta"), torch.ones(2, 4))
+    assert trace.problem is not None
+    assert "trace the model on the CPU" in trace.problem
+    assert trace.node("fc").calls == 1
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_modules():
+    model = nn.ModuleList([nn.ModuleList([nn.Identity() for _ in range(100)]) for _ in range(1000)])
+    model.forward = lambda x: model[0][0](x)
+    trace = trace_model(model, torch.ones(1))
+    assert len(trace.nodes) == 101_001
+    assert sum(node.calls for node in trace.nodes) == 2
