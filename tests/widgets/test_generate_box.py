@@ -13,7 +13,7 @@ from darkit_nb.config import RunConfig
 from darkit_nb.errors import RunError
 from darkit_nb.runs.control import Cancellation, send
 from darkit_nb.runs.directory import RunDirectory
-from darkit_nb.runs.run import Run
+from darkit_nb.runs.run import Run, train
 from darkit_nb.widgets import GenerateBox, SpikeRaster
 from tests.train.conftest import TINY
 
@@ -126,3 +126,21 @@ def test_a_cancellation_is_of_one_request(tmp_path: Path):
     assert asked.asked()
     assert asked.asked()
     assert Cancellation(run, mine.id).asked()
+
+
+def test_a_training_run_answers_between_its_steps(tmp_path: Path):
+    config = RunConfig(runs_dir=str(tmp_path / "runs")).replace({**TINY, "train.steps": 100_000, "checkpoint.every": 0})
+    run = train(config)
+    try:
+        box, raster = GenerateBox(run), SpikeRaster(run)
+        box.set_trait("max_new_tokens", 4)
+        raster.probe("def f")
+        box.generate("def f")
+        until(lambda: not (raster.progress or box.progress), 120)
+        assert (box.problem, raster.problem) == (None, None)
+        assert len(box.tokens) == 4
+        assert len(raster.tokens) == 5
+        assert run.latest_checkpoint() is None  # it was the live model that answered
+        assert run.state == "running"
+    finally:
+        run.stop(wait_s=60)

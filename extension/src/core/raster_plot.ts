@@ -53,9 +53,11 @@ export function drawMarks(
   if (wide >= 5) for (let token = 1; token < tokens; token++) context.fillRect(Math.round(token * wide) - 0.5, 0, 1, box.height);
   if (high >= 5) for (let row = 1; row < rows; row++) context.fillRect(0, Math.round(row * high) - 0.5, box.width, 1);
   context.fillStyle = style.accent;
+  context.globalAlpha = Math.min(1, Math.max(0.1, 1.5 * high)); // many features to a pixel: the more of them, the darker
   for (let row = 0; row < rows; row++) {
     if (picture.isSalient(order[view.features[0] + row] as number)) context.fillRect(box.width + 2, row * high, GUTTER - 3, Math.max(1, high - (high >= 3 ? 1 : 0)));
   }
+  context.globalAlpha = 1;
   context.strokeStyle = style.line;
   context.lineWidth = 1;
   context.strokeRect(0.5, 0.5, box.width - 1, box.height - 1);

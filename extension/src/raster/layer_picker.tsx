@@ -20,7 +20,7 @@ export function LayerPicker({ layers, layer, onSelect }: { layers: Listed[]; lay
           ))}
         </select>
       </label>
-      <div class="sr-strip" aria-hidden="true">
+      {layers.length > 1 && <div class="sr-strip" aria-hidden="true">
         {[...blocks].map(([block, own]) => (
           <div key={block} class="sr-strip-block" style={{ flexGrow: own.length }}>
             {own.map((each) => (
@@ -36,8 +36,8 @@ export function LayerPicker({ layers, layer, onSelect }: { layers: Listed[]; lay
             ))}
           </div>
         ))}
-      </div>
-      <span class="dk-muted sr-span" title={`${layers.length} layers`}>fire {percent(low)} to {percent(high)}</span>
+      </div>}
+      <span class="dk-muted sr-span" title={`${layers.length} layers`}>{layers.length > 1 ? `fire ${percent(low)} to ${percent(high)}` : ""}</span>
     </div>
   );
 }

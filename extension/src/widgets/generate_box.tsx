@@ -33,7 +33,7 @@ function GenerateBox({ model }: { model: Model }) {
   if (!runName) return <section class="dk-card"><div class="dk-empty">No run is bound, so there is nobody to write. Start one, or choose one from the list of runs.</div></section>;
   return (
     <section class="dk-card gb" aria-label={`Generate with ${runName}`}>
-      <form class="gb-form" onSubmit={(event) => { event.preventDefault(); go(); }}>
+      <form class="gb-form" noValidate onSubmit={(event) => { event.preventDefault(); go(); }}>
         <textarea
           class="dk-input gb-prompt" rows={2} aria-label="Prompt" placeholder="Text to continue" value={prompt}
           onInput={(event) => setPrompt(event.currentTarget.value)}
