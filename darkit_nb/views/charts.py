@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from darkit_nb.runs.history import RunHistory
 from darkit_nb.views.chart import QUIET, Chart, Line, Mark, Panel, Style
-from darkit_nb.views.downsample import MAX_POINTS, Smoothed, downsample, visible
+from darkit_nb.views.downsample import Sampled, Smoothed, visible
 from darkit_nb.views.heat import layer_heat
 
 MANY_LAYERS = 12
@@ -53,7 +53,7 @@ class ChartBuilder:
     """Makes charts of growing runs; what did not change since the last one is not computed again."""
 
     def __init__(self) -> None:
-        self._smoothed: dict[tuple[str, str], tuple[tuple[int, int, int], Smoothed]] = {}
+        self._known: _Known = {}
 
     def build(
         self,
@@ -71,9 +71,7 @@ class ChartBuilder:
             log: whether the loss has a logarithmic axis.
             limits: first and last step to show; the points are spent there.
         """
-        cut = _Cut(limits, lambda run, name: self._average(run, name, span))
-        kept = {(run.key, name) for run in runs for name in ("loss", "tokens_per_s")}
-        self._smoothed = {key: value for key, value in self._smoothed.items() if key in kept}
+        cut = _Cut(limits, span, self._known)
         panels = (
             Panel("loss", "Loss", "nats", _loss(runs, cut), log=log),
             _firing(runs, cut),
@@ -82,41 +80,56 @@ class ChartBuilder:
             Panel("learning_rate", "Learning rate", "", _plain(runs, cut, "learning_rate"), number=".3g", zero=True),
             _memory(runs, cut),
         )
+        self._known = cut.used
         marks = tuple(mark for index, run in enumerate(runs) for mark in _marks(index, run, several=len(runs) > 1))
         return Chart(tuple(run.label for run in runs), panels, marks, limits)
 
-    def _average(self, run: ChartRun, name: str, span: int) -> NDArray[np.float64]:
-        _, values = run.history.series("train", name)
-        state = (span, id(run.history), run.history.rewritten)
-        known, average = self._smoothed.get((run.key, name), (None, None))
-        if average is None or known != state:
-            average = Smoothed(1 - 2 / (span + 1))
-            self._smoothed[run.key, name] = (state, average)
-        return average.update(values)
+
+_Known = dict[tuple[Any, ...], tuple[tuple[Any, ...], Any]]
+_Points = tuple[NDArray[np.int64], NDArray[np.floating]]
+Growing = TypeVar("Growing", Sampled, Smoothed)
 
 
-@dataclass(frozen=True)
 class _Cut:
-    """Series of a run, restricted to what is shown and to the points a trace may have."""
+    """Series of runs, restricted to what is shown and to the points a curve may have.
 
-    limits: tuple[float | None, float | None]
-    average: Callable[[ChartRun, str], NDArray[np.float64]]
+    Args:
+        limits: first and last step to show.
+        span: of the smoothing.
+        known: the growing averages and choices of the last chart.
+    """
 
-    def points(
-        self, steps: NDArray[np.int64], values: NDArray[np.floating]
-    ) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+    def __init__(self, limits: tuple[float | None, float | None], span: int, known: _Known) -> None:
+        self.limits, self.span, self.known = limits, span, known
+        self.used: _Known = {}
+
+    def series(self, run: ChartRun, kind: str, name: str) -> _Points:
+        return self._points(run, (kind, name), *run.history.series(kind, name))
+
+    def smoothed(self, run: ChartRun, name: str) -> _Points:
+        steps, values = run.history.series("train", name)
+        average = self._growing(run, ("smoothed", name, self.span), 0, lambda: Smoothed(1 - 2 / (self.span + 1)))
+        return self._points(run, ("smoothed", name, self.span, "points"), steps, average.update(values))
+
+    def layer(self, run: ChartRun, name: str, steps: NDArray[np.int64], values: NDArray[np.floating]) -> _Points:
+        return self._points(run, ("layer", name), steps, values)
+
+    def _points(
+        self, run: ChartRun, what: tuple[Any, ...], steps: NDArray[np.int64], values: NDArray[np.floating]
+    ) -> _Points:
         part = visible(steps, *self.limits)
         x, y = steps[part], values[part]
-        chosen = downsample(y, MAX_POINTS)
+        chosen = self._growing(run, what, part.start, Sampled).update(y)
         return x[chosen], y[chosen]
 
-    def series(self, run: ChartRun, kind: str, name: str) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
-        return self.points(*run.history.series(kind, name))
-
-    def smoothed(self, run: ChartRun, name: str) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
-        steps, values = run.history.series("train", name)[0], self.average(run, name)
-        both = min(len(steps), len(values))
-        return self.points(steps[:both], values[:both])
+    def _growing(self, run: ChartRun, what: tuple[Any, ...], start: int, make: Callable[[], Growing]) -> Growing:
+        """What was made of this series before, as long as the series has only grown since."""
+        state = (run.history, run.history.rewritten, start)
+        before, found = self.known.get((run.key, *what), (None, None))
+        if before != state:
+            found = make()
+        self.used[run.key, *what] = (state, found)
+        return cast("Growing", found)
 
 
 def _loss(runs: Sequence[ChartRun], cut: _Cut) -> tuple[Line, ...]:
@@ -163,7 +176,7 @@ def _firing(runs: Sequence[ChartRun], cut: _Cut) -> Panel:
         return Panel("firing", f"{title} of {len(names)} layers", "%", heat=layer_heat(names, steps[part], rates[part]))
     lines = []
     for index, name in enumerate(names):
-        x, y = cut.points(steps, 100 * rates[:, index])
+        x, y = cut.layer(runs[0], name, steps, 100 * rates[:, index])
         lines.append(Line(f"0/{name}", name, 0, float(index / max(1, len(names) - 1)), "line", x, y))
     return Panel("firing", f"{title} by layer", "%", tuple(lines), number=".3g")
 

@@ -19,28 +19,52 @@ def visible(x: NDArray[np.integer | np.floating], low: float | None, high: float
 
 
 def downsample(y: NDArray[np.floating], points: int = MAX_POINTS) -> NDArray[np.intp]:
-    """Which values to draw: the lowest and the highest of every bucket, where they stand; all where they are few.
+    """Which values to draw, in one call of `Sampled`."""
+    return Sampled(points).update(y)
 
-    The first and the last value are kept. A bucket with a value that is not finite also keeps one of those, so that a
-    gap stays a gap.
+
+class Sampled:
+    """Chooses what to draw of a growing series: the lowest and the highest of every bucket, where they stand.
+
+    Buckets are a power of two wide and stay where they are while the series grows, so that one value more costs one
+    bucket more and a curve does not flicker. The first and the last value are chosen too. A bucket with a value that is
+    not finite also keeps one of those, so that a gap stays a gap. Few values are all chosen.
 
     Args:
-        y: values in the order they are drawn.
-        points: at most so many indices come back; at least 8.
-
-    Returns: ascending indices into `y`.
+        points: at most so many are chosen; at least 8.
     """
-    if len(y) <= points:
-        return np.arange(len(y))
-    with np.errstate(over="ignore", invalid="ignore"):
-        whole = bool(np.isfinite(y.sum(dtype=np.float64)))
-    size = -(-(len(y) - 2) // ((points - 2) // (2 if whole else 3) - 1))
-    inner = y[1:-1]
-    full = len(inner) // size * size
-    parts = [_extremes(inner[:full].reshape(-1, size), whole) + 1]
-    if full < len(inner):
-        parts.append(_extremes(inner[None, full:], whole) + 1 + full)
-    return np.concatenate([[0], *parts, [len(y) - 1]])
+
+    def __init__(self, points: int = MAX_POINTS) -> None:
+        self.points = points
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._seen = self._size = self._done = 0
+        self._whole = True
+        self._chosen = np.empty(0, np.intp)
+
+    def update(self, y: NDArray[np.floating]) -> NDArray[np.intp]:
+        """Ascending indices into `y`, which begins with the values given last time."""
+        if len(y) < self._seen:
+            self._start_over()
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._whole &= bool(np.isfinite(y[self._seen :].sum(dtype=np.float64)))
+        self._seen = len(y)
+        if len(y) <= self.points:
+            return np.arange(len(y))
+        most = (self.points - 2) // (2 if self._whole else 3)
+        size = 1 << (-(-len(y) // most) - 1).bit_length()
+        if size != self._size:
+            self._size, self._done, self._chosen = size, 0, np.empty(0, np.intp)
+        full = len(y) // size * size
+        if full > self._done:
+            new = _extremes(y[self._done : full].reshape(-1, size), self._whole) + self._done
+            self._chosen, self._done = np.concatenate([self._chosen, new]), full
+        last = len(y) - 1
+        tail = _extremes(y[None, full:], self._whole) + full if full <= last else self._chosen[:0]
+        chosen = np.concatenate([self._chosen, tail])
+        ends = [end for end, at in ((0, chosen[0]), (last, chosen[-1])) if end != at]
+        return np.sort(np.append(chosen, ends).astype(np.intp)) if ends else chosen
 
 
 def _extremes(buckets: NDArray[np.floating], whole: bool) -> NDArray[np.intp]:

@@ -120,6 +120,7 @@ class LiveCharts(StaticView, ipywidgets.VBox):
         """The menu of the page."""
         if list(change["new"]) != [run.id for run in self.runs]:
             self.bar.guard(setattr, self, "runs", [self._runs_dir / name for name in change["new"]])
+            self.bar.selected = [run.id for run in self.runs]
 
     def _list_choices(self) -> None:
         runs = reversed(list_runs(self._runs_dir))
