@@ -14,8 +14,8 @@ from darkit_nb.runs.files import from_json
 from darkit_nb.runs.status import RunStatus
 
 _ENDINGS = {
-    "lost": "run.resume() goes on from the newest checkpoint, or from the beginning where there is none",
-    "failed": "mend what the log names, then resume the run",
+    "lost": "Resume goes on from the newest checkpoint, or from the beginning where there is none",
+    "failed": "mend what the log names, then Resume",
 }
 
 
@@ -55,5 +55,5 @@ def ending(status: RunStatus, state: str, reason: str | None) -> dict[str, str] 
     message = problem.get("message") or f"This run is {state}: {reason or 'nobody wrote why'}."
     fix = problem.get("fix") or _ENDINGS[state]
     if status.orphan_pid is not None:
-        fix = "Stop lets the leftover process write a checkpoint and end; “End leftover process” ends it at once"
+        fix = "“End leftover process” lets it write a checkpoint and end; Resume does that too, and then goes on"
     return {**problem, "message": message, "fix": fix}

@@ -173,7 +173,7 @@ class RunPanel(DarkitWidget):
 
     def resume(self) -> None:
         """Go on from the newest checkpoint; a leftover process is ended first. Returns at once."""
-        self._act("resume", _resume)
+        self._act("resume", lambda run: run.resume())
 
     def end_orphan(self) -> None:
         """End a trainer that goes on without its supervisor; returns at once."""
@@ -267,12 +267,6 @@ class RunPanel(DarkitWidget):
             log=[plain_line(line) for line in self._feed.recent(8)] if self._feed else [],
             missing=missing,
         )
-
-
-def _resume(run: Run) -> None:
-    if run.status.orphan_pid is not None:
-        run.end_orphan()
-    run.resume()
 
 
 def _modified(path: Path) -> float | None:

@@ -80,6 +80,7 @@ test("an action that is under way says so and cannot be asked for twice", () => 
   assert.equal(button("stop", { state: "running" }, { stop: 0.2 }).enabled, false);
   assert.equal(button("stop", { state: "running" }, { stop: 12 }).label, "stopping… 12 s");
   assert.equal(button("checkpoint", { state: "running" }, { stop: 1 }).enabled, false);
+  assert.equal(button("resume", { state: "lost", orphan_pid: 12 }, { end_orphan: 1 }).enabled, false);
 });
 
 test("progress is a share or unknown", () => {

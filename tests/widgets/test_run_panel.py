@@ -150,7 +150,7 @@ def test_a_killed_writer_reads_as_lost_with_a_way_out(run: Run, panels: Callable
         writer.wait(10)
         until(lambda: panel.status["state"] == "lost")
         assert "is gone" in panel.status["problem"]["message"]
-        assert "resume" in panel.status["problem"]["fix"]
+        assert "Resume" in panel.status["problem"]["fix"]
     finally:
         writer.kill()
         writer.wait(10)

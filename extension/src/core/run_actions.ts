@@ -41,7 +41,7 @@ function allowed(action: Action, status: RunStatus, pending: Pending): [boolean,
   const { state } = status;
   const active = state === "running" || state === "starting";
   if (action === "clone") return [true, "The same settings, for a new run"];
-  if (action === "end_orphan") return [Boolean(status.orphan_pid), `Ends process ${status.orphan_pid}; the run can be resumed then`];
+  if (action === "end_orphan") return [Boolean(status.orphan_pid), `Process ${status.orphan_pid} writes a checkpoint and ends; the run can be resumed then`];
   if (action === "stop") {
     if (state === "queued") return [true, "Takes the run out of the queue"];
     return active ? [true, "Writes a checkpoint and ends, at the end of the step at work"] : [false, `nothing to stop: ${state}`];
@@ -50,6 +50,7 @@ function allowed(action: Action, status: RunStatus, pending: Pending): [boolean,
     if (pending.stop !== undefined) return [false, "a stop writes a checkpoint"];
     return state === "running" ? [true, "Writes a checkpoint and goes on"] : [false, "only while the run is training"];
   }
+  if (pending.end_orphan !== undefined) return [false, "its leftover process is being ended"];
   if (active || state === "queued") return [false, `it is ${state}`];
   if (state === "finished") return [false, "all its steps are done; in Python, run.resume([\"train.steps=…\"]) goes further"];
   return [true, status.orphan_pid ? "Ends the leftover process, and goes on from the newest checkpoint" : "Goes on from the newest checkpoint"];

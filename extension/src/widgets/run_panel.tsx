@@ -79,7 +79,7 @@ function Course({ status, steps, now }: { status: Status | null; steps?: number;
   const spent = status?.started && until ? duration(until - status.started) : null;
   const attempt = status && status.attempt > 1 ? `attempt ${status.attempt}` : null;
   const left = status?.state === "running" && status.eta_s !== null ? `${duration(status.eta_s)} left` : null;
-  const why = status && !active && !status.problem ? status.reason : active ? status?.reason : null;
+  const why = status?.state === "queued" ? "waits until a run before it has ended" : status && !active && !status.problem ? status.reason : active ? status?.reason : null;
   return (
     <div class="rp-course">
       <Progress share={active && done === null ? null : done ?? 0} label="Steps done" />
@@ -96,10 +96,10 @@ function Numbers({ status }: { status: Status | null }) {
   const digits = (value: number | null | undefined, count: number) => (typeof value === "number" ? significant(value, count) : "–");
   const tiles: [string, string, string?][] = [
     ["loss", digits(status?.loss, 4), "Training loss of the last step"],
-    ["bits / byte", digits(status?.bits_per_byte, 4), "On the validation text; independent of the tokenizer"],
+    ["bits/byte", digits(status?.bits_per_byte, 4), "On the validation text; independent of the tokenizer"],
     ["firing rate", percent(status?.firing_rate), "Share of spike slots that hold a spike"],
-    ["energy / token", energy(status?.energy_pj), "Simulated: counted operations and memory at 45 nm (Horowitz 2014), not measured on a chip"],
-    ["tokens / s", short(status?.tokens_per_s), "Training tokens per second, last step"],
+    ["energy/token", energy(status?.energy_pj), "Simulated: counted operations and memory at 45 nm (Horowitz 2014), not measured on a chip"],
+    ["tokens/s", short(status?.tokens_per_s), "Training tokens per second, last step"],
     ["memory", short(status?.memory_bytes, "B"), "Of the training process"],
   ];
   return (
