@@ -11,7 +11,7 @@ import numpy as np
 
 from darkit_nb.views.chart import Chart, Panel
 
-HEADER, TICKS, LEFT, RIGHT, BOTTOM = 34, 20, 58, 14, 14
+HEADER, TICKS, LEFT, RIGHT, BOTTOM = 34, 20, 56, 18, 14
 TALL, SHORT, NARROW = 230, 120, 150
 
 

@@ -197,12 +197,13 @@ class _Drawing:
             if not self.x0 <= mark.step <= self.x1:
                 continue
             x = float(self._px(mark.step))
+            colour = c.muted if len(self.chart.runs) == 1 else c.colour(mark.run)
             told = f"<title>{escape(mark.text)}</title>"
             if mark.kind != "checkpoint":
-                look = f'stroke="{c.muted}" stroke-dasharray="{"2 3" if mark.kind == "resume" else "6 3"}"'
+                look = f'stroke="{colour}" stroke-dasharray="{"2 3" if mark.kind == "resume" else "6 3"}"'
                 yield f'<path d="M{x:.1f} {box.top}V{box.bottom}" {look}>{told}</path>'
             elif self.panel.key == "loss":
-                yield f'<path d="M{x:.1f} {box.bottom - 6}l4 6h-8z" fill="{c.muted}">{told}</path>'
+                yield f'<path d="M{x:.1f} {box.bottom - 6}l4 6h-8z" fill="{colour}">{told}</path>'
 
     def _heat(self, heat: Heat) -> Iterator[str]:
         box, (low, high) = self.box, heat.limits

@@ -203,7 +203,7 @@ def _energy(runs: Sequence[ChartRun], cut: _Cut) -> Panel:
         lines.append(
             Line(f"{index}/{key}", name if alone else run.name, index, colour if alone else index, style, x, y / size)
         )
-    title = "Energy per token" if len(runs) == 1 else "Energy per token, spikes as events"
+    title = "Energy per token" if len(runs) == 1 else "Energy per token, events"
     return Panel("energy", title, unit, tuple(lines), number=".3g", zero=True)
 
 

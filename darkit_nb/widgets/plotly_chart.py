@@ -59,7 +59,11 @@ def traces(chart: Chart, palette: Palette) -> list[dict[str, Any]]:
             for line in panel.lines
         ]
     overlay = {"xaxis": "x", "yaxis": _named("y", len(chart.panels) + 1)}
-    symbols = {"size": 7, "symbol": [_SYMBOLS[mark.kind] for mark in chart.marks], "color": palette.muted}
+    symbols = {
+        "size": 7,
+        "symbol": [_SYMBOLS[mark.kind] for mark in chart.marks],
+        "color": [_mark_colour(chart, mark, palette) for mark in chart.marks],
+    }
     hover = {"hovertemplate": "%{text}<extra></extra>", "showlegend": False, "name": "marks"}
     return [*found, {"type": "scatter", "mode": "markers", "marker": symbols, **hover, **overlay}]
 
@@ -235,6 +239,10 @@ def _scales(
     return found
 
 
+def _mark_colour(chart: Chart, mark: Mark, palette: Palette) -> str:
+    return palette.muted if len(chart.runs) == 1 else palette.colour(mark.run)
+
+
 def step_range(chart: Chart) -> tuple[float, float]:
     """First and last step of what is drawn, whatever part of it is shown."""
     return step_limits(replace(chart, limits=(None, None)))
@@ -252,7 +260,11 @@ def mark_lines(chart: Chart, palette: Palette) -> list[dict[str, Any]]:
             "x1": mark.step,
             "y0": 0,
             "y1": 1,
-            "line": {"width": 1, "dash": "dot" if mark.kind == "resume" else "dash", "color": palette.muted},
+            "line": {
+                "width": 1,
+                "dash": "dot" if mark.kind == "resume" else "dash",
+                "color": _mark_colour(chart, mark, palette),
+            },
         }
         for mark in told
         for number in range(1, len(chart.panels) + 1)

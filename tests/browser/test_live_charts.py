@@ -1,0 +1,135 @@
+"""LiveCharts as a person meets it: they move, zoom, survive a reload, follow the theme, and leave a picture behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from darkit_nb.config import RunConfig
+from darkit_nb.runs import RunDirectory
+from darkit_nb.views.palette import DARK
+from tests.browser.notebook import Notebook
+from tests.views.measurements import records
+
+PLOT = "document.querySelector('.js-plotly-plot .main-svg') && document.querySelector('.js-plotly-plot')"
+LAYERS = 20
+
+
+@pytest.fixture
+def grow(notebook: Notebook) -> Callable[[int], None]:
+    """A run beside the notebook, said to be running; each call measures so many steps more."""
+    run = RunDirectory.create(RunConfig(name="nano", runs_dir=str(notebook.folder / "runs")), command="test")
+    run.begin_attempt()
+    done = 0
+
+    def measure(steps: int) -> None:
+        nonlocal done
+        for record in records(steps, first=done + 1, layers=LAYERS, spikes_every=5):
+            run.append_metrics(record)
+        done += steps
+        run.write_status(state="running", step=done, total_steps=200)
+
+    return measure
+
+
+def wait(notebook: Notebook, condition: str) -> None:
+    """Until a JavaScript expression over the Plotly figure `g` is true."""
+    notebook.page.wait_for_function(f"() => {{ const g = {PLOT}; return g && g._fullData?.length && ({condition}); }}")
+
+
+def ask(notebook: Notebook, expression: str) -> Any:
+    return notebook.page.evaluate(f"() => {{ const g = {PLOT}; return {expression}; }}")
+
+
+def drag(notebook: Notebook, start: float, end: float) -> None:
+    """Drag over the loss, between two shares of its width."""
+    box = notebook.page.locator(".js-plotly-plot .xy > rect.nsewdrag").first.bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    notebook.page.mouse.move(box["x"] + start * box["width"], y)
+    notebook.page.mouse.down()
+    notebook.page.mouse.move(box["x"] + end * box["width"], y, steps=6)
+    notebook.page.mouse.up()
+
+
+def test_a_growing_run_is_watched(notebook: Notebook, grow: Callable[[int], None], tmp_path: Path) -> None:
+    grow(60)
+    notebook.run("from darkit_nb.widgets import LiveCharts\ncharts = LiveCharts('nano')\ncharts")
+    wait(notebook, "g._fullData[0].x.length === 60")
+    grow(40)
+    wait(notebook, "g._fullData[0].x.length === 100 && g._fullLayout.xaxis.range[1] === 100")
+    notebook.screenshot("live-charts-light")
+
+    drag(notebook, 0.2, 0.4)
+    wait(notebook, "g._fullData[0].x.length < 30 && g._fullLayout.xaxis.range[1] < 60")
+    grow(20)
+    notebook.page.wait_for_timeout(1500)
+    assert ask(notebook, "g._fullLayout.xaxis.range[1]") < 60, "an update leaves the zoom alone"
+    zoomed = ask(notebook, "[g._fullLayout.xaxis.range, g._fullData[0].x.length]")
+
+    notebook.reload()
+    wait(notebook, f"g._fullData.filter((trace) => trace.type === 'heatmap')[0]?.y.length === {LAYERS}")
+    assert ask(notebook, "[g._fullLayout.xaxis.range, g._fullData[0].x.length]") == zoomed
+    grow(20)
+    notebook.page.get_by_role("button", name="Reset zoom").click()
+    wait(notebook, "g._fullData[0].x.length === 140 && g._fullLayout.xaxis.range[1] === 140")
+
+    notebook.theme("dark")
+    wait(
+        notebook, f"g._fullLayout.xaxis.linecolor === '{DARK.line}' && g._fullData[0].line.color === '{DARK.slots[0]}'"
+    )
+    notebook.screenshot("live-charts-dark")
+    notebook.size(380)
+    wait(notebook, "g._fullLayout.width < 380 && g._fullLayout.xaxis.domain[0] === g._fullLayout.xaxis2.domain[0]")
+    notebook.screenshot("live-charts-narrow")
+
+
+def test_files_come_as_downloads(notebook: Notebook, grow: Callable[[int], None], tmp_path: Path) -> None:
+    grow(30)
+    notebook.run("from darkit_nb.widgets import LiveCharts\nLiveCharts('nano')")
+    wait(notebook, "g._fullData[0].x.length === 30")
+    begins = {"SVG": b"<svg", "PNG": b"\x89PNG", "CSV": b"run,step,", "Parquet": b"PAR1"}
+    for kind, head in begins.items():
+        notebook.page.get_by_role("button", name="Export").click()
+        with notebook.page.expect_download() as found:
+            notebook.page.get_by_role("button", name=kind).click()
+        file = tmp_path / found.value.suggested_filename
+        found.value.save_as(file)
+        assert file.suffix == f".{kind.lower()}"
+        assert file.read_bytes().startswith(head)
+
+
+def test_runs_are_chosen_by_keyboard(notebook: Notebook, grow: Callable[[int], None]) -> None:
+    grow(30)
+    notebook.run("from darkit_nb.widgets import LiveCharts\ncharts = LiveCharts()\ncharts")
+    empty = notebook.page.get_by_text("No run chosen")
+    empty.wait_for()
+    button = notebook.page.get_by_role("button", name="Runs", exact=True)
+    button.focus()
+    notebook.page.keyboard.press("Enter")
+    notebook.page.get_by_role("checkbox").first.focus()
+    notebook.page.keyboard.press("Space")
+    wait(notebook, "g._fullData[0].x.length === 30")
+    assert not empty.is_visible()
+    notebook.page.keyboard.press("Escape")
+    notebook.page.get_by_role("checkbox").wait_for(state="detached")
+    assert button.evaluate("(element) => element === document.activeElement")
+
+
+def test_without_a_kernel_the_last_picture_stays(notebook: Notebook, grow: Callable[[int], None]) -> None:
+    grow(30)
+    notebook.run("from darkit_nb.widgets import LiveCharts\ncharts = LiveCharts('nano')\ncharts")
+    wait(notebook, "g._fullData[0].x.length === 30")
+    picture = notebook.page.get_by_alt_text("Charts of nano")
+    picture.wait_for(state="hidden")
+    notebook.run("charts.update(); charts.refresh_snapshot(now=True)")
+    notebook.save()
+    notebook.shut_down_kernel()
+    notebook.watch.allow("widget model not found|Kernel is|kernel")
+    notebook.page.reload()
+    picture.wait_for(state="visible", timeout=60_000)
+    notebook.screenshot("live-charts-without-kernel")
+    assert notebook.path.stat().st_size < 150_000
