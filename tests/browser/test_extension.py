@@ -172,6 +172,23 @@ def test_a_dashboard_goes_into_the_notebook_in_front(notebook: Notebook):
     expect(notebook.cells.nth(1)).to_contain_text("[2]:")
 
 
+def test_a_run_gives_its_folder_id_and_command(page: LabPage):
+    run = write_run(page.folder, "20261122-050101-one-ab12", state="created")
+    page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    show_runs(page)
+
+    def choose(entry: str) -> str:
+        page.page.locator(".dk-run").click()
+        page.page.get_by_role("menuitem", name=entry).click()
+        page.page.wait_for_timeout(500)
+        return page.page.evaluate("() => navigator.clipboard.readText()")
+
+    assert choose("Copy id") == run.name
+    assert choose("Copy command") == "darkit-nb train name=x"
+    choose("Open folder")
+    expect(page.page.locator(".jp-DirListing-item", has_text="status.json")).to_be_visible()
+
+
 def test_a_folder_that_cannot_be_written_is_said_to_the_person(page: LabPage):
     page.watch.allow("Failed to load resource.* 4|Failed to load resource.* 5|storing|save")
     (page.folder / "training.ipynb").mkdir()  # taken, and in the list
