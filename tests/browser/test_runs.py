@@ -131,7 +131,9 @@ def test_the_table_is_driven_by_keys_alone(notebook: Notebook):
     keys.press("Space")
     keys.press("Enter")
     expect(rows.nth(1)).to_have_attribute("data-current", "true")
-    shown = notebook.run("print([each[-6] for each in table.selected], table.current[-6])")
+    # What a page says may reach the kernel on another thread than its cells.
+    wait = "import time\nuntil = time.time() + 10\nwhile not table.current and time.time() < until: time.sleep(0.05)\n"
+    shown = notebook.run(f"{wait}print([each[-6] for each in table.selected], table.current[-6])")
     assert shown.inner_text().strip() == "['b', 'c'] c"
     table.get_by_role("button", name="Compare").click()
     best = table.locator(".rt-compared td[data-best=true]").first
