@@ -20,7 +20,7 @@ from darkit_nb.errors import ConfigError, DarkitError, problem_of
 from darkit_nb.runs import lock
 from darkit_nb.runs.checks import known_shape, may_use_gpu
 from darkit_nb.runs.directory import RunDirectory, list_runs
-from darkit_nb.runs.files import SCHEMA, from_json, to_json, write_atomic
+from darkit_nb.runs.files import SCHEMA, from_json, to_json, write_atomic, writing
 from darkit_nb.runs.launcher import refuse_active, start_supervisor
 from darkit_nb.runs.status import QUEUED, RunStatus
 
@@ -49,11 +49,12 @@ def enqueue(run: RunDirectory, overrides: Sequence[str] = ()) -> None:
 
 def dequeue(run: RunDirectory) -> bool:
     """Take a run out of the queue; whether it was in it."""
-    try:
-        (run.root / QUEUED).unlink()
-    except FileNotFoundError:
-        return False
-    return True
+    marker = run.root / QUEUED
+    with writing(marker):
+        there = marker.exists()
+        if there:  # asked first: a read-only disk refuses to remove even what is not there
+            marker.unlink(missing_ok=True)
+    return there
 
 
 def queued_runs(runs_dir: str | Path) -> list[RunDirectory]:

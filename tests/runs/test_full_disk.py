@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 
 from darkit_nb.config import RunConfig
 from darkit_nb.errors import RunError
-from darkit_nb.runs import MetricsReader, RunDirectory
+from darkit_nb.runs import MetricsReader, Run, RunChange, RunDirectory, RunMonitor, RunSummary, train
+from darkit_nb.runs.launcher import start_supervisor
+from darkit_nb.runs.queue import set_slots
 
 
 def mount(*arguments: str) -> None:
@@ -105,6 +108,39 @@ def test_a_read_only_run_can_be_read_but_not_written(disk: Path) -> None:
         assert "read-only" in str(caught.value)
     assert [record["step"] for record in run.read_metrics()] == [1]
     assert run.read_status().state == "created"
+
+
+def test_a_run_on_a_read_only_disk_is_watched_but_not_driven(disk: Path) -> None:
+    config = RunConfig(runs_dir=str(disk / "runs"))
+    run = Run(RunDirectory.create(config, command="x"))
+    run.directory.begin_attempt()
+    run.directory.append_metrics({"kind": "train", "step": 1, "loss": 2.0})
+    mount("-o", "remount,ro", str(disk))
+    ended = RunDirectory(run.root)
+    drivers: list[Callable[[], object]] = [
+        run.stop,
+        run.checkpoint,
+        lambda: run.probe("x"),
+        lambda: start_supervisor(ended),
+        lambda: train(config),
+        lambda: train(config, queue=True),
+        lambda: set_slots(disk / "runs", 2),
+    ]
+    for drive in drivers:
+        with pytest.raises(RunError, match="cannot be written") as caught:
+            drive()
+        assert "read-only" in str(caught.value)
+    told: list[RunChange] = []
+    rows: list[list[RunSummary]] = []
+    stops = [RunMonitor.shared().watch(run.directory, told.append)]
+    stops.append(RunMonitor.shared().watch_folder(disk / "runs", rows.append))
+    end = time.monotonic() + 10
+    while not (told and rows) and time.monotonic() < end:
+        time.sleep(0.02)
+    for stop in stops:
+        stop()
+    assert told[0].status.state == "running"
+    assert rows[0][0].loss == 2.0
 
 
 def test_a_short_write_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,82 @@
+"""Commands that drive trainings in the background."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from darkit_nb.cli.app import run
+from darkit_nb.config import RunConfig
+from darkit_nb.errors import RunError
+from darkit_nb.runs import Run, RunDirectory, list_runs
+from darkit_nb.runs.control import CommandReader
+
+NO_DATA = "plugins=[no_such_module_anywhere]"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def busy() -> RunDirectory:
+    """A run that this process trains."""
+    directory = RunDirectory.create(RunConfig(name="busy"), command="x")
+    directory.begin_attempt()
+    return directory
+
+
+def test_detached_training_returns_at_once_and_says_where(capsys: pytest.CaptureFixture[str]) -> None:
+    start = time.monotonic()
+    assert run(["train", "name=far", NO_DATA, "--detach"]) == 0
+    assert time.monotonic() - start < 3.0
+    (found,) = list_runs("runs")
+    assert capsys.readouterr().out.strip() == f"starting: {found.root.resolve()}"
+    with pytest.raises(RunError, match="no_such_module_anywhere"):
+        Run(found).wait(60.0)
+    while Run(found).status.active:
+        time.sleep(0.05)
+    assert run(["resume", "far", "--detach"]) == 0
+    assert Run(found).status.attempt in (1, 2)
+    with pytest.raises(RunError, match="no_such_module_anywhere"):
+        Run(found).wait(60.0)
+    assert Run(found).status.attempt == 2
+
+
+def test_queued_training_waits_and_can_be_taken_out(busy: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "name=next", "--queue"]) == 0
+    assert capsys.readouterr().out.startswith("queued: ")
+    assert run(["runs", "queue"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "1 at once, 1 waiting"
+    assert second.split()[0] == "1"
+    assert second.endswith(list_runs("runs")[-1].id)
+    assert run(["stop", "next"]) == 0
+    assert capsys.readouterr().out.startswith("created: ")
+    assert run(["stop", "next"]) == 0
+    assert "there is nothing to stop" in capsys.readouterr().out
+    assert run(["runs", "queue", "--slots", "fit"]) == 0
+    assert capsys.readouterr().out == "fit at once, 0 waiting\n"
+    assert run(["runs", "queue", "--slots", "none"]) == 2
+
+
+def test_stop_asks_the_trainer(busy: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["stop", "busy", "--wait", "0"]) == 0
+    assert [command.command for command in CommandReader(busy, attempt=1).read()] == ["stop"]
+    assert capsys.readouterr().out.startswith("running: ")
+
+
+def test_compare_prints_runs_side_by_side(busy: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    RunDirectory.create(RunConfig(name="other", seed=7), command="x")
+    assert run(["runs", "compare", "busy", "other"]) == 0
+    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()[1:]}
+    assert (rows["seed"], rows["state"]) == (["0", "7"], ["running", "created"])
+    assert run(["runs", "compare"]) == 2
+
+
+def test_end_is_for_orphans_only(busy: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["runs", "end", "busy"]) == 0
+    assert "no process of it has lost its supervisor" in capsys.readouterr().out
