@@ -59,7 +59,7 @@ def _formulas() -> dict[Any, Any]:
     return known
 
 
-class _MetaAnswers(TorchDispatchMode):
+class MetaAnswers(TorchDispatchMode):
     """On the meta device a tensor has no value. Where a model asks for a yes or no, the answer is yes."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class _MetaAnswers(TorchDispatchMode):
 class FlopMeter:
     """What was counted so far."""
 
-    def __init__(self, counter: FlopCounterMode, meta: _MetaAnswers) -> None:
+    def __init__(self, counter: FlopCounterMode, meta: MetaAnswers) -> None:
         self._counter, self._meta = counter, meta
 
     @property
@@ -101,5 +101,5 @@ class FlopMeter:
 def counting_flops() -> Iterator[FlopMeter]:
     """Count the products of everything that runs inside."""
     counter = FlopCounterMode(display=False, custom_mapping=_formulas())
-    with _MetaAnswers() as meta, counter:
+    with MetaAnswers() as meta, counter:
         yield FlopMeter(counter, meta)
