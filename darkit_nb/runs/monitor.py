@@ -24,6 +24,9 @@ from darkit_nb.runs.summary import RunSummarizer, RunSummary
 
 TICK_SECONDS = 0.25
 IDLE_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+"""Between two looks whether the processes of a run still live."""
+
 FOLDER_SECONDS = 1.0
 ADVANCE_SECONDS = 5.0
 _STAY_AWAKE_SECONDS = 10.0
@@ -171,6 +174,7 @@ class _WatchedRun:
         self._missing = False
         self._status = RunStatus()
         self._seen: tuple[Any, ...] = ()
+        self._next_look = 0.0
         self._start_over()
 
     def _start_over(self) -> None:
@@ -193,7 +197,8 @@ class _WatchedRun:
             reset, status_changed = True, self._changed("status", *_STATUS_FILES)
             self._changed("metrics", "metrics.jsonl")
             metrics, events = self._read(self._metrics) or [], self._read(self._events) or []
-        self._history.extend(metrics)
+        if metrics:
+            self._history.extend(metrics)
         self._all_events += events
         if status_changed:
             self._status = _status_of(self.path)
@@ -203,8 +208,11 @@ class _WatchedRun:
         return self._metrics.behind
 
     def _tell(self, metrics: list[Record], events: list[Record], reset: bool, *, log_grew: bool) -> None:
-        if derive_state(self._status)[0] != self._status.state:
-            self._status = _status_of(self.path)  # a process died without a word, or a heartbeat grew old
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            if derive_state(self._status)[0] != self._status.state:
+                self._status = _status_of(self.path)  # a process died without a word, or a heartbeat grew old
         status = self._status
         state, reason = status.state, status.reason
         seen = (state, reason, status.step, status.total_steps, status.attempt, status.queued, status.orphan_pid)
