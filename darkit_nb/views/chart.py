@@ -13,6 +13,8 @@ from darkit_nb.views.heat import Heat
 Style = Literal["line", "faint", "dashed", "points"]
 MarkKind = Literal["resume", "checkpoint", "patch"]
 
+ROOMY = 370
+"""Pixels from which a panel has room for its whole title."""
 QUIET = 7
 """Slot of the colour of what is only there to compare with."""
 
@@ -52,6 +54,7 @@ class Panel:
         number: format of a value, as in `format(value, number)`.
         log: whether the axis is logarithmic; values that are not positive are gaps then.
         zero: whether the axis begins at zero.
+        short: the title where there is little room; the same if empty.
     """
 
     key: str
@@ -62,6 +65,11 @@ class Panel:
     number: str = ".4g"
     log: bool = False
     zero: bool = False
+    short: str = ""
+
+    def title_for(self, width: float) -> str:
+        """The title for a panel of that many pixels, something of which belongs to a legend or scale."""
+        return self.short if self.short and width < ROOMY else self.title
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,7 @@ class _Drawing:
     ) -> None:
         self.chart, self.panel, self.box, self.colours = chart, panel, box, colours
         self.number, self.points, self.last_row = number, points, last_row
+        self.title = panel.title_for(box.width)
         self.x0, self.x1 = step_limits(chart)
         self.y0, self.y1 = value_limits(panel)
 
@@ -121,7 +122,7 @@ class _Drawing:
         )
         yield (
             f'<text x="{box.left}" y="{box.top - 10}" font-size="12.5" font-weight="600" fill="{c.text}">'
-            f"{escape(self.panel.title)}{unit}</text>"
+            f"{escape(self.title)}{unit}</text>"
         )
         yield from self._step_axis()
         if self.panel.heat is not None:
@@ -256,7 +257,7 @@ class _Drawing:
         if isinstance(shown[0].colour, float):
             yield from self._scale("first layer", "last", self.colours.colour)
             return
-        title = len(self.panel.title + self.panel.unit) * 12.5 * _LETTER
+        title = len(self.title + self.panel.unit) * 12.5 * _LETTER
         x = self.box.right
         for line in reversed(shown):
             x -= len(line.name) * 11 * _LETTER

@@ -173,12 +173,18 @@ def _firing(runs: Sequence[ChartRun], cut: _Cut) -> Panel:
     steps, names, rates = runs[0].history.layers("firing_rate")
     if len(names) > MANY_LAYERS:
         part = visible(steps, *cut.limits)
-        return Panel("firing", f"{title} of {len(names)} layers", "%", heat=layer_heat(names, steps[part], rates[part]))
+        return Panel(
+            "firing",
+            f"{title} of {len(names)} layers",
+            "%",
+            heat=layer_heat(names, steps[part], rates[part]),
+            short=title,
+        )
     lines = []
     for index, name in enumerate(names):
         x, y = cut.layer(runs[0], name, steps, 100 * rates[:, index])
         lines.append(Line(f"0/{name}", name, 0, float(index / max(1, len(names) - 1)), "line", x, y))
-    return Panel("firing", f"{title} by layer", "%", tuple(lines), number=".3g")
+    return Panel("firing", f"{title} by layer", "%", tuple(lines), number=".3g", short=title)
 
 
 _READINGS: tuple[tuple[str, str, int, Style], ...] = (
@@ -203,8 +209,8 @@ def _energy(runs: Sequence[ChartRun], cut: _Cut) -> Panel:
         lines.append(
             Line(f"{index}/{key}", name if alone else run.name, index, colour if alone else index, style, x, y / size)
         )
-    title = "Energy per token" if len(runs) == 1 else "Energy per token, events"
-    return Panel("energy", title, unit, tuple(lines), number=".3g", zero=True)
+    title = "Energy per token" if len(runs) == 1 else "Energy per token, spikes as events"
+    return Panel("energy", title, unit, tuple(lines), number=".3g", zero=True, short="Energy")
 
 
 def _memory(runs: Sequence[ChartRun], cut: _Cut) -> Panel:

@@ -29,6 +29,11 @@ class Palette:
         # The ends of the scale are too near to the background for a thin line.
         return self.along(0.2 + 0.7 * slot)
 
+    def faded(self, colour: str) -> str:
+        """A colour as it looks when it lets the ground shine through."""
+        pairs = zip(channels(colour), channels(self.surface), strict=True)
+        return "#" + "".join(f"{round(0.4 * own + 0.6 * ground):02x}" for own, ground in pairs)
+
     def along(self, share: float) -> str:
         """Colour at a share from 0 to 1 of the scale."""
         place = min(1.0, max(0.0, share)) * (len(self.scale) - 1)

@@ -14,11 +14,12 @@ from plotly.serializers import custom_serializers
 
 from darkit_nb.views.chart import Chart
 from darkit_nb.views.palette import DARK, LIGHT
-from darkit_nb.widgets import plotly_chart
+from darkit_nb.widgets import plotly_chart, plotly_layout
 
 Limits = tuple[float | None, float | None]
 
 _RANGE = re.compile(r"xaxis\d*\.range(\[\d\])?$")
+_LISTS = ("annotations", "shapes")
 _AUTO = re.compile(r"xaxis\d*\.autorange$")
 
 
@@ -47,7 +48,7 @@ class ChartFigure(FigureWidget):
         self._config = {"displayModeBar": False, "doubleClick": "autosize", "showTips": False}
 
     def show_chart(self, chart: Chart, *, width: int, dark: bool) -> None:
-        """Draw this chart from now on. Zoom, and curves hidden by a click in the legend, stay as they are."""
+        """Draw this chart from now on; the zoom stays as it is."""
         with self._guard:
             structure = plotly_chart.structure(chart)
             if structure != self._structure:
@@ -59,7 +60,7 @@ class ChartFigure(FigureWidget):
                     self._dress(chart, width, dark=dark)
                     self._look = look
                 self._send_arrays(plotly_chart.arrays(chart))
-                self._reach_out(plotly_chart.step_range(chart))
+                self._reach_out(plotly_layout.step_range(chart))
 
     def reset_zoom(self) -> None:
         """Show all steps again."""
@@ -77,8 +78,10 @@ class ChartFigure(FigureWidget):
 
     def _dress(self, chart: Chart, width: int, *, dark: bool) -> None:
         """Layout, and whatever of the traces is not the same for this width, theme and unit."""
-        self._drawn_layout = plotly_chart.layout(chart, width, dark=dark)
-        self.update_layout(self._drawn_layout)
+        self._drawn_layout = plotly_layout.layout(chart, width, dark=dark)
+        self.update_layout({name: value for name, value in self._drawn_layout.items() if name not in _LISTS})
+        for name in _LISTS:  # as a whole: updated one by one, a list cannot get longer in the page
+            self.layout[name] = self._drawn_layout[name]
         before, self._traces = self._traces, plotly_chart.traces(chart, DARK if dark else LIGHT)
         for trace, old, new in zip(self.data, before, self._traces, strict=True):
             trace.update({name: value for name, value in new.items() if old.get(name) != value})

@@ -25,7 +25,7 @@ from darkit_nb.widgets.base import StaticView
 from darkit_nb.widgets.chart_bar import ChartBar
 from darkit_nb.widgets.chart_export import TYPES, chart_file
 from darkit_nb.widgets.chart_source import ChartSource, differences
-from darkit_nb.widgets.plotly_chart import TWO_COLUMNS
+from darkit_nb.widgets.plotly_layout import TWO_COLUMNS
 
 FAST_SECONDS, SLOW_SECONDS = 0.25, 1.0
 SLOW_FROM = 4000

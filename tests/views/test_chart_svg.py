@@ -49,7 +49,8 @@ def test_it_is_one_well_formed_picture_that_loads_nothing(chart: Chart, width: i
     assert all(each.startswith(("data:", "#")) for pair in links for each in pair if each)
     assert not re.search(r"\bnan\b|\binf\b", drawn)
     titles = [(text.text or "").strip() for text in root.iter(f"{SVG}text") if text.attrib.get("font-weight") == "600"]
-    assert titles == [panel.title for panel in chart.panels]
+    boxes, _ = arrange(len(chart.panels), width, 1 if width == 380 else 2)
+    assert titles == [panel.title_for(box.width) for panel, box in zip(chart.panels, boxes, strict=True)]
 
 
 def test_curves_and_marks_are_where_they_belong() -> None:
