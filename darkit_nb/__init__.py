@@ -37,7 +37,10 @@ _EXPORTS = {
     "resume": "darkit_nb.runs",
     "spike_table": "darkit_nb.views",
     "spikify": "darkit_nb.spikify",
+    "trace_flow": "darkit_nb.trace",
+    "trace_model": "darkit_nb.trace",
     "train": "darkit_nb.runs",
+    "tree": "darkit_nb.views.tree_text",
     "unspikify": "darkit_nb.spikify",
 }
 
@@ -66,9 +69,12 @@ if TYPE_CHECKING:
     from darkit_nb.spikify import load_model as load_model
     from darkit_nb.spikify import spikify as spikify
     from darkit_nb.spikify import unspikify as unspikify
+    from darkit_nb.trace import trace_flow as trace_flow
+    from darkit_nb.trace import trace_model as trace_model
     from darkit_nb.train.generate import generate as generate
     from darkit_nb.views import energy_table as energy_table
     from darkit_nb.views import spike_table as spike_table
+    from darkit_nb.views.tree_text import tree as tree
     from darkit_nb.widgets import Studio as Studio
 
 

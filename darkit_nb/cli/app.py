@@ -16,6 +16,7 @@ from darkit_nb.cli.models import evaluate, generate
 from darkit_nb.cli.run_commands import import_command, runs
 from darkit_nb.cli.running import stop
 from darkit_nb.cli.training import demo, resume, train
+from darkit_nb.cli.tree import tree
 from darkit_nb.errors import DarkitError
 
 EXIT_ERROR = 2
@@ -36,7 +37,7 @@ def make_app() -> App:
     )
     # In the order of `--help`. These modules import next to nothing until a command runs.
     for order, command in enumerate(
-        (demo, lab, train, resume, stop, generate, evaluate, runs, import_command, data, doctor)
+        (demo, lab, train, resume, stop, generate, evaluate, tree, runs, import_command, data, doctor)
     ):
         if isinstance(command, App):
             command.sort_key = order

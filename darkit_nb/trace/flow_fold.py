@@ -51,6 +51,9 @@ def fold(steps: Sequence[Step], file: str, stateful: frozenset[str] = frozenset(
     for place, key in enumerate(keys):
         first.setdefault(key, place)
         calls[key] = calls.get(key, 0) + 1
+    # Inputs are there before anything runs, whenever they are first asked for.
+    first = dict(sorted(first.items(), key=lambda item: steps[item[1]].kind != "input"))
+    order = {key: place for place, key in enumerate(first)}
     nodes = tuple(
         FlowNode(
             key=key,
@@ -64,11 +67,11 @@ def fold(steps: Sequence[Step], file: str, stateful: frozenset[str] = frozenset(
         )
         for key, place in first.items()
     )
-    return nodes, _edges(steps, keys, first, calls, nodes)
+    return nodes, _edges(steps, keys, order, calls, nodes)
 
 
 def _edges(
-    steps: Sequence[Step], keys: list[str], first: dict[str, int], calls: dict[str, int], nodes: tuple[FlowNode, ...]
+    steps: Sequence[Step], keys: list[str], order: dict[str, int], calls: dict[str, int], nodes: tuple[FlowNode, ...]
 ) -> tuple[FlowEdge, ...]:
     specs: dict[tuple[str, str], TensorSpec | None] = {}
     count: dict[tuple[str, str], int] = {}
@@ -87,7 +90,7 @@ def _edges(
             shape=None if spec is None else spec.shape,
             dtype="" if spec is None else spec.dtype,
             calls=calls[source] if source == target else count[source, target],
-            feedback=first[source] > first[target],
+            feedback=order[source] > order[target],
         )
         for (source, target), spec in specs.items()
     )

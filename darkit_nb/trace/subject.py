@@ -1,0 +1,92 @@
+"""Open a model by its name: a preset, a run, a folder or a hub id."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from darkit_nb.errors import ModelError
+from darkit_nb.models.build import build_model
+from darkit_nb.plugins import import_modules, registry
+from darkit_nb.records.spike_spec import SpikeSpec
+from darkit_nb.records.trace import ModelTrace
+from darkit_nb.runs import RunDirectory
+from darkit_nb.spikify import load_model, spikify
+from darkit_nb.trace.tracer import trace_model
+
+SAMPLE = "The quick brown fox jumps over the lazy dog."
+"""What a trained model reads where no text is given."""
+
+META_TOKENS = 128
+"""Tokens that pass a model without weights, at most."""
+
+
+def trace_named(name: str, *, meta: bool = False, text: str | None = None, runs_dir: str = "runs") -> ModelTrace:
+    """The trace of a preset, of the newest checkpoint of a run, of a model folder, or of a hub id.
+
+    Args:
+        name: what to open. A preset is made spiking with the default settings.
+        meta: without weights; spikes are then not counted. A preset without a text is always opened so.
+        text: what the model reads.
+        runs_dir: where run ids are looked up.
+
+    Raises:
+        ModelError: it cannot be loaded, or a text was given for a model without weights.
+        RunError: neither a preset nor a run nor a model, or a run without a checkpoint.
+    """
+    if meta and text is not None:
+        raise ModelError(
+            "Spikes need weights, and the meta device has none.",
+            expected="a text, or a model without weights",
+            received="both",
+            fix="leave out --meta to see how the model fires, or the text to see its shape",
+        )
+    if name in registry("model"):
+        return _preset(name, text)
+    place = _place(name, runs_dir)
+    if meta:
+        model = _empty(place)
+        return trace_model(model, _tokens(model))
+    model = load_model(place)
+    tokenizer: Any = AutoTokenizer.from_pretrained(place)
+    return trace_model(model, SAMPLE if text is None else text, tokenizer=tokenizer)
+
+
+def _preset(name: str, text: str | None) -> ModelTrace:
+    if text is None:
+        with torch.device("meta"):
+            model = spikify(build_model(name))
+        return trace_model(model, _tokens(model))
+    model = spikify(build_model(name))
+    return trace_model(model, torch.tensor([list(text.encode())]))
+
+
+def _place(name: str, runs_dir: str) -> Path | str:
+    if (Path(name) / "config.json").is_file():
+        return Path(name)
+    if "/" in name and not Path(name).exists():
+        return name
+    run = RunDirectory.open(name, runs_dir=runs_dir)
+    import_modules(run.read_config().plugins, Path.cwd())
+    return run.require_checkpoint().path
+
+
+def _empty(place: Path | str) -> PreTrainedModel:
+    """The model of a folder, without its weights."""
+    config = AutoConfig.from_pretrained(place)
+    stated = getattr(config, "quantization_config", None)
+    if stated is not None:
+        delattr(config, "quantization_config")
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    spec = stated.get("spike") if isinstance(stated, dict) else getattr(stated, "spike", None)
+    return model if spec is None else spikify(model, SpikeSpec.from_dict(spec))
+
+
+def _tokens(model: PreTrainedModel) -> Tensor:
+    longest = getattr(model.config, "max_position_embeddings", None) or META_TOKENS
+    return torch.zeros(1, min(longest, META_TOKENS), dtype=torch.long)
