@@ -22,9 +22,11 @@ _EXPORTS = {
     "Studio": "darkit_nb.widgets",
     "build_model": "darkit_nb.models.build",
     "compare_runs": "darkit_nb.runs",
+    "draw_model": "darkit_nb.trace.export",
     "energy_report": "darkit_nb.evaluate",
     "energy_table": "darkit_nb.views",
     "evaluate_run": "darkit_nb.evaluate",
+    "flow_svg": "darkit_nb.views.flow_svg",
     "generate": "darkit_nb.train.generate",
     "gif_encode": "darkit_nb.ops.gif",
     "import_run": "darkit_nb.runs",
@@ -71,9 +73,11 @@ if TYPE_CHECKING:
     from darkit_nb.spikify import unspikify as unspikify
     from darkit_nb.trace import trace_flow as trace_flow
     from darkit_nb.trace import trace_model as trace_model
+    from darkit_nb.trace.export import draw_model as draw_model
     from darkit_nb.train.generate import generate as generate
     from darkit_nb.views import energy_table as energy_table
     from darkit_nb.views import spike_table as spike_table
+    from darkit_nb.views.flow_svg import flow_svg as flow_svg
     from darkit_nb.views.tree_text import tree as tree
     from darkit_nb.widgets import Studio as Studio
 

@@ -6,6 +6,7 @@ mean place of the neighbours, and places as near to them as the widths allow.
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -101,13 +102,16 @@ def _ordered(ranks: Mapping[str, int], links: Sequence[tuple[str, str]]) -> list
         layers[rank].append(key)
     above, below = _neighbours(ranks, links)
     best, fewest = [list(layer) for layer in layers], _crossings(layers, below)
+    place = {key: number for layer in layers for number, key in enumerate(layer)}
     for sweep in range(SWEEPS):
+        if not fewest:
+            break
         downwards = sweep % 2 == 0
         side = above if downwards else below
         for layer in layers if downwards else layers[::-1]:
-            place = {key: number for each in layers for number, key in enumerate(each)}
             means = {key: _mean([place[other] for other in side[key]], place[key]) for key in layer}
             layer.sort(key=means.__getitem__)
+            place |= {key: number for number, key in enumerate(layer)}
         crossings = _crossings(layers, below)
         if crossings < fewest:
             best, fewest = [list(layer) for layer in layers], crossings
@@ -135,7 +139,10 @@ def _crossings(layers: Sequence[Sequence[str]], below: Mapping[str, Sequence[str
     for upper, lower in pairwise(layers):
         place = {key: number for number, key in enumerate(lower)}
         ends = [place[other] for key in upper for other in sorted(below[key], key=place.__getitem__)]
-        count += sum(1 for at, end in enumerate(ends) for other in ends[:at] if other > end)
+        met: list[int] = []
+        for end in ends:
+            count += len(met) - bisect_right(met, end)
+            insort(met, end)
     return count
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -407,3 +408,66 @@ def test_a_hundred_thousand_modules():
     trace = trace_model(model, torch.ones(1))
     assert len(trace.nodes) == 101_001
     assert sum(node.calls for node in trace.nodes) == 2
+
+
+def test_a_seventy_billion_shape_opens_too():
+    with torch.device("meta"):
+        model = build_model(
+            "spike-llama-7b",
+            overrides={
+                "hidden_size": 8192,
+                "num_hidden_layers": 80,
+                "num_attention_heads": 64,
+                "num_key_value_heads": 8,
+                "intermediate_size": 28672,
+            },
+        )
+    trace = trace_model(spikify(model), torch.zeros(1, 16, dtype=torch.long))
+    assert trace.problem is None
+    assert trace.root.parameters == 68_976_648_192
+    assert len(json.dumps(to_wire(trace), separators=(",", ":"))) < 400_000
+
+
+# -- other inputs ------------------------------------------------------------------------------------------------------
+
+
+def test_a_text_with_its_tokenizer():
+    def tokenizer(text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+        return {"input_ids": [ord(letter) % 20 for letter in text]}
+
+    class Reader(Stack):
+        def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+            return super().forward(input_ids)
+
+    trace = trace_model(Reader(), "four words of text", tokenizer=tokenizer)
+    assert (trace.tokens, trace.root.inputs[0].shape) == (18, (1, 18))
+    with pytest.raises(ShapeError, match="token"):
+        trace_model(Reader(), "", tokenizer=tokenizer)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantised_linears_count_their_products():
+    from torch.ao.quantization import quantize_dynamic
+
+    model = quantize_dynamic(nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4)), {nn.Linear})
+    trace = trace_model(model, torch.randn(3, 16))
+    assert trace.problem is None
+    assert trace.root.macs == 3 * (16 * 8 + 8 * 4)
+
+
+def test_integer_products_count():
+    class Integers(nn.Module):
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            return a @ b + torch._int_mm(a.to(torch.int8), b.to(torch.int8)) + (a @ b[:, 0])[:, None]
+
+    a, b = torch.ones(32, 16, dtype=torch.int64), torch.ones(16, 8, dtype=torch.int64)
+    assert trace_model(Integers(), (a, b)).root.macs == 2 * 32 * 16 * 8 + 32 * 16
+
+
+def test_where_a_class_is_written():
+    trace = trace_model(Stack(), IDS)
+    text = Path(trace.root.file).read_text().splitlines()
+    assert text[trace.root.line - 1] == "class Stack(nn.Module):"
+    assert text[trace.root.forward_line - 1].lstrip().startswith("def forward")
+    assert trace.root.signature == "(ids: Tensor) -> Tensor"
+    assert trace.node("up").file.endswith("linear.py")
