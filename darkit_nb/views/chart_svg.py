@@ -140,7 +140,7 @@ class _Drawing:
         yield "</g>"
         yield from self._legend()
         if not any(len(line.x) for line in self.panel.lines):
-            yield self._label(box.left + box.width / 2, box.top + box.height / 2, "nothing measured yet", "middle")
+            yield self._nothing()
 
     # -- axes --------------------------------------------------------------------------------------------------------
 
@@ -156,6 +156,10 @@ class _Drawing:
     def _label(self, x: float, y: float, text: str, anchor: str = "start", colour: str | None = None) -> str:
         fill = colour or self.colours.muted
         return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}">{escape(text)}</text>'
+
+    def _nothing(self) -> str:
+        box = self.box
+        return self._label(box.left + box.width / 2, box.top + box.height / 2, "nothing measured yet", "middle")
 
     def _step_axis(self) -> Iterator[str]:
         box = self.box
@@ -209,6 +213,7 @@ class _Drawing:
     def _heat(self, heat: Heat) -> Iterator[str]:
         box, (low, high) = self.box, heat.limits
         if not len(heat.x):
+            yield self._nothing()
             return
         tall = box.height / len(heat.rows)
         yield (

@@ -66,13 +66,13 @@ class ChartFigure(FigureWidget):
         """Show all steps again."""
         with self._guard, self.batch_update():
             for name in self._step_axes():
-                self.layout[name].range = None
                 self.layout[name].autorange = True
         self._zoomed((None, None))
 
     def _rebuild(self, chart: Chart, *, dark: bool) -> None:
+        """Other traces. A heat map is empty at first: it cannot be drawn before its axis has become one of names."""
         self._traces = plotly_chart.traces(chart, DARK if dark else LIGHT)
-        self._sent = plotly_chart.arrays(chart)
+        self._sent = [{} if "z" in data else dict(data) for data in plotly_chart.arrays(chart)]
         self.data = ()
         self.add_traces([look | data for look, data in zip(self._traces, self._sent, strict=True)])
 
@@ -166,7 +166,7 @@ def _filled(current: dict[str, Any], full: dict[str, Any]) -> dict[str, Any]:
 
 
 def _axis_facts(panel: Any) -> tuple[Any, ...]:
-    return panel.title, panel.unit, panel.log
+    return panel.title, panel.unit, panel.log, panel.heat is not None and panel.heat.groups
 
 
 def _same(before: Any, now: Any) -> bool:

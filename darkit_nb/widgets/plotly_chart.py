@@ -10,33 +10,40 @@ from numpy.typing import NDArray
 from darkit_nb.views.chart import Chart, Line, Panel
 from darkit_nb.views.heat import Heat
 from darkit_nb.views.palette import Palette
-from darkit_nb.widgets.plotly_layout import axis_name, mark_colour
+from darkit_nb.widgets.plotly_layout import axis_name, mark_colour, step_range
 
 _DASHES = {"dashed": "dash", "line": "solid", "faint": "solid", "points": "solid"}
 _SYMBOLS = {"checkpoint": "triangle-up", "resume": "triangle-right", "patch": "diamond"}
+_NOWHERE = {"type": "scatter", "mode": "markers", "hoverinfo": "skip", "name": "nowhere"}
 _NUMBERED = np.iinfo(np.int32).max
 
 
 def structure(chart: Chart) -> tuple[Any, ...]:
     """What the traces are; as long as it stays, only their arrays change."""
-    heats = [None if panel.heat is None else (panel.heat.rows, panel.heat.groups) for panel in chart.panels]
+    heats = [panel.heat is not None for panel in chart.panels]
     lines = [(line.key, line.name, line.colour, line.style) for panel in chart.panels for line in panel.lines]
     return tuple(heats), tuple(lines), chart.runs
 
 
 def arrays(chart: Chart) -> list[dict[str, Any]]:
-    """What each trace draws, in the order of `traces`: numpy arrays, which cross to the page as they are."""
+    """What each trace draws, in the order of `traces`: numpy arrays, which cross to the page as they are.
+
+    What is empty, and every heat map, gets one point that is not there: Plotly forgets axes without points, and
+    stumbles when they come back.
+    """
+    nowhere = {"x": _steps(np.array([step_range(chart)[0]])), "y": np.full(1, np.nan, np.float32)}
     found: list[dict[str, Any]] = []
     for panel in chart.panels:
         if panel.heat is not None:
             z = np.round(panel.heat.z.astype(float), 2)
             cells = [[_known(value) for value in row] for row in z.tolist()]
-            found.append({"x": _steps(panel.heat.x), "y": list(panel.heat.rows), "z": cells})
-        found += [{"x": _steps(line.x), "y": line.y.astype(np.float32)} for line in panel.lines]
+            found += [{"x": _steps(panel.heat.x), "y": list(panel.heat.rows), "z": cells}, nowhere]
+        for line in panel.lines:
+            found.append({"x": _steps(line.x), "y": line.y.astype(np.float32)} if len(line.x) else nowhere)
     steps = np.array([mark.step for mark in chart.marks], np.int64)
     heights = np.array([0.025 if mark.kind == "checkpoint" else 0.97 for mark in chart.marks], np.float32)
-    found.append({"x": _steps(steps), "y": heights, "text": [mark.text for mark in chart.marks]})
-    return found
+    marks = {"x": _steps(steps), "y": heights, "text": [mark.text for mark in chart.marks]}
+    return [*found, marks if chart.marks else nowhere | {"text": [""]}]
 
 
 def traces(chart: Chart, palette: Palette) -> list[dict[str, Any]]:
@@ -45,7 +52,7 @@ def traces(chart: Chart, palette: Palette) -> list[dict[str, Any]]:
     for number, panel in enumerate(chart.panels, 1):
         axes = {"xaxis": axis_name("x", number), "yaxis": axis_name("y", number)}
         if panel.heat is not None:
-            found.append(_heat_trace(panel.heat, palette) | axes)
+            found += [_heat_trace(panel.heat, palette) | axes, _NOWHERE | axes]
         found += [_line_trace(chart, panel, line, palette) | axes for line in panel.lines]
     overlay = {"xaxis": "x", "yaxis": axis_name("y", len(chart.panels) + 1)}
     symbols = {

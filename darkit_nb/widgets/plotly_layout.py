@@ -146,6 +146,8 @@ def _titles(
 def _scale_ends(panel: Panel) -> tuple[str, str] | None:
     """Words at the ends of the colour scale of a panel that has one."""
     if panel.heat is not None:
+        if not panel.heat.rows:
+            return None
         low, high = panel.heat.limits
         return f"{low:g} %", f"{high:g} %"
     return ("first layer", "last") if panel.lines and isinstance(panel.lines[0].colour, float) else None

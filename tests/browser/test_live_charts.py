@@ -19,15 +19,16 @@ LAYERS = 20
 
 
 @pytest.fixture
-def grow(notebook: Notebook) -> Callable[[int], None]:
+def grow(notebook: Notebook, request: pytest.FixtureRequest) -> Callable[[int], None]:
     """A run beside the notebook, said to be running; each call measures so many steps more."""
+    layers = getattr(request, "param", LAYERS)
     run = RunDirectory.create(RunConfig(name="nano", runs_dir=str(notebook.folder / "runs")), command="test")
     run.begin_attempt()
     done = 0
 
     def measure(steps: int) -> None:
         nonlocal done
-        for record in records(steps, first=done + 1, layers=LAYERS, spikes_every=5):
+        for record in records(steps, first=done + 1, layers=layers, spikes_every=5):
             run.append_metrics(record)
         done += steps
         run.write_status(state="running", step=done, total_steps=200)
@@ -56,10 +57,12 @@ def drag(notebook: Notebook, start: float, end: float) -> None:
 
 
 def test_a_growing_run_is_watched(notebook: Notebook, grow: Callable[[int], None], tmp_path: Path) -> None:
-    grow(60)
+    grow(4)
     notebook.run("from darkit_nb.widgets import LiveCharts\ncharts = LiveCharts('nano')\ncharts")
-    wait(notebook, "g._fullData[0].x.length === 60")
-    grow(40)
+    wait(notebook, "g._fullData[0].x.length === 4")
+    grow(1)
+    wait(notebook, "g._fullData.some((trace) => trace.type === 'heatmap' && trace.y?.length === 20)")
+    grow(95)
     wait(notebook, "g._fullData[0].x.length === 100 && g._fullLayout.xaxis.range[1] === 100")
     notebook.screenshot("live-charts-light")
 
@@ -85,6 +88,38 @@ def test_a_growing_run_is_watched(notebook: Notebook, grow: Callable[[int], None
     notebook.size(380)
     wait(notebook, "g._fullLayout.width < 380 && g._fullLayout.xaxis.domain[0] === g._fullLayout.xaxis2.domain[0]")
     notebook.screenshot("live-charts-narrow")
+
+
+@pytest.mark.parametrize("grow", [6], indirect=True)
+def test_few_layers_become_lines(notebook: Notebook, grow: Callable[[int], None]) -> None:
+    grow(4)
+    notebook.run("from darkit_nb.widgets import LiveCharts\ncharts = LiveCharts('nano')\ncharts")
+    wait(notebook, "g._fullData[0].x.length === 4")
+    grow(36)
+    wait(notebook, "g._fullData.filter((trace) => trace.yaxis === 'y2' && trace.x?.length === 8).length === 6")
+    assert ask(notebook, "g._fullLayout.yaxis2.type") == "linear"
+    assert 20 < ask(notebook, "g._fullLayout.yaxis2.range[1]") < 120
+    notebook.screenshot("live-charts-few-layers")
+
+
+def test_runs_are_compared_and_looked_into_again(notebook: Notebook, grow: Callable[[int], None]) -> None:
+    grow(30)
+    other = RunDirectory.create(RunConfig(name="other", runs_dir=str(notebook.folder / "runs"), seed=3), command="test")
+    other.begin_attempt()
+    for record in records(20, layers=LAYERS, spikes_every=5):
+        other.append_metrics(record)
+    heat = "g._fullData.some((trace) => trace.type === 'heatmap' && trace.y?.length === 20)"
+    notebook.run("from darkit_nb.widgets import LiveCharts\ncharts = LiveCharts('nano')\ncharts")
+    wait(notebook, heat)
+    notebook.run("charts.runs = ['nano', 'other']")
+    wait(
+        notebook,
+        "g._fullLayout.yaxis2.type === 'linear' && g._fullData.some((trace) => trace.name === 'other, smoothed')",
+    )
+    notebook.page.get_by_text("other (seed 3)").first.wait_for()
+    notebook.screenshot("live-charts-compared")
+    notebook.page.get_by_role("button", name="Hide other").click()
+    wait(notebook, heat)
 
 
 def test_files_come_as_downloads(notebook: Notebook, grow: Callable[[int], None], tmp_path: Path) -> None:
