@@ -16,6 +16,7 @@ from IPython import get_ipython
 from IPython.display import display, update_display
 
 from darkit_nb.errors import DarkitError
+from darkit_nb.widgets.attendance import attendance
 
 STATIC = Path(__file__).parent.parent / "static"
 SNAPSHOT_SECONDS = 5.0
@@ -58,6 +59,7 @@ class StaticView:
     _shown = False
     _renewed = 0.0
     _renewal: threading.Timer | None = None
+    _missed_snapshot = False
     snapshot_parent: StaticView | None = None
     """The widget that holds this one and whose picture this one's is part of."""
 
@@ -96,6 +98,9 @@ class StaticView:
 
     def refresh_snapshot(self, *, now: bool = False) -> None:
         """Renew the static picture, soon: many calls make one picture every few seconds."""
+        if attendance.away:
+            self._missed_snapshot = True
+            return
         if not self._shown:
             if self.snapshot_parent is not None:
                 self.snapshot_parent.refresh_snapshot(now=now)
@@ -107,6 +112,12 @@ class StaticView:
             self._renewal = threading.Timer(wait, self._renew_snapshot)
             self._renewal.daemon = True
             self._renewal.start()
+
+    def returned(self) -> None:
+        """Somebody looks again: renew what was not renewed meanwhile."""
+        if self._missed_snapshot:
+            self._missed_snapshot = False
+            self.refresh_snapshot()
 
     def _renew_snapshot(self) -> None:
         self._renewed, self._renewal = time.monotonic(), None
@@ -124,15 +135,46 @@ class DarkitWidget(StaticView, anywidget.AnyWidget):
     _snapshot_id = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
+        self._held: set[str] = set()
         super().__init__(_snapshot_id=secrets.token_hex(6), **traits)
         self.last_fault: BaseException | None = None
         self.on_msg(self._receive)
+        attendance.join(self)
 
     def __repr__(self) -> str:
         return self.text()
 
+    # -- only to pages that are there --------------------------------------------------------------------------------
+
+    def send_state(self, key: Any = None) -> None:
+        """Send traits to the page; while nobody looks they are remembered instead."""
+        if attendance.away:
+            self._held.update(self.keys if key is None else [key] if isinstance(key, str) else key)
+        else:
+            super().send_state(key)
+
+    def send(self, content: Any, buffers: Any = None) -> None:
+        """Send a message to the page, unless nobody looks; who depends on it overrides `returned`."""
+        if not attendance.away:
+            super().send(content, buffers)
+
+    def returned(self) -> None:
+        """Somebody looks again: send what changed meanwhile."""
+        held, self._held = self._held, set()
+        if held:
+            self.send_state(held)
+        super().returned()
+
+    def _handle_msg(self, msg: Any) -> None:
+        attendance.beat()
+        super()._handle_msg(msg)
+
+    # -- what the page asks for --------------------------------------------------------------------------------------
+
     def _receive(self, _: Any, content: Any, buffers: list[Any]) -> None:
         name = content.get("do") if isinstance(content, dict) else None
+        if name == "beat":
+            return  # a sign of life, and it has been seen
         action = getattr(self, f"do_{name}", None) if isinstance(name, str) and name.isidentifier() else None
         if action is None:
             log.warning("%s: message without an action: %.200r", type(self).__name__, content)

@@ -21,6 +21,7 @@ from darkit_nb.views.chart_svg import chart_html, chart_svg
 from darkit_nb.views.chart_text import chart_text
 from darkit_nb.views.charts import SPAN, ChartBuilder
 from darkit_nb.views.palette import DARK, LIGHT
+from darkit_nb.widgets.attendance import attendance
 from darkit_nb.widgets.base import StaticView
 from darkit_nb.widgets.chart_bar import ChartBar
 from darkit_nb.widgets.chart_export import TYPES, chart_file
@@ -77,6 +78,7 @@ class LiveCharts(StaticView, ipywidgets.VBox):
         self.bar.observe(self._chosen, "selected")
         self.bar.observe(lambda _: self.update(), ["span", "log", "dark", "width"])
         self.runs = runs
+        attendance.join(self)
 
     def __repr__(self) -> str:
         return self.text()
@@ -172,7 +174,13 @@ class LiveCharts(StaticView, ipywidgets.VBox):
 
     def _due(self) -> None:
         self._timer = None
-        self.update()
+        if not attendance.away:
+            self.update()
+
+    def returned(self) -> None:
+        """Somebody looks again: draw what came meanwhile."""
+        super().returned()
+        self._soon()
 
     def update(self, *, force: Any = None) -> Chart:
         """Draw the runs as they are now; what watches them calls this.

@@ -95,6 +95,11 @@ class RunPanel(DarkitWidget):
         self._unwatch = RunMonitor.shared().watch(found.directory, self._changed) if found else _nothing
         self.refresh_snapshot()
 
+    def returned(self) -> None:
+        """Somebody looks again: the page asks for the end of the log anew."""
+        super().returned()
+        self.send({"log_reset": True})
+
     def close(self) -> None:
         """Stop watching, and remove the widget; the run goes on."""
         self._unwatch()

@@ -65,6 +65,13 @@ class RunsTable(DarkitWidget):
         super().__init__(folder=str(runs_dir), slots=read_slots(self.runs_dir))
         self._unwatch = RunMonitor.shared().watch_folder(self.runs_dir, self._changed)
 
+    def returned(self) -> None:
+        """Somebody looks again: a version that does not follow makes the page ask for all rows."""
+        super().returned()
+        with self._lock:
+            self._version += 2
+            self.send({"rows": {"version": self._version, "changed": [], "removed": [], "now": time.time()}})
+
     def close(self) -> None:
         """Stop watching, and remove the widget; runs go on."""
         self._unwatch()

@@ -4,6 +4,8 @@ import { type ComponentType, render as draw } from "preact";
 import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
 import { isDark } from "../core/theme";
 
+const BEAT_MS = 20_000;
+
 export type Model = AnyModel<Record<string, unknown>>;
 export type Problem = { message: string; expected?: string; received?: string; cause?: string; fix?: string };
 export type Theme = "light" | "dark";
@@ -19,6 +21,7 @@ export function widget(View: ComponentType<{ model: Model }>) {
       root.dataset.lmSuppressShortcuts = "true";
       el.append(root);
       const forget = [hideSnapshot(model), followTheme((theme) => { root.dataset.theme = theme; })];
+      forget.push(beat(model));
       draw(<View model={model} />, root);
       return () => {
         draw(null, root);
@@ -26,6 +29,13 @@ export function widget(View: ComponentType<{ model: Model }>) {
       };
     },
   };
+}
+
+/** Tells the kernel that this page is there: what a closed page is sent, the server would keep for ever. */
+function beat(model: Model): () => void {
+  const timer = setInterval(() => model.send({ do: "beat" }), BEAT_MS);
+  model.send({ do: "beat" });
+  return () => clearInterval(timer);
 }
 
 function keepTyping(event: KeyboardEvent) {
