@@ -48,7 +48,9 @@ class Studio(StaticView, ipywidgets.VBox):
         self._snapshot_id = self.bar._snapshot_id  # the bar's script hides the picture of the whole
         start = config or RunConfig(runs_dir=self.runs_dir)
         self.form = self._part(ConfigForm(start))
-        self._boxes = {name: ipywidgets.VBox() for name in PAGES}
+        # Pages out of sight keep their width: a chart that is updated without one draws nonsense.
+        layout = {"margin": "0", "padding": "0", "overflow": "hidden"}
+        self._boxes = {name: ipywidgets.VBox(layout=layout) for name in PAGES}
         super().__init__([self.bar, *self._boxes.values()])
         self._widgets["Build"] = [self.form]
         self._boxes["Build"].children = (self.form,)
@@ -97,9 +99,14 @@ class Studio(StaticView, ipywidgets.VBox):
         return Run(found[-1]) if found else None
 
     def _started(self, folder: str | None) -> None:
-        if folder:
-            self.run = Run(folder)
-            self.page = "Watch"
+        if not folder:
+            return
+        run = Run(folder)
+        if run.state == "queued":
+            self.page = "Runs"  # where it waits; what is watched now stays in sight
+            return
+        self.run = run
+        self.page = "Watch"
 
     def _changed(self, change: Any) -> None:
         status = change.status
@@ -115,7 +122,7 @@ class Studio(StaticView, ipywidgets.VBox):
                 self._widgets[name] = [self._part(widget) for widget in self._build(name)]
                 self._boxes[name].children = tuple(self._widgets[name])
         for each, box in self._boxes.items():
-            box.layout.display = "" if each == name else "none"
+            box.layout.visibility, box.layout.height = ("visible", "auto") if each == name else ("hidden", "0")
         self.refresh_snapshot()
 
     def _build(self, name: str) -> list[Any]:

@@ -22,15 +22,15 @@ PAGE_MS = 15_000
 TRAINING_MS = 90_000
 
 
-def field(output: Locator, label: str) -> Locator:
-    """The control of the form with that label."""
-    return output.get_by_label(label, exact=True).first
+def field(output: Locator, key: str) -> Locator:
+    """The control of the form for that setting."""
+    return output.locator(f'[data-key="{key}"] input').first
 
 
-def fill(output: Locator, **values: str) -> None:
-    """Type values into fields, named as their labels are."""
-    for label, value in values.items():
-        control = field(output, label.replace("_", " "))
+def fill(output: Locator, values: dict[str, str]) -> None:
+    """Type values into the fields of those settings."""
+    for key, value in values.items():
+        control = field(output, key)
         control.fill(value)
         control.press("Tab")
 
@@ -58,7 +58,7 @@ def points(page: Page) -> int:
     """Points of the longest trace in the chart that is shown."""
     return page.evaluate(
         """() => Math.max(0, ...[...document.querySelectorAll(".js-plotly-plot")]
-            .filter((plot) => plot.offsetParent)
+            .filter((plot) => plot.checkVisibility({ visibilityProperty: true }))
             .flatMap((plot) => (plot._fullData ?? []).map((trace) => trace.x?.length ?? 0)))"""
     )
 
@@ -82,13 +82,13 @@ def test_from_the_form_to_a_run_that_outlives_page_and_kernel(notebook: Notebook
     expect(studio.get_by_role("button", name="Start", exact=True)).to_be_enabled(timeout=PAGE_MS)
     notebook.screenshot("studio-build")
 
-    fill(studio, Steps="0")
+    fill(studio, {"train.steps": "0"})
     start = studio.get_by_role("button", name="Start", exact=True)
     expect(start).to_be_disabled()
-    expect(field(studio, "Steps")).to_have_attribute("aria-invalid", "true")
+    expect(field(studio, "train.steps")).to_have_attribute("aria-invalid", "true")
     notebook.screenshot("studio-invalid")
 
-    fill(studio, Steps="3000", Batch_size="8", Num_levels="8")
+    fill(studio, {"train.steps": "3000", "train.batch_size": "8", "spike.num_levels": "8"})
     expect(start).to_be_enabled()
     expect(studio.get_by_text("train.steps=3000").first).to_be_visible()
     start.dblclick()  # a hasty person
@@ -107,7 +107,7 @@ def test_from_the_form_to_a_run_that_outlives_page_and_kernel(notebook: Notebook
 
     notebook.restart_kernel()
     assert run.read_status().state == "running"
-    again = notebook.run(STUDIO)
+    again = notebook.run_cell(0)
     expect(chip(again)).to_have_text("running", timeout=PAGE_MS)
     until(lambda: points(page) >= before, 30, "the whole history is back after a restart of the kernel")
 
@@ -134,8 +134,8 @@ def test_from_the_form_to_a_run_that_outlives_page_and_kernel(notebook: Notebook
     until(lambda: (run.read_status().step or 0) > (stopped_at or 0), 60, "it goes on where it was")
 
     open_page(again, "Build")
-    for name in ("second", "third"):
-        fill(again, Steps="5", Name=name)
+    for name, steps in (("second", "5"), ("third", "6")):
+        fill(again, {"train.steps": steps, "name": name})
         again.get_by_role("button", name="Queue", exact=True).click()
         until(lambda name=name: bool([r for r in list_runs(notebook.folder / "runs") if r.name == name]), 15, name)
         open_page(again, "Build")
@@ -143,8 +143,8 @@ def test_from_the_form_to_a_run_that_outlives_page_and_kernel(notebook: Notebook
     assert states["second"] == states["third"] == "queued"
 
     open_page(again, "Runs")
-    rows = again.locator("table tbody tr")
-    expect(rows.filter(has_text="queued")).to_have_count(2, timeout=PAGE_MS)
+    rows = again.locator("table tbody tr").filter(visible=True)  # the hidden static picture has them too
+    expect(rows.get_by_text("queued", exact=True)).to_have_count(2, timeout=PAGE_MS)
     notebook.screenshot("studio-runs")
 
     run_stop(run)
@@ -153,11 +153,11 @@ def test_from_the_form_to_a_run_that_outlives_page_and_kernel(notebook: Notebook
         90,
         "the queue is worked off",
     )
-    expect(rows.filter(has_text="finished")).to_have_count(2, timeout=PAGE_MS)
+    expect(rows.get_by_text("finished", exact=True)).to_have_count(2, timeout=PAGE_MS)
     for name in ("second", "third"):
-        rows.filter(has_text=name).get_by_role("checkbox").check()
+        rows.filter(has_text=name).locator(".rt-tick").click()
     again.get_by_role("button", name=re.compile("^Compare")).first.click()
-    expect(again.get_by_text("name").first).to_be_visible()
+    expect(again.get_by_text("train.steps").filter(visible=True).first).to_be_visible()
     notebook.screenshot("studio-compare")
 
     notebook.theme("dark")
@@ -177,8 +177,9 @@ def test_from_the_form_to_a_run_that_outlives_page_and_kernel(notebook: Notebook
 def painted(page: Page) -> int:
     """Opaque pixels of the largest canvas shown."""
     return page.evaluate(
-        """() => { const shown = [...document.querySelectorAll("canvas")].filter((it) => it.offsetParent && it.width);
-            const canvas = shown.sort((a, b) => b.width * b.height - a.width * a.height)[0];
+        """() => { const drawn = [...document.querySelectorAll("canvas")]
+                .filter((it) => it.width && it.checkVisibility({ visibilityProperty: true }));
+            const canvas = drawn.sort((a, b) => b.width * b.height - a.width * a.height)[0];
             if (!canvas) return 0;
             const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
             let count = 0; for (let i = 3; i < data.length; i += 4) if (data[i]) count++; return count; }"""
@@ -217,7 +218,8 @@ def test_a_server_that_was_stopped_finds_all_runs_again(
     output = later.run(STUDIO)
     expect(chip(output)).to_have_text("running", timeout=PAGE_MS)
     output.get_by_role("tab", name="Runs", exact=True).click()
-    expect(output.locator("table tbody tr").filter(has_text="survivor")).to_have_count(1, timeout=PAGE_MS)
+    rows = output.locator("table tbody tr").filter(visible=True)
+    expect(rows.filter(has_text="survivor")).to_have_count(1, timeout=PAGE_MS)
     run_stop(run)
     until(lambda: run.read_status().state == "stopped", 20, "stopped")
     assert Path(run.root).is_dir()
