@@ -75,13 +75,16 @@ def _line_trace(chart: Chart, panel: Panel, line: Line, palette: Palette) -> dic
     run = "" if alone else f"{chart.runs[line.run].partition(' (')[0]}, "
     name = line.name if alone or not line.key.endswith(("/smoothed", "/validation")) else f"{run}{line.name}"
     width = {"line": 2, "faint": 1, "dashed": 1.5, "points": 1.2}[line.style]
+    ring = {"size": 6, "color": palette.surface, "line": {"color": colour, "width": 1.6}}
+    dot = {"size": 4, "color": colour, "line": {"width": 0}}  # measured seldom: the first one alone makes no line
+    seldom = panel.key in ("energy", "firing")
     return {
         "type": "scatter",
-        "mode": "lines+markers" if line.style == "points" else "lines",
+        "mode": "lines+markers" if line.style == "points" or seldom else "lines",
         "name": name,
         "line": {"color": colour, "width": width, "dash": _DASHES[line.style]},
         "opacity": 0.35 if line.style == "faint" else 1,
-        "marker": {"size": 6, "color": palette.surface, "line": {"color": colour, "width": 1.6}},
+        "marker": dot if seldom else ring,
         "hovertemplate": f"%{{y:{panel.number}}} {panel.unit}".rstrip(),
         "connectgaps": False,
         "cliponaxis": line.style != "points",
