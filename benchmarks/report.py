@@ -20,7 +20,7 @@ def rows(name: str) -> list[dict[str, Any]]:
 
 def figures() -> str:
     """Markdown of what was measured last."""
-    return "\n\n".join(part for part in (_demo(), _gap(), _text(), _monitoring()) if part)
+    return "\n\n".join(part for part in (_demo(), _gap(), _text(), _monitoring(), _interface(), _charts()) if part)
 
 
 def _demo() -> str:
@@ -85,6 +85,33 @@ def _monitoring() -> str:
         f"Watching everything costs {100 * (ratio['median'] - 1):.1f} % of a step against bare `transformers.Trainer` "
         f"(10th to 90th percentile {100 * (ratio['p10'] - 1):.1f} to {100 * (ratio['p90'] - 1):.1f} %; "
         f"{_source('monitoring', row)})."
+    )
+
+
+def _interface() -> str:
+    if not (found := rows("interface")):
+        return ""
+    row = found[-1]
+    seconds, share = row["studio_with_round_trip_seconds"]["median"], row["ten_runs_share_of_a_core"]
+    memory = {role: f"{size / 1e6:,.0f}" for role, size in row["memory_bytes"].items()}
+    return (
+        f"In the notebook: `dk.Studio()` stands {seconds:.1f} s after its cell was sent; watching ten growing runs "
+        f"takes {100 * share:.1f} % of a core; server, kernel with every page open, supervisor and training use "
+        f"{memory['total']} MB together, of which {memory['server']}, {memory['kernel']}, {memory['supervisor']} and "
+        f"{memory['trainer']} ({_source('interface', row)})."
+    )
+
+
+def _charts() -> str:
+    if not (found := rows("charts")):
+        return ""
+    row = found[-1]
+    seconds, size = row["seconds"]["LiveCharts"], row["bytes_per_push"]
+    plain = next(name for name in row["seconds"] if name != "LiveCharts")
+    return (
+        f"A chart with {row['steps']:,} steps of history is renewed in {1000 * seconds['median']:.1f} ms, "
+        f"{size['LiveCharts'] / 1000:.0f} kB on the wire; Plotly's own figure, given lists, takes "
+        f"{row['seconds'][plain]['median']:.1f} s and {size[plain] / 1e6:.0f} MB ({_source('charts', row)})."
     )
 
 
