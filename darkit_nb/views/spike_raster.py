@@ -150,8 +150,8 @@ def _figure(tokens: tuple[str, ...], title: str, levels: Array, cap: int) -> str
         '<figure style="margin:0">'
         f'<figcaption style="display:flex;gap:8px;align-items:center;margin-bottom:3px">{title}'
         f'<span style="display:flex;height:9px;margin-left:auto">{scale}</span>1 … {cap}</figcaption>'
-        f'<img alt="{title}: spikes of {levels.shape[1]} features for {len(tokens)} tokens" width="{width}" '
-        f'height="{_PICTURE_ROWS}" style="image-rendering:pixelated;border:1px solid #dcdce2" '
+        f'<img alt="{title}: spikes of {levels.shape[1]} features for {len(tokens)} tokens" '
+        f'style="width:{width}px;height:{_PICTURE_ROWS}px;image-rendering:pixelated;border:1px solid #dcdce2" '
         f'src="data:image/png;base64,{base64.b64encode(raster_png(levels, cap)).decode()}">'
         f'<div style="display:flex;max-height:5.5em;overflow:hidden;font:{min(11, cell + 1)}px ui-monospace,monospace">'
         f"{labels}</div></figure>"
