@@ -10,6 +10,7 @@ _EXPORTS = {
     "DataPreview": "darkit_nb.widgets.data_preview",
     "GenerateBox": "darkit_nb.widgets.generate_box",
     "LiveCharts": "darkit_nb.widgets.live_charts",
+    "ModelTree": "darkit_nb.widgets.model_tree",
     "RunPanel": "darkit_nb.widgets.run_panel",
     "RunsTable": "darkit_nb.widgets.runs_table",
     "SpikeRaster": "darkit_nb.widgets.spike_raster",
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from darkit_nb.widgets.data_preview import DataPreview as DataPreview
     from darkit_nb.widgets.generate_box import GenerateBox as GenerateBox
     from darkit_nb.widgets.live_charts import LiveCharts as LiveCharts
+    from darkit_nb.widgets.model_tree import ModelTree as ModelTree
     from darkit_nb.widgets.run_panel import RunPanel as RunPanel
     from darkit_nb.widgets.runs_table import RunsTable as RunsTable
     from darkit_nb.widgets.spike_raster import SpikeRaster as SpikeRaster
