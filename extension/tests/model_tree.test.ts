@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { children, type Filter, fittingDepth, kept, openedFor, openedTo, reveal, shown, tensors, Tree, type Wire, wordsOf } from "../src/core/model_tree";
+import { children, type Filter, fittingDepth, kept, openedFor, openedTo, reveal, seats, shown, tensors, Tree, type Wire, wordsOf } from "../src/core/model_tree";
 import { calls, cell, columnsOf, comparison, fitting, levels, NAME, nextOrder, value } from "../src/core/model_tree_columns";
 import { moved } from "../src/tree/keys";
 
@@ -162,4 +162,12 @@ test("keys move as in a treegrid: into, out of, to the ends, and open all siblin
 test("tensors are read with their names; a scalar has no sizes", () => {
   assert.deepEqual(tensors("x:2,8 float32\n: int64"), [{ name: "x", shape: "2×8", dtype: "float32" }, { name: "", shape: "scalar", dtype: "int64" }]);
   assert.deepEqual(tensors(""), []);
+});
+
+test("a row keeps its element while it is drawn, and others take the free ones", () => {
+  const first = seats(new Map(), [10, 11, 12]);
+  assert.deepEqual([...first], [[10, 0], [11, 1], [12, 2]]);
+  const next = seats(first, [12, 13, 14, 15]);
+  assert.deepEqual(new Map(next), new Map([[12, 2], [13, 0], [14, 1], [15, 3]]));
+  assert.deepEqual([...seats(new Map([[12, 3]]), [12])], [[12, 3]]);
 });

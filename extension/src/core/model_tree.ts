@@ -230,3 +230,18 @@ export function shown(tree: Tree, open: Uint8Array, marks: Uint8Array | null, co
   }
   return Int32Array.from(found);
 }
+
+/** An element for each row drawn: a row keeps the one it has, others take what has become free, lowest first. Scrolling then makes no new elements. */
+export function seats(before: ReadonlyMap<number, number>, rows: readonly number[]): Map<number, number> {
+  const wanted = new Set(rows);
+  const found = new Map([...before].filter(([row]) => wanted.has(row)));
+  const taken = new Set(found.values());
+  let free = 0;
+  for (const row of rows) {
+    if (found.has(row)) continue;
+    while (taken.has(free)) free++;
+    found.set(row, free);
+    taken.add(free);
+  }
+  return found;
+}

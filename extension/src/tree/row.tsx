@@ -39,7 +39,7 @@ export function TreeRow({ tree, row, columns, most, open, opens, found, current,
         const text = cell(tree, column.key, row);
         return (
           <span key={column.key} role="gridcell" class={column.key === "class" ? "mt-class" : undefined} data-number={column.number || undefined} title={column.number ? undefined : text} data-column={column.key}>
-            {column.heat && text && <Bar share={value(tree, column.key, row) / (most.get(column.key)?.[depth] || Number.POSITIVE_INFINITY)} />}
+            {column.heat && <Bar share={value(tree, column.key, row) / (most.get(column.key)?.[depth] || Number.POSITIVE_INFINITY)} />}
             <span>{text}</span>
           </span>
         );
@@ -49,5 +49,5 @@ export function TreeRow({ tree, row, columns, most, open, opens, found, current,
 }
 
 function Bar({ share }: { share: number }) {
-  return share > 0 ? <i class="mt-bar" aria-hidden="true" style={{ width: `${(100 * Math.min(1, share)).toFixed(1)}%` }} /> : null;
+  return <i class="mt-bar" aria-hidden="true" style={{ width: share > 0 ? `${(100 * Math.min(1, share)).toFixed(1)}%` : "0" }} />;
 }

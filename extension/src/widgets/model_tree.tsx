@@ -1,7 +1,7 @@
 // A whole model as one tree: searched, filtered, sorted, opened row by row, down to the source of each class.
 import "./model_tree.css";
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { fittingDepth, kept, openedFor, openedTo, type Order, reveal, shown, Tree, type Wire } from "../core/model_tree";
+import { fittingDepth, kept, openedFor, openedTo, type Order, reveal, seats, shown, Tree, type Wire } from "../core/model_tree";
 import { type ColumnKey, columnsOf, comparison, fitting, levels, NAME, nextOrder } from "../core/model_tree_columns";
 import { windowed } from "../core/run_rows";
 import { whole } from "../core/format";
@@ -42,6 +42,7 @@ function Opened({ model, tree, about }: { model: Model; tree: Tree; about: About
   const width = useWidth(box);
   const [top, setTop] = useState(0);
   const toFocus = useRef(false);
+  const seated = useRef<{ rows: Int32Array | null; seats: Map<number, number> }>({ rows: null, seats: new Map() });
 
   const usual = useMemo(() => startOf(tree), [tree]);
   const marks = useMemo(() => kept(tree, filter), [tree, filter]);
@@ -96,7 +97,8 @@ function Opened({ model, tree, about }: { model: Model; tree: Tree; about: About
     if (at >= 0) scrollTo(at, SEEN_PX / 3);
   }, [tree, chosen]);
   useLayoutEffect(() => {
-    if (!toFocus.current) return;
+    const held = box.current?.querySelector<HTMLElement>(".mt-row:focus");
+    if (!toFocus.current && (!held || held.tabIndex === 0)) return;
     toFocus.current = false;
     box.current?.querySelector<HTMLElement>('[role="row"][tabindex="0"]')?.focus({ preventScroll: true });
   });
@@ -105,6 +107,10 @@ function Opened({ model, tree, about }: { model: Model; tree: Tree; about: About
   const drawn = [...rows.subarray(first, end)].map((row, at) => [row, first + at] as const);
   const tabStop = rows.indexOf(here);
   if (rows.length && (tabStop < first || tabStop >= end)) drawn.push([here, tabStop]); // keeps the keyboard where it is
+  // Scrolling gives elements to other rows; when the rows themselves change, the elements are in their order again.
+  seated.current = { rows, seats: seats(seated.current.rows === rows ? seated.current.seats : new Map(), drawn.map(([row]) => row)) };
+  const seat = (row: number) => seated.current.seats.get(row) as number;
+  drawn.sort(([a], [b]) => seat(a) - seat(b));
   const grid = { gridTemplateColumns: `minmax(0, 1fr) ${columns.map((column) => `${column.px}px`).join(" ")}` };
   const showTo = (depth: number) => { open.set(openedTo(tree, depth)); changed(); };
 
@@ -133,7 +139,7 @@ function Opened({ model, tree, about }: { model: Model; tree: Tree; about: About
           </div>
           <div class="mt-body" role="rowgroup" style={{ height: `${rows.length * ROW_PX}px` }}>
             {drawn.map(([row, at]) => (
-              <TreeRow key={row} tree={tree} row={row} columns={columns} most={most} open={Boolean(open[row])} found={marks?.[row] === 2}
+              <TreeRow key={seat(row)} tree={tree} row={row} columns={columns} most={most} open={Boolean(open[row])} found={marks?.[row] === 2}
                 opens={tree.opens(row) && (!marks || marks.subarray(row + 1, tree.end[row]).some(Boolean))}
                 current={row === chosen} tabStop={row === here} index={at + 2} style={{ ...grid, top: `${at * ROW_PX}px` }} onChoose={choose} onToggle={toggle} />
             ))}
