@@ -21,10 +21,10 @@ from transformers.generation.logits_process import (
 
 from darkit_nb.data.text_stream import TextStream
 from darkit_nb.errors import ConfigError, ModelError, RunError
-from darkit_nb.trace.mode import evaluating
 from darkit_nb.evaluate.token_meter import TokenMeter, TokenWork
 from darkit_nb.runs import RunDirectory
 from darkit_nb.spikify import load_model
+from darkit_nb.trace.mode import evaluating
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -181,6 +181,6 @@ def colour_table(cap: int, theme: str) -> Array:
     for sign, ramp in ((1, SPIKE_COLOURS[theme]), (-1, NEGATIVE_COLOURS[theme])):
         palette = Palette((), ramp, "", "", "", "")
         for level in range(1, cap + 1):
-            share = (level - 1) / max(1, cap - 1)
+            share = 0.6 if cap == 1 else (level - 1) / (cap - 1)  # the only level is neither weak nor strong
             table[cap + sign * level] = (*channels(palette.along(share)), 255)
     return table

@@ -98,7 +98,7 @@ test("colours: silence is transparent, more spikes are another lightness, minus 
   const table = colourTable(ramps, 3);
   assert.deepEqual([...table].map((colour) => colour.toString(16)), ["ff800000", "ffc00000", "ffff0000", "0", "ffffffff", "ff808080", "ff000000"]);
   assert.equal(cssColour(ramps, 0, 3), "transparent");
-  assert.equal(cssColour(ramps, -1, 1), "rgb(0 0 255)");
+  assert.equal(cssColour(ramps, -1, 1), "rgb(0 0 179)");
   assert.deepEqual([...cellPixels(Int32Array.of(0, 3), table)], [0, 0, 0, 0, 0, 0, 0, 255]);
 });
 

@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Locator, Request, expect
 
 from tests.browser.lab import Lab
@@ -56,8 +58,8 @@ def palette(page: LabPage, text: str) -> Locator:
         if not field.is_visible():
             page.page.keyboard.press("Control+Shift+C")
         page.page.wait_for_timeout(500)
-        if field.is_visible():
-            field.fill(text)
+        with suppress(PlaywrightError):  # it may close between the look and the typing
+            field.fill(text, timeout=1000)
             page.page.wait_for_timeout(500)
             if entries.first.is_visible():
                 return entries

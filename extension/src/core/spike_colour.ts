@@ -6,11 +6,16 @@ export type Ramps = { positive: string[]; negative: string[] };
 export function colourTable(ramps: Ramps, top: number): Uint32Array {
   const table = new Uint32Array(2 * top + 1);
   for (let level = 1; level <= top; level++) {
-    const share = (level - 1) / Math.max(1, top - 1);
+    const share = shareOf(level, top);
     table[top + level] = packed(along(ramps.positive, share));
     table[top - level] = packed(along(ramps.negative, share));
   }
   return table;
+}
+
+/** Place of a level on its ramp; a spike that has one level only is neither weak nor strong, and well seen. */
+function shareOf(level: number, top: number): number {
+  return top === 1 ? 0.6 : (level - 1) / (top - 1);
 }
 
 /** Red, green and blue at a share from 0 to 1 of a ramp of #rrggbb colours. */
@@ -25,7 +30,7 @@ export function along(ramp: string[], share: number): [number, number, number] {
 export function cssColour(ramps: Ramps, level: number, top: number): string {
   if (level === 0) return "transparent";
   const ramp = level < 0 ? ramps.negative : ramps.positive;
-  return `rgb(${along(ramp, (Math.abs(level) - 1) / Math.max(1, top - 1)).join(" ")})`;
+  return `rgb(${along(ramp, shareOf(Math.abs(level), top)).join(" ")})`;
 }
 
 function channels(colour: string): number[] {
