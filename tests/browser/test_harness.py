@@ -9,6 +9,8 @@ import psutil
 from tests.browser.lab import Lab
 from tests.browser.notebook import Notebook
 
+pytestmark = pytest.mark.slow  # it proves the tools of the other tests, which show every day that they work
+
 
 def test_a_cell_runs_and_survives_reload_theme_and_restart(notebook: Notebook):
     output = notebook.run("answer = 41 + 1; answer")

@@ -83,7 +83,14 @@ Broken()
 """
 
 
-@pytest.mark.parametrize("script", ["throw new Error('no such engine')", "import 'https://nowhere.invalid/x.js'", "}{"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "throw new Error('no such engine')",
+        pytest.param("import 'https://nowhere.invalid/x.js'", marks=pytest.mark.slow),
+        pytest.param("}{", marks=pytest.mark.slow),
+    ],
+)
 def test_javascript_that_fails_to_load_leaves_the_picture(notebook: Notebook, script: str):
     for expected in ("no such engine", "anywidget", "nowhere.invalid", "ERR_", "Unexpected token", "Failed to"):
         notebook.watch.allow(expected)
