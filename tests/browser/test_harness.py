@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import psutil
+import pytest
 
 from tests.browser.lab import Lab
 from tests.browser.notebook import Notebook
