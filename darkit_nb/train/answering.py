@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +21,18 @@ from darkit_nb.train.generate import Sampling, stream_tokens
 
 MAX_NEW_TOKENS = 4096
 _ALONE = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One request, and the model that answers it."""
+
+    run: RunDirectory
+    command: Command
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    step: int
+    give_up: Callable[[], str | None]
 
 
 def answer(
@@ -52,7 +65,7 @@ def answer(
             run.spikes_path.mkdir(exist_ok=True)
         with torch.random.fork_rng(_devices(model)):
             work = _probe if command.command == "probe" else _generate
-            details = work(run, command, model, tokenizer, step, give_up)
+            details = work(_Asked(run, command, model, tokenizer, step, give_up))
     except Exception as caught:  # noqa: BLE001 - a request must never end a training
         error = caught
         if isinstance(caught, torch.OutOfMemoryError):
@@ -88,18 +101,12 @@ def _devices(model: PreTrainedModel) -> list[Any]:
     return [model.device] if model.device.type == "cuda" else []
 
 
-def _probe(
-    run: RunDirectory,
-    command: Command,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    step: int,
-    give_up: Callable[[], str | None],
-) -> dict[str, Any]:
+def _probe(asked: _Asked) -> dict[str, Any]:
+    run, command = asked.run, asked.command
     text, layers = _text(command, "text"), command.arguments.get("layers")
     if layers is not None and not (isinstance(layers, list) and all(isinstance(name, str) for name in layers)):
         raise ConfigError("layers must be names.", expected="a list of text, or null", received=repr(layers))
-    snapshot = capture(model, tokenizer, text, layers, step=step)
+    snapshot = capture(asked.model, asked.tokenizer, text, layers, step=asked.step)
     path = run.spikes_path / f"{command.id}.safetensors"
     draft = path.with_name(f".{path.name}")
     with writing(path):
@@ -108,23 +115,17 @@ def _probe(
     return {"file": path.name, "tokens": len(snapshot.tokens)}
 
 
-def _generate(
-    run: RunDirectory,
-    command: Command,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    step: int,
-    give_up: Callable[[], str | None],
-) -> dict[str, Any]:
+def _generate(asked: _Asked) -> dict[str, Any]:
+    run, command = asked.run, asked.command
     prompt, sampling = _text(command, "prompt"), _sampling(command)
     path, count = run.spikes_path / f"{command.id}.jsonl", 0
     cancellation = Cancellation(run, command.id)
-    for token in () if cancellation.asked() else stream_tokens(model, tokenizer, prompt, sampling):
+    for token in () if cancellation.asked() else stream_tokens(asked.model, asked.tokenizer, prompt, sampling):
         append_line(path, {"schema": 1, **token})
         count += 1
         if cancellation.asked():
             break
-        reason = give_up()
+        reason = asked.give_up()
         if reason:
             raise RunError(
                 f"The generation ended after {count} tokens: {reason}.",

@@ -1,7 +1,7 @@
 """Whether anybody looks. A page that was closed cannot say so: it only falls silent.
 
-Jupyter's server keeps what a kernel sends until the page comes back, without limit. A run watched at full rate fills a
-gigabyte in a night; so pages give a sign of life, and without one nothing is sent.
+Jupyter's server keeps what a kernel sends until the page comes back, without limit. Charts renewed once
+a second would pile up for as long as a laptop is closed; so pages give a sign of life, and without one nothing is sent.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def test_a_run_at_work_is_not_queued(runs_dir: Path, busy: RunDirectory) -> None
 def test_slots_are_kept_and_checked(runs_dir: Path, busy: RunDirectory) -> None:
     assert read_slots(runs_dir) == 1
     for slots in (3, "fit"):
-        set_slots(runs_dir, slots)  # pyright: ignore[reportArgumentType]
+        set_slots(runs_dir, slots)
         assert read_slots(runs_dir) == slots
     for wrong in (0, 65, True, "many", 1.5, None):
         with pytest.raises(ConfigError, match="no number of runs"):
