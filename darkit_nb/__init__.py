@@ -22,6 +22,7 @@ _EXPORTS = {
     "Studio": "darkit_nb.widgets",
     "build_model": "darkit_nb.models.build",
     "compare_runs": "darkit_nb.runs",
+    "compare_traces": "darkit_nb.records.trace_compare",
     "draw_model": "darkit_nb.trace.export",
     "energy_report": "darkit_nb.evaluate",
     "energy_table": "darkit_nb.views",
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from darkit_nb.models.build import build_model as build_model
     from darkit_nb.ops.gif import gif_encode as gif_encode
     from darkit_nb.records.spike_spec import SpikeSpec as SpikeSpec
+    from darkit_nb.records.trace_compare import compare_traces as compare_traces
     from darkit_nb.runs import Run as Run
     from darkit_nb.runs import RunDirectory as RunDirectory
     from darkit_nb.runs import compare_runs as compare_runs
