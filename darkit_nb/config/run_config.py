@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import typing
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from darkit_nb.config.base import PathText, Section
 from darkit_nb.config.keys import known_key
+from darkit_nb.config.names import RunName
 from darkit_nb.config.problems import Problem, settings_error, shown, unknown_key
 from darkit_nb.config.sections import (
     CheckpointConfig,
@@ -20,31 +20,9 @@ from darkit_nb.config.sections import (
     MonitorConfig,
     TrainConfig,
 )
-from darkit_nb.errors import ConfigError
 from darkit_nb.records.spike_spec import SpikeSpec
 
 SCHEMA_VERSION = 1
-NAME_PATTERN = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,46}[A-Za-z0-9])?"
-
-
-def check_name(name: str) -> str:
-    """Accept a run name, which becomes part of a folder's name.
-
-    Raises:
-        ConfigError: path parts, leading or trailing punctuation, or more than 48 characters.
-    """
-    if not re.fullmatch(NAME_PATTERN, name) or ".." in name:
-        raise ConfigError(
-            f"A run cannot be called {name!r}.",
-            expected="1 to 48 letters, digits, '.', '_' or '-', no '..', a letter or digit at both ends",
-            received=repr(name),
-            cause="the name becomes part of a folder's name, so it cannot hold path parts",
-            fix="give a plain name such as 'first-try', and choose the folder with runs_dir",
-        )
-    return name
-
-
-RunName = Annotated[str, AfterValidator(check_name)]
 
 
 class RunConfig(Section):
@@ -115,7 +93,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        problems = [*_window_problems(self), *_arithmetic_problems(self)]
+        problems = [*_window_problems(self), *_arithmetic_problems(self), *_fork_problems(self)]
         if problems:
             raise settings_error(problems)
         return self
@@ -196,5 +174,19 @@ def _arithmetic_problems(config: RunConfig) -> list[Problem]:
             expected="float32 or bfloat16 with train.device=cpu",
             received=shown(config.train.precision),
             fix="set train.precision=bfloat16 or train.precision=float32",
+        )
+    ]
+
+
+def _fork_problems(config: RunConfig) -> list[Problem]:
+    if not config.model.fork_replay or config.model.fork is not None:
+        return []
+    return [
+        Problem(
+            key="model.fork_replay",
+            message="There is no fork whose edits could be repeated.",
+            expected="model.fork with model.fork_replay=true",
+            received="model.fork=null",
+            fix="name a fork with model.fork, or drop model.fork_replay",
         )
     ]

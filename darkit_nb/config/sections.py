@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from darkit_nb.config.base import PathText, Section
+from darkit_nb.config.names import ForkName
 
 
 class ModelConfig(Section):
@@ -22,6 +23,14 @@ class ModelConfig(Section):
     overrides: dict[str, int | float | bool | str | None] = Field(
         default_factory=dict,
         description="Fields of the transformers config that differ from the preset, such as hidden_size.",
+    )
+    fork: ForkName | None = Field(
+        default=None,
+        description="Name of a fork in the forks folder beside runs_dir; its edited modules are put into the model.",
+    )
+    fork_replay: bool = Field(
+        default=False,
+        description="Apply and revert the fork's edits at the steps at which its run did, instead of all at the start.",
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from darkit_nb.config import RunConfig, dump_yaml, load_config
-from darkit_nb.config.run_config import check_name
+from darkit_nb.config.names import check_name
 from darkit_nb.errors import RunError
 from darkit_nb.runs import checkpoints, identity, lock, naming
 from darkit_nb.runs.checkpoints import Checkpoint

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from darkit_nb.config import RunConfig, dump_yaml, load_config
-from darkit_nb.config.run_config import check_name
+from darkit_nb.config.names import check_name
 from darkit_nb.errors import RunError
 from darkit_nb.runs import archive, checkpoints, naming
 from darkit_nb.runs.directory import RunDirectory

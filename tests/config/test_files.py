@@ -24,7 +24,7 @@ from darkit_nb.config import (
     load_config,
     yaml_text,
 )
-from darkit_nb.config.run_config import NAME_PATTERN
+from darkit_nb.config.names import NAME_PATTERN
 from darkit_nb.errors import ConfigError
 
 TEXTS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=12) | st.sampled_from(
@@ -58,7 +58,7 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False)
 FREE = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | FINITE | TEXTS
 SKIPPED = {"schema", "spike.num_levels", "spike.num_steps", "spike.coding", "spike.signed", "spike.weight_bits"}
 
-CROSS_CHECKED = {"data.max_train_tokens", "data.max_validation_tokens", "train.precision"}
+CROSS_CHECKED = {"data.max_train_tokens", "data.max_validation_tokens", "train.precision", "model.fork_replay"}
 
 
 def values_of(key: str) -> st.SearchStrategy[Any]:
@@ -66,7 +66,7 @@ def values_of(key: str) -> st.SearchStrategy[Any]:
     setting = key_table(RunConfig)[key]
     low, high = setting.minimum, setting.maximum
     drawn: st.SearchStrategy[Any]
-    if key == "name":
+    if key in ("name", "model.fork"):
         drawn = st.from_regex(NAME_PATTERN, fullmatch=True).filter(lambda name: ".." not in name)
     elif setting.kind == "integer":
         drawn = st.integers(int(low or 0), int(min(high or 10**6, 10**6)))

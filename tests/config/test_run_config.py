@@ -113,10 +113,14 @@ def test_all_wrong_keys_are_named_at_once() -> None:
     assert all(key in str(error) for key in ("train.steps", "data.seq_len", "spike.num_levels", "model.path"))
 
 
-@pytest.mark.parametrize("name", ["../../x", "a/b", "a\\b", "", ".", "..", "-x", "x-", "a..b", "a b", "x" * 49, "ü"])
+@pytest.mark.parametrize(
+    "name", ["../../x", "/etc", "a/b", "a\\b", "", ".", "..", "-x", "x-", "a..b", "a b", "a\n", "x" * 49, "ü", "\uff41"]
+)
 def test_names_with_path_parts_are_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="cannot be called"):
+    with pytest.raises(ConfigError, match="A run cannot be called"):
         RunConfig(name=name)
+    with pytest.raises(ConfigError, match="A fork cannot be called"):
+        RunConfig().replace({"model.fork": name})
 
 
 @pytest.mark.parametrize(
@@ -129,6 +133,7 @@ def test_names_with_path_parts_are_refused(name: str) -> None:
         ),
         (["data.seq_len=512", "model.overrides.n_positions=256"], "model.overrides.n_positions"),
         (["train.device=cpu", "train.precision=float16"], "train.precision"),
+        (["model.fork_replay=true"], "model.fork_replay"),
     ],
 )
 def test_values_that_do_not_go_together(overrides: list[str], key: str) -> None:
