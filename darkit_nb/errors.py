@@ -76,6 +76,20 @@ class TrainingError(DarkitError, RuntimeError):
     """Training cannot start or cannot go on."""
 
 
+class PatchError(DarkitError):
+    """A module's source cannot be read, edited, put into the model or taken back.
+
+    Args:
+        message: One sentence naming what went wrong.
+        line: Line of the edited text it concerns, from 1; None where it concerns no line.
+        details: Expected, received, cause and fix, as in `DarkitError`.
+    """
+
+    def __init__(self, message: str, *, line: int | None = None, **details: str | None) -> None:
+        super().__init__(message, **details)
+        self.line = line
+
+
 def problem_of(error: BaseException) -> dict[str, str | None]:
     """Any error in the form of `DarkitError.to_dict`; one that nobody foresaw is named with its type."""
     if isinstance(error, DarkitError):
