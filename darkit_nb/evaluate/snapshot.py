@@ -57,8 +57,7 @@ def capture(
         DataError: the text is empty, too long, or too much to keep. Nothing was computed then.
     """
     chosen = _chosen(model, layers)
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    _check_length(len(ids), max_tokens, getattr(model.config, "max_position_embeddings", None) or max_tokens)
+    ids = token_ids(model, tokenizer, text, max_tokens=max_tokens)
     _check_size(len(ids), chosen)
     codes: dict[str, tuple[SpikeCode, Tensor]] = {}
     with evaluating(model), _listening(chosen, codes):
@@ -72,6 +71,29 @@ def capture(
         if name in codes and codes[name][0].counts.numel() == len(ids) * chosen[name].salient.numel()
     )
     return SpikeSnapshot(text, tuple(tokens), step, kept)
+
+
+def token_ids(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str, *, max_tokens: int = 512, cut: bool = False
+) -> list[int]:
+    """The tokens of a text that a model can attend to at once, without special tokens.
+
+    Args:
+        model: whose context counts.
+        tokenizer: its tokenizer.
+        text: what to read.
+        max_tokens: the longest text that is accepted, within the model's context.
+        cut: shorten a text that is too long, instead of refusing it.
+
+    Raises:
+        DataError: the text is empty, or too long.
+    """
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    context = getattr(model.config, "max_position_embeddings", None) or max_tokens
+    if cut:
+        ids = ids[: min(max_tokens, context)]
+    _check_length(len(ids), max_tokens, context)
+    return ids
 
 
 def _chosen(model: nn.Module, layers: Sequence[str] | None) -> dict[str, GIF]:

@@ -15,8 +15,8 @@ from darkit_nb.runs.files import SCHEMA, append_line
 from darkit_nb.runs.metrics import MetricsReader, Record
 from darkit_nb.runs.status import read_status
 
-COMMANDS = ("stop", "checkpoint", "probe", "generate", "cancel")
-REQUESTS = ("probe", "generate")
+COMMANDS = ("stop", "checkpoint", "probe", "generate", "trace", "cancel")
+REQUESTS = ("probe", "generate", "trace")
 """Commands with an answer of their own, which a worker gives when no trainer is at work."""
 
 _ID = re.compile(r"[0-9a-f]{12}")

@@ -18,29 +18,32 @@ from darkit_nb.runs.processes import detached, reap, working_folder
 
 if TYPE_CHECKING:
     from darkit_nb.records.snapshot import SpikeSnapshot
+    from darkit_nb.records.trace import ModelTrace
 
 MAX_CHARACTERS = 100_000
 WORKER_FILE = "worker.json"
 WORKER_LOG = "worker.log"
 WORKER_LOCK = ".worker.lock"
 
+RequestKind = Literal["probe", "generate", "trace"]
 RequestState = Literal["waiting", "running", "done", "failed"]
 _POLL_SECONDS = 0.1
+_ENDINGS = {"probe": "safetensors", "generate": "jsonl", "trace": "trace.json"}
 
 
-def ask(run: RunDirectory, kind: Literal["probe", "generate"], arguments: Mapping[str, Any]) -> Request:
+def ask(run: RunDirectory, kind: RequestKind, arguments: Mapping[str, Any]) -> Request:
     """Write a request to a run, and see to it that somebody answers.
 
     Args:
         run: The run.
         kind: What is wanted.
-        arguments: As `Run.probe` and `Run.generate` take them.
+        arguments: As `Run.probe`, `Run.generate` and `Run.trace` take them.
 
     Raises:
         ConfigError: a text that cannot be meant.
         RunError: the run's folder is gone or cannot be written.
     """
-    text = arguments.get("text", arguments.get("prompt", ""))
+    text = arguments.get("text", arguments.get("prompt")) or ""
     if len(text) > MAX_CHARACTERS:
         raise ConfigError(
             "The text is far too long to be read by a model.",
@@ -54,7 +57,7 @@ def ask(run: RunDirectory, kind: Literal["probe", "generate"], arguments: Mappin
 
 
 class Request:
-    """One probe or generation.
+    """One probe, generation or trace.
 
     Args:
         run: Of whose model it was asked.
@@ -86,7 +89,7 @@ class Request:
 
     @property
     def kind(self) -> str:
-        """probe or generate."""
+        """probe, generate or trace."""
         return self.command.command
 
     @property
@@ -97,7 +100,7 @@ class Request:
     @property
     def path(self) -> Path:
         """The file that holds, or will hold, the answer."""
-        return self.run.spikes_path / f"{self.id}.{'safetensors' if self.kind == 'probe' else 'jsonl'}"
+        return self.run.spikes_path / f"{self.id}.{_ENDINGS[self.kind]}"
 
     def refresh(self) -> RequestState:
         """Look whether it was answered; where nobody is there to do so, start a worker."""
@@ -154,14 +157,29 @@ class Request:
         """
         from darkit_nb.records.snapshot import SpikeSnapshot
 
-        if self.kind != "probe" or self.refresh() != "done":
+        self._require("probe", "There are no spikes to show.")
+        return SpikeSnapshot.load(self.path)
+
+    def trace(self) -> ModelTrace:
+        """The tree of modules of a trace that is done.
+
+        Raises:
+            RunError: it is not done, or was no trace.
+            ModelError: its file is gone or damaged, or a newer version wrote it.
+        """
+        from darkit_nb.records.trace_file import read_trace
+
+        self._require("trace", "There is no trace to show.")
+        return read_trace(self.path)
+
+    def _require(self, kind: RequestKind, message: str) -> None:
+        if self.kind != kind or self.refresh() != "done":
             raise RunError(
-                "There are no spikes to show.",
-                expected="a probe that is done",
+                message,
+                expected=f"a {kind} that is done",
                 received=f"a {self.kind}, {self._state}",
                 fix="call .wait() first",
             )
-        return SpikeSnapshot.load(self.path)
 
     def _read_events(self) -> None:
         for event in self._events.read():

@@ -226,6 +226,21 @@ class Run:
         sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
         return ask(self.directory, "generate", {"prompt": prompt, **sampling, "seed": seed})
 
+    def trace(self, text: str | None = None, *, timing: bool = False, memory: bool = False) -> Request:
+        """Ask for the tree of its modules, with how they fire on a text: of the live trainer at its next step, or of
+        the last checkpoint. `run.trace().wait().trace()` is the `ModelTrace`.
+
+        Args:
+            text: what the model reads; a sentence of ours by default.
+            timing: also measure seconds, by further forwards.
+            memory: also measure the memory of activations, by a further forward.
+
+        Raises:
+            ConfigError: the text is far too long.
+            RunError: the run's folder cannot be written.
+        """
+        return ask(self.directory, "trace", {"text": text, "timing": timing, "memory": memory})
+
     def resume(self, overrides: Sequence[str] = ()) -> Run:
         """Go on from the last checkpoint, or from the beginning where there is none; returns at once.
 

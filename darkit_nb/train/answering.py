@@ -1,4 +1,4 @@
-"""Answer what is asked of a model, probes and generations, without leaving a trace in it."""
+"""Answer what is asked of a model, probes, generations and traces, and leave it as it was."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from accelerate.utils import DistributedType
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from darkit_nb.errors import ConfigError, DarkitError, RunError
-from darkit_nb.evaluate.snapshot import capture
+from darkit_nb.evaluate.snapshot import capture, token_ids
 from darkit_nb.runs import RunDirectory
 from darkit_nb.runs.control import Cancellation, Command, acknowledge
-from darkit_nb.runs.files import append_line, writing
+from darkit_nb.runs.files import append_line, write_atomic, writing
+from darkit_nb.trace import trace_model
+from darkit_nb.trace.subject import SAMPLE
 from darkit_nb.train.generate import Sampling, stream_tokens
 
 MAX_NEW_TOKENS = 4096
@@ -48,7 +50,7 @@ def answer(
 
     Args:
         run: where the answer is written.
-        command: a probe or a generation.
+        command: a probe, a generation or a trace.
         model: put back as it was.
         tokenizer: its tokenizer.
         step: training step of its weights.
@@ -64,8 +66,7 @@ def answer(
         with writing(run.spikes_path):
             run.spikes_path.mkdir(exist_ok=True)
         with torch.random.fork_rng(_devices(model)):
-            work = _probe if command.command == "probe" else _generate
-            details = work(_Asked(run, command, model, tokenizer, step, give_up))
+            details = _WORK[command.command](_Asked(run, command, model, tokenizer, step, give_up))
     except Exception as caught:  # noqa: BLE001 - a request must never end a training
         error = caught
         if isinstance(caught, torch.OutOfMemoryError):
@@ -134,6 +135,20 @@ def _generate(asked: _Asked) -> dict[str, Any]:
                 fix="ask again; the last checkpoint answers",
             )
     return {"file": path.name, "tokens": count, "cancelled": cancellation.asked()}
+
+
+def _trace(asked: _Asked) -> dict[str, Any]:
+    command, given = asked.command, asked.command.arguments
+    text = SAMPLE if given.get("text") is None else _text(command, "text")
+    ids = token_ids(asked.model, asked.tokenizer, text, cut=given.get("text") is None)
+    measured = {name: given.get(name) is True for name in ("timing", "memory")}
+    trace = trace_model(asked.model, {"input_ids": torch.tensor([ids])}, **measured)
+    path = asked.run.spikes_path / f"{command.id}.trace.json"
+    write_atomic(path, trace.to_json() + "\n")
+    return {"file": path.name, "tokens": len(ids)}
+
+
+_WORK: dict[str, Callable[[_Asked], dict[str, Any]]] = {"probe": _probe, "generate": _generate, "trace": _trace}
 
 
 def _text(command: Command, name: str) -> str:

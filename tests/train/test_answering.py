@@ -48,19 +48,20 @@ def test_a_training_with_probes_is_bit_for_bit_one_without(tiny: RunConfig, monk
     begin = RunRecorder.on_step_begin
 
     def ask_first(self: RunRecorder, args, state, control, **rest):
-        if state.global_step % 2 == 0 and len(asked) < 12:
+        if state.global_step % 2 == 0 and len(asked) < 16:
             asked.append(ask(self.run, "probe", {"text": "def spam(eggs):"}))
             asked.append(ask(self.run, "generate", {"prompt": "class ", "max_new_tokens": 6, "seed": 1}))
             asked.append(ask(self.run, "probe", {"text": "x" * 10_000}))
-            while len(self.control.requests) < 3:
+            asked.append(ask(self.run, "trace", {"text": "def spam(eggs):", "timing": True, "memory": True}))
+            while len(self.control.requests) < 4:
                 time.sleep(0.01)  # until the control thread has read them
         return begin(self, args, state, control, **rest)
 
     monkeypatch.setattr(RunRecorder, "on_step_begin", ask_first)
     probed = train(config, progress=False)
     assert curve(probed) == curve(alone)
-    assert [request.refresh() for request in asked] == ["done", "done", "failed"] * 4
-    assert [request.step for request in asked[::3]] == [1, 3, 5, 7]
+    assert [request.refresh() for request in asked] == ["done", "done", "failed", "done"] * 4
+    assert [request.step for request in asked[::4]] == [1, 3, 5, 7]
     snapshot = asked[0].snapshot()
     assert "".join(snapshot.tokens) == "def spam(eggs):"
     assert 0 < snapshot.firing_rate < 1
@@ -71,6 +72,13 @@ def test_a_training_with_probes_is_bit_for_bit_one_without(tiny: RunConfig, monk
     assert problem is not None
     assert (problem["expected"], problem["received"]) == ("at most 32 tokens", "10,000 tokens")
     assert problem["fix"]
+    trace = asked[3].trace()
+    assert (trace.problem, trace.tokens) == (None, 15)
+    assert trace.root.seconds is not None
+    assert trace.root.memory_bytes
+    # The same weights read the same text, so the same spikes were counted.
+    rates = [trace.firing_rate(trace.index[layer.name]) for layer in snapshot.layers]
+    assert [layer.firing_rate for layer in snapshot.layers] == rates
 
 
 def test_a_finished_run_answers_through_one_worker(trained: RunDirectory):
@@ -87,6 +95,11 @@ def test_a_finished_run_answers_through_one_worker(trained: RunDirectory):
         run.probe("x", layers=["no.such.layer"]).wait(SECONDS)
     with pytest.raises(RunError, match="no spikes to show"):
         second.snapshot()
+    trace = run.trace().wait(SECONDS).trace()
+    assert (trace.tokens, trace.problem) == (32, None)  # the sentence of ours, as far as this model can attend
+    assert trace.root.seconds is None
+    with pytest.raises(RunError, match="no trace to show"):
+        second.trace()
     end_worker(run.directory)
 
 
@@ -132,6 +145,9 @@ def test_what_killed_one_process_is_not_tried_again(trained: RunDirectory):
     [
         ("probe", {"text": ""}, "no text"),
         ("probe", {"text": "x", "layers": 3}, "layers must be names"),
+        ("trace", {"text": ""}, "no text"),
+        ("trace", {"text": "x" * 1000}, "too long"),
+        ("trace", {"text": 3}, "text must be text"),
         ("generate", {"prompt": "x", "temperature": -1}, "temperature is out of range"),
         ("generate", {"prompt": "x", "max_new_tokens": 10**6}, "too much text"),
         ("generate", {"prompt": "x", "top_k": "all"}, "top_k must be a number"),
