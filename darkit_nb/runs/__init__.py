@@ -7,6 +7,8 @@ from darkit_nb.runs.importing import import_run
 from darkit_nb.runs.log import LogReader
 from darkit_nb.runs.metrics import MetricsReader, last_attempts
 from darkit_nb.runs.monitor import RunChange, RunMonitor
+from darkit_nb.runs.patch_history import RunPatch
+from darkit_nb.runs.patching import PatchRefusedError
 from darkit_nb.runs.requests import Request
 from darkit_nb.runs.run import Run, open_run, resume, train
 from darkit_nb.runs.status import RunStatus, State
@@ -17,11 +19,13 @@ __all__ = [
     "Comparison",
     "LogReader",
     "MetricsReader",
+    "PatchRefusedError",
     "Request",
     "Run",
     "RunChange",
     "RunDirectory",
     "RunMonitor",
+    "RunPatch",
     "RunStatus",
     "RunSummary",
     "State",

@@ -18,6 +18,8 @@ from darkit_nb.runs.ending import end_orphan
 from darkit_nb.runs.frames import metrics_frame
 from darkit_nb.runs.launcher import start_supervisor
 from darkit_nb.runs.log import LogReader
+from darkit_nb.runs.patch_history import RunPatch, read_patches
+from darkit_nb.runs.patching import TRIAL_STEPS, send_patch, send_revert, waited
 from darkit_nb.runs.queue import advance_queue, dequeue, enqueue
 from darkit_nb.runs.requests import Request, ask
 from darkit_nb.runs.resuming import plan_resume
@@ -25,6 +27,8 @@ from darkit_nb.runs.status import RunStatus, State
 
 if TYPE_CHECKING:
     import pandas
+
+    from darkit_nb.records.patch import Patch
 
 _POLL_SECONDS = 0.2
 _QUEUE_SECONDS = 1.0
@@ -240,6 +244,47 @@ class Run:
             RunError: the run's folder cannot be written.
         """
         return ask(self.directory, "trace", {"text": text, "timing": timing, "memory": memory})
+
+    @property
+    def patches(self) -> tuple[RunPatch, ...]:
+        """Every edit that was sent to its model, and what became of it."""
+        return read_patches(self.directory)
+
+    def patch(self, patch: Patch, *, wait_s: float = 120.0, trial_steps: int = TRIAL_STEPS) -> RunPatch:
+        """Put an edit into the model while it trains, between two steps; a checkpoint is written before.
+
+        It is checked first, on recorded inputs and in a process of its own. When a step fails or its loss is not
+        finite while the edit is new, it is taken out by itself and the step repeated.
+
+        Args:
+            patch: what to apply.
+            wait_s: wait so many seconds until the first step with it is done; 0 only sends it.
+            trial_steps: how many steps it counts as new.
+
+        Raises:
+            PatchRefusedError: it failed its checks, or its first step; its `problems` name the lines.
+            RunError: nobody trains the run, or no word of it in time.
+        """
+        number, sent = send_patch(self.directory, patch, trial_steps=trial_steps)
+        return waited(self.directory, number, sent, wait_s)
+
+    def revert(self, count: int = 1, *, wait_s: float = 120.0) -> tuple[RunPatch, ...]:
+        """Take the last edits out of the model while it trains, between two steps; a checkpoint is written before.
+
+        Args:
+            count: how many.
+            wait_s: wait so many seconds until that is done; 0 only asks.
+
+        Returns: `patches`, as they are then.
+
+        Raises:
+            PatchRefusedError: it could not be done.
+            RunError: nobody trains the run, it has fewer edits, or no word in time.
+        """
+        sent = send_revert(self.directory, count)
+        if wait_s > 0:
+            sent.wait(wait_s)
+        return self.patches
 
     def resume(self, overrides: Sequence[str] = ()) -> Run:
         """Go on from the last checkpoint, or from the beginning where there is none; returns at once.
