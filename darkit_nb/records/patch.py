@@ -20,9 +20,8 @@ PatchKind = Literal["code", "spec"]
 
 
 def clean_text(text: str) -> str:
-    """A source text as patches keep it: not indented, without blank lines at its ends, one newline after the last."""
-    body = textwrap.dedent(text.replace("\r\n", "\n")).strip("\n")
-    return "\n".join(line.rstrip() if not line.strip() else line for line in body.split("\n")) + "\n"
+    """A source text as patches keep it: not indented, one newline at its end. Its lines keep their numbers."""
+    return textwrap.dedent(text.replace("\r\n", "\n")).rstrip() + "\n"
 
 
 def text_hash(text: str) -> str:

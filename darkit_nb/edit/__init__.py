@@ -1,0 +1,32 @@
+"""Edit a module in a cell and put it back into the live model: source, patch, checks, apply, revert, fork."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_EXPORTS = {
+    "apply_patch": ("darkit_nb.edit.apply", "apply"),
+    "make_patch": ("darkit_nb.edit.apply", "make_patch"),
+    "module_source": ("darkit_nb.edit.source", "module_source"),
+    "patch_history": ("darkit_nb.edit.apply", "history"),
+    "revert_patch": ("darkit_nb.edit.apply", "revert"),
+}
+
+__all__ = ["apply_patch", "make_patch", "module_source", "patch_history", "revert_patch"]
+
+if TYPE_CHECKING:
+    from darkit_nb.edit.apply import apply as apply_patch
+    from darkit_nb.edit.apply import history as patch_history
+    from darkit_nb.edit.apply import make_patch as make_patch
+    from darkit_nb.edit.apply import revert as revert_patch
+    from darkit_nb.edit.source import module_source as module_source
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _EXPORTS[name]
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value

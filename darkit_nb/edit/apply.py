@@ -1,0 +1,199 @@
+"""Put an edit into a live model, take it back, and know what was done."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from torch import nn
+from torch.optim import Optimizer
+
+from darkit_nb.edit.class_swap import ClassSwap
+from darkit_nb.edit.history import Entry, Undo, add_entry, entries
+from darkit_nb.edit.lineage import original_class
+from darkit_nb.edit.patched_class import load_class
+from darkit_nb.edit.source import class_text, find_module, module_source, plain_module
+from darkit_nb.errors import PatchError
+from darkit_nb.records.patch import AppliedPatch, Patch, Validation, text_hash
+
+PATCH_FOLDER = Path(".darkit") / "patches"
+"""Where files of edits go by default, beside the notebook."""
+
+
+def make_patch(
+    model: nn.Module, path: str, source: str, *, targets: Iterable[str] | None = None, note: str = ""
+) -> Patch:
+    """The edit that turns the class of `model`'s module at `path` into what `source` says.
+
+    Args:
+        model: the model.
+        path: dotted path of a module of that class; "" is the model itself.
+        source: the edited text: the class, or one that derives from it, and any imports and helpers beside it.
+        targets: paths of the modules to change; by default the one at `path`.
+        note: what to say about it.
+
+    Raises:
+        PatchError: no such module, or no text to begin from.
+    """
+    before = module_source(model, path)
+    chosen = (path,) if targets is None else tuple(dict.fromkeys(targets))
+    for target in chosen:
+        find_module(plain_module(model), target)
+    return Patch(
+        kind="code",
+        targets=chosen,
+        module=before.module,
+        class_name=before.class_name,
+        base=before.text,
+        source=source,
+        note=note,
+    )
+
+
+def apply(
+    model: nn.Module,
+    patch: Patch,
+    *,
+    optimizer: Optimizer | None = None,
+    validation: Validation | None = None,
+    folder: str | Path | None = None,
+    step: int | None = None,
+) -> AppliedPatch:
+    """Put a patch into a model: into all of its targets, or, where anything is wrong, into none.
+
+    Modules stay the same objects, with their hooks, state, device and mode; parameters keep their identity, so an
+    optimizer goes on with its state.
+
+    Args:
+        model: the model; inside torch.compile or data parallelism it is found.
+        patch: what to change.
+        optimizer: of a training that goes on.
+        validation: outcome of checking the patch before; one that failed stops here.
+        folder: where the file of the edit goes; by default `.darkit/patches` beside the notebook.
+        step: training step, for the history.
+
+    Raises:
+        PatchError: the patch does not fit this model; nothing was changed.
+    """
+    if validation is not None and not validation.ok:
+        first = validation.problems[0] if validation.problems else None
+        raise PatchError(
+            "The patch did not pass its checks, so it is not applied.",
+            line=first.line if first else None,
+            received=str(first) if first else None,
+            fix="mend the edit and validate it again",
+        )
+    plain = plain_module(model)
+    modules = target_modules(plain, patch.targets)
+    done: list[Undo] = []
+    try:
+        for change in _swaps(patch, modules, folder or PATCH_FOLDER):
+            change.make()
+            done.append(change)
+    except BaseException:
+        for each in reversed(done):
+            each.revert()
+        raise
+    number = len(entries(plain)) + 1
+    applied = AppliedPatch(patch=patch, number=number, time=time.time(), step=step)
+    add_entry(plain, Entry(applied, done))
+    forget_compiled()
+    return applied
+
+
+def revert(model: nn.Module, *, count: int | None = 1, optimizer: Optimizer | None = None) -> list[AppliedPatch]:
+    """Take back the last `count` patches of a model, or all with None; the last first.
+
+    Raises:
+        PatchError: fewer were applied, or a module was changed by other means since; nothing was changed.
+    """
+    plain = plain_module(model)
+    live = [entry for entry in entries(plain) if not entry.applied.reverted]
+    wanted = len(live) if count is None else count
+    if not 0 <= wanted <= len(live) or (count is not None and count < 1):
+        raise PatchError(
+            "There are not that many patches to take back.",
+            expected=f"1 … {len(live)}" if live else "a model with patches",
+            received=str(count),
+        )
+    chosen = live[len(live) - wanted :][::-1]
+    _check_last(chosen)
+    for entry in chosen:
+        for each in reversed(entry.undo):
+            each.revert()
+        entry.undo.clear()
+        entry.applied = dataclasses.replace(entry.applied, reverted=True)
+    forget_compiled()
+    return [entry.applied for entry in chosen]
+
+
+def history(model: nn.Module) -> tuple[AppliedPatch, ...]:
+    """Everything that was applied to a model, in order, taken back since or not."""
+    return tuple(entry.applied for entry in entries(plain_module(model)))
+
+
+def target_modules(model: nn.Module, paths: Sequence[str]) -> dict[str, nn.Module]:
+    """The modules at these paths; one that has two names once."""
+    found: dict[int, tuple[str, nn.Module]] = {}
+    for path in paths:
+        module = find_module(model, path)
+        found.setdefault(id(module), (path, module))
+    return dict(found.values())
+
+
+def forget_compiled() -> None:
+    """Have torch.compile look at the model anew, so that its limit of recompilations counts from here."""
+    dynamo = sys.modules.get("torch._dynamo")
+    if dynamo is not None:
+        dynamo.reset()
+
+
+def _swaps(patch: Patch, modules: dict[str, nn.Module], folder: str | Path) -> list[ClassSwap]:
+    """The changes a code patch asks for, each checked, none made."""
+    classes: dict[type, type] = {}
+    changes = []
+    for path, module in modules.items():
+        kind = type(module)
+        if kind not in classes:
+            classes[kind] = load_class(fitting(patch, kind, path), kind, folder)
+        changes.append(ClassSwap(path, module, classes[kind]))
+    return changes
+
+
+def fitting(patch: Patch, kind: type, path: str) -> Patch:
+    """The patch as it fits the class a target has now.
+
+    Raises:
+        PatchError: the target is of another class, or its source is not the one the patch was made from.
+    """
+    first = original_class(kind)
+    if (first.__module__, first.__qualname__) != (patch.module, patch.class_name):
+        raise PatchError(
+            f"{path or 'The model'} is not of the class this patch edits.",
+            expected=f"{patch.module}.{patch.class_name}",
+            received=f"{first.__module__}.{first.__qualname__}",
+            fix="choose targets among module_source(model, path).same_class",
+        )
+    text, _, _ = class_text(kind)
+    if text_hash(text) != patch.base_hash:
+        raise PatchError(
+            f"The source of {patch.class_name} is not the one this patch was made from.",
+            expected=f"a text with the hash {patch.base_hash[:12]}",
+            received=text_hash(text)[:12],
+            cause="another version of the library, or another edit since",
+            fix="make the patch again from the model as it is",
+        )
+    return patch
+
+
+def _check_last(chosen: Sequence[Entry]) -> None:
+    """Before anything is taken back: the modules are as their last patch left them."""
+    seen: set[int] = set()
+    for entry in chosen:
+        for each in reversed(entry.undo):
+            if id(each.module) not in seen:
+                each.check()
+            seen.add(id(each.module))
