@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from darkit_nb.views.heat import Heat
 
 Style = Literal["line", "faint", "dashed", "points"]
-MarkKind = Literal["resume", "checkpoint", "patch"]
+MarkKind = Literal["resume", "checkpoint", "patch", "revert"]
 
 ROOMY = 370
 """Pixels from which a panel has room for its whole title."""
@@ -74,12 +74,21 @@ class Panel:
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that happened at a step."""
+    """Something that happened at a step.
+
+    Attributes:
+        step: when.
+        kind: what.
+        text: the same in full.
+        run: index into `Chart.runs`.
+        label: a word or two that stand beside it where there is room.
+    """
 
     step: int
     kind: MarkKind
     text: str
     run: int = 0
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ class Chart:
     Attributes:
         runs: names, with the settings in which they differ.
         panels: in reading order.
-        marks: resumes, checkpoints, patches.
+        marks: resumes, checkpoints, edits put in and taken out.
         limits: first and last step shown, where restricted.
     """
 

@@ -9,10 +9,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from darkit_nb.views.chart import Chart, Panel
+from darkit_nb.views.chart import Chart, Mark, Panel
 
 HEADER, TICKS, LEFT, RIGHT, BOTTOM = 34, 20, 56, 18, 14
 TALL, SHORT, NARROW = 230, 120, 150
+LETTER = 5.4
+"""Mean width of a letter of a label, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,20 @@ def arrange(panels: int, width: float, columns: int) -> tuple[tuple[Box, ...], f
             boxes.append(Box(column * each + LEFT, top + HEADER, each - LEFT - RIGHT, height))
         top += HEADER + height + TICKS
     return tuple(boxes), top + BOTTOM
+
+
+def labelled_marks(chart: Chart, width: float) -> list[Mark]:
+    """Marks whose label has room in a panel of that many pixels: none for several runs, none upon another."""
+    low, high = step_limits(chart)
+    found: list[Mark] = []
+    free = -math.inf
+    for mark in sorted(chart.marks, key=lambda mark: mark.step) if len(chart.runs) == 1 else ():
+        x = (mark.step - low) / (high - low) * width
+        needed = LETTER * len(mark.label) + 6
+        if mark.label and max(0.0, free) <= x <= width - needed:
+            found.append(mark)
+            free = x + needed
+    return found
 
 
 def step_limits(chart: Chart) -> tuple[float, float]:

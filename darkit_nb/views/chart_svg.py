@@ -16,6 +16,7 @@ from darkit_nb.views.chart_layout import (
     TICKS,
     Box,
     arrange,
+    labelled_marks,
     log_ticks,
     step_limits,
     tick_label,
@@ -209,6 +210,8 @@ class _Drawing:
                 yield f'<path d="M{x:.1f} {box.top}V{box.bottom}" {look}>{told}</path>'
             elif self.panel.key == "loss":
                 yield f'<path d="M{x:.1f} {box.bottom - 6}l4 6h-8z" fill="{colour}">{told}</path>'
+        for mark in labelled_marks(self.chart, box.width) if self.panel.key == "loss" else ():
+            yield self._label(float(self._px(mark.step)) + 3, box.top + 8, mark.label)
 
     def _heat(self, heat: Heat) -> Iterator[str]:
         box, (low, high) = self.box, heat.limits

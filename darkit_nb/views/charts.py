@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from darkit_nb.runs.history import RunHistory
 from darkit_nb.views.chart import QUIET, Chart, Line, Mark, Panel, Style
 from darkit_nb.views.downsample import Sampled, Smoothed, visible
+from darkit_nb.views.edit_marks import EditMark
 from darkit_nb.views.heat import layer_heat
 
 MANY_LAYERS = 12
@@ -32,7 +33,7 @@ class ChartRun:
         history: its measurements.
         settings: those in which it differs from the runs beside it.
         checkpoints: steps of its checkpoints.
-        patches: (step, what was changed) of edits to the model.
+        edits: of its model.
     """
 
     key: str
@@ -40,7 +41,7 @@ class ChartRun:
     history: RunHistory
     settings: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: Sequence[int] = ()
-    patches: Sequence[tuple[int, str]] = ()
+    edits: Sequence[EditMark] = ()
 
     @property
     def label(self) -> str:
@@ -233,5 +234,5 @@ def _marks(index: int, run: ChartRun, *, several: bool) -> list[Mark]:
     return [
         *(Mark(step, "resume", f"{who}resumed, attempt {attempt}", index) for step, attempt in resumes),
         *(Mark(step, "checkpoint", f"{who}checkpoint {step}", index) for step in run.checkpoints),
-        *(Mark(step, "patch", f"{who}{what}", index) for step, what in run.patches),
+        *(Mark(e.step, "revert" if e.out else "patch", f"{who}{e.text}", index, e.label) for e in run.edits),
     ]

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from darkit_nb.views.edit_marks import edit_text
+
 Tone = Literal["", "good", "warn", "bad"]
 
-_HIDDEN = {"request"}
+_HIDDEN = {"request", "patches"}
 _TONES: dict[str, Tone] = {"finished": "good", "stopped": "warn", "failed": "bad"}
-_DONE = {"stop": "stop asked for", "checkpoint": "checkpoint asked for"}
+_DONE = {
+    "stop": "stop asked for",
+    "checkpoint": "checkpoint asked for",
+    "patch": "the edit holds in its first step",
+    "revert": "taken out as asked",
+}
 
 
 def event_line(event: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -39,6 +46,9 @@ def _told(kind: str, event: Mapping[str, Any]) -> tuple[str, Tone]:
         return ("started" if number == 1 else f"resumed, attempt {number}"), ""
     if kind == "ack":
         return _acknowledged(event)
+    if kind in ("patch", "revert"):
+        tone: Tone = {"failed": "bad", "resume": "warn"}.get(str(event.get("reason")), "")  # pyright: ignore[reportAssignmentType]
+        return edit_text(event), tone
     if kind == "backend":
         return f"backend {event.get('name')}: {event.get('reason')}", ""
     said = event.get("message") or _first(event.get("problem"))

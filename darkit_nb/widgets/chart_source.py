@@ -12,14 +12,17 @@ from darkit_nb.config.yaml_text import inline
 from darkit_nb.errors import DarkitError
 from darkit_nb.runs import RunMonitor
 from darkit_nb.runs.history import RunHistory
+from darkit_nb.runs.metrics import Record
 from darkit_nb.runs.monitor import RunChange
 from darkit_nb.runs.run import Run
 from darkit_nb.views.charts import ChartRun
+from darkit_nb.views.edit_marks import EditMark, edit_marks
 
 NOT_TOLD = ("name", "runs_dir")
 LONG_SETTINGS = 4
 """More settings than this are counted, not listed."""
 _CHECKPOINTS_SECONDS = 2.0
+_EDIT_EVENTS = ("patch", "revert", "patches")
 
 
 class ChartSource:
@@ -37,6 +40,8 @@ class ChartSource:
         self.missing = False
         self.settings: dict[str, str] = {}
         self._checkpoints: tuple[int, ...] = ()
+        self._edit_events: list[Record] = []
+        self._edits: tuple[EditMark, ...] = ()
         self._looked = 0.0
         try:
             self.config: RunConfig | None = run.config
@@ -47,6 +52,10 @@ class ChartSource:
     def _changed(self, change: RunChange) -> None:
         self.history, self.missing = change.history, change.missing
         self.state = "missing" if change.missing else change.status.state
+        told = [event for event in change.events if event.get("kind") in _EDIT_EVENTS]
+        if told or change.reset:
+            self._edit_events = [*([] if change.reset else self._edit_events), *told]
+            self._edits = edit_marks(self._edit_events)
         now = time.monotonic()
         if change.events or now - self._looked > _CHECKPOINTS_SECONDS:
             self._looked = now
@@ -55,7 +64,7 @@ class ChartSource:
 
     def chart_run(self) -> ChartRun:
         """The run as it is now."""
-        return ChartRun(self.run.id, self.run.name, self.history, self.settings, self._checkpoints)
+        return ChartRun(self.run.id, self.run.name, self.history, self.settings, self._checkpoints, self._edits)
 
 
 def differences(configs: Sequence[RunConfig | None]) -> list[dict[str, str]]:

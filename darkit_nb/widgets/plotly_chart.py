@@ -13,7 +13,7 @@ from darkit_nb.views.palette import Palette
 from darkit_nb.widgets.plotly_layout import axis_name, mark_colour, step_range
 
 _DASHES = {"dashed": "dash", "line": "solid", "faint": "solid", "points": "solid"}
-_SYMBOLS = {"checkpoint": "triangle-up", "resume": "triangle-right", "patch": "diamond"}
+_SYMBOLS = {"checkpoint": "triangle-up", "resume": "triangle-right", "patch": "diamond", "revert": "diamond-open"}
 _NOWHERE = {"type": "scatter", "mode": "markers", "opacity": 0, "hoverinfo": "skip", "name": "nowhere"}
 _NUMBERED = np.iinfo(np.int32).max
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from darkit_nb.views.chart import Chart, Mark, Panel
-from darkit_nb.views.chart_layout import Box, arrange, step_limits
+from darkit_nb.views.chart_layout import Box, arrange, labelled_marks, step_limits
 from darkit_nb.views.chart_svg import short_role
 from darkit_nb.views.palette import DARK, LIGHT, Palette
 
@@ -47,7 +47,7 @@ def layout(chart: Chart, width: int, *, dark: bool) -> dict[str, Any]:
         titles += _titles(panel, box, (x, y), palette, alone=len(chart.runs) == 1)
     overlay = {"overlaying": "y", "anchor": "x", "range": [0, 1], "visible": False, "fixedrange": True}
     made[axis_name("yaxis", len(chart.panels) + 1)] = overlay
-    made["annotations"] = titles
+    made["annotations"] = [*titles, *mark_labels(chart, boxes, palette)]
     made["shapes"] = [*_scales(chart.panels, boxes, width, height, palette), *mark_lines(chart, palette)]
     return made
 
@@ -191,6 +191,14 @@ def mark_lines(chart: Chart, palette: Palette) -> list[dict[str, Any]]:
         for mark in told
         for number in range(1, len(chart.panels) + 1)
     ]
+
+
+def mark_labels(chart: Chart, boxes: Sequence[Box], palette: Palette) -> list[dict[str, Any]]:
+    """Names of the edits beside their lines, in the first panel."""
+    place = {"xref": "x", "yref": "y domain", "y": 1, "yanchor": "top", "xanchor": "left", "xshift": 2}
+    look = {"showarrow": False, "font": {"size": 10, "color": palette.muted}, "bgcolor": palette.surface}
+    shown = labelled_marks(chart, boxes[0].width)[-MARK_LINES:] if boxes else []
+    return [{**place, **look, "x": mark.step, "text": mark.label} for mark in shown]
 
 
 def mark_colour(chart: Chart, mark: Mark, palette: Palette) -> str:

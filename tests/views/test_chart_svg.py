@@ -14,6 +14,7 @@ from darkit_nb.views.chart import Chart
 from darkit_nb.views.chart_layout import arrange, log_ticks, tick_label, ticks
 from darkit_nb.views.chart_svg import chart_html, chart_svg
 from darkit_nb.views.charts import ChartBuilder, ChartRun
+from darkit_nb.views.edit_marks import EditMark
 from darkit_nb.views.palette import DARK, LIGHT, Palette, channels
 from tests.views.measurements import history
 
@@ -25,7 +26,8 @@ def parsed(drawn: str) -> ET.Element:
 
 
 def one(**options: object) -> Chart:
-    run = ChartRun("a", "nano <1>", history(200, layers=28), checkpoints=(50, 100), patches=((70, "edited & tried"),))
+    edits = (EditMark(70, "edited & tried", "edit <1>"), EditMark(71, "edited again", "edit 2"))
+    run = ChartRun("a", "nano <1>", history(200, layers=28), checkpoints=(50, 100), edits=edits)
     return ChartBuilder().build([run], **options)
 
 
@@ -57,6 +59,9 @@ def test_curves_and_marks_are_where_they_belong() -> None:
     root = parsed(chart_svg(one(), points=2000))
     shown = {title.text for title in root.iter(f"{SVG}title")}
     assert {"nano <1>", "checkpoint 50", "checkpoint 100", "edited & tried"} <= shown
+    labels = [text.text for text in root.iter(f"{SVG}text") if (text.text or "").startswith("edit")]
+    assert labels == ["edit <1>"], "the second one has no room beside it, and its line still says what it is"
+    assert "edited again" in shown
     curves = [path for path in root.iter(f"{SVG}path") if path.attrib.get("fill") == "none"]
     raw = next(path for path in curves if "stroke-opacity" in path.attrib)
     assert len(re.findall("[ML]", raw.attrib["d"])) == 200

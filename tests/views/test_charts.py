@@ -11,9 +11,15 @@ from darkit_nb.runs.history import RunHistory
 from darkit_nb.views.chart import Line
 from darkit_nb.views.charts import MANY_LAYERS, RAW_RUNS, ChartBuilder, ChartRun
 from darkit_nb.views.downsample import MAX_POINTS, smooth
+from darkit_nb.views.edit_marks import edit_marks
 from tests.views.measurements import history, records
 
 PANELS = ["loss", "firing", "energy", "throughput", "learning_rate", "memory"]
+
+EDITS = [
+    {"kind": "patch", "step": 15, "number": 1, "label": "LlamaMLP in 2 modules"},
+    {"kind": "revert", "step": 18, "number": 1, "label": "LlamaMLP in 2 modules", "reason": "asked"},
+]
 
 
 def lines(panel: object) -> dict[str, Line]:
@@ -92,11 +98,12 @@ def test_a_growing_run_gives_the_same_chart_as_one_read_at_once() -> None:
 def test_marks_tell_of_resumes_checkpoints_and_patches() -> None:
     made = history(30)
     made.extend(records(30, first=20, attempt=2))
-    run = ChartRun("a", "nano", made, checkpoints=(10, 20), patches=((15, "attention of layer 2 edited"),))
+    run = ChartRun("a", "nano", made, checkpoints=(10, 20), edits=edit_marks(EDITS))
     marks = ChartBuilder().build([run]).marks
     assert [(mark.step, mark.kind) for mark in marks] == [
-        (20, "resume"), (10, "checkpoint"), (20, "checkpoint"), (15, "patch")
+        (20, "resume"), (10, "checkpoint"), (20, "checkpoint"), (15, "patch"), (18, "revert")
     ]  # fmt: skip
+    assert [mark.label for mark in marks][-2:] == ["edit 1", "edit 1 out"]
     assert ChartBuilder().build([run, ChartRun("b", "b", history(5))]).marks[0].text == "nano: resumed, attempt 2"
 
 

@@ -25,6 +25,19 @@ from darkit_nb.views.event_line import event_line, event_lines
             "checkpoint failed: no reason given",
             "bad",
         ),
+        ({"kind": "patch", "number": 2, "label": "MLP in a"}, "edit 2 applied: MLP in a", ""),
+        ({"kind": "revert", "number": 2, "label": "MLP in a", "reason": "asked"}, "edit 2 taken out: MLP in a", ""),
+        (
+            {
+                "kind": "revert",
+                "number": 2,
+                "label": "x",
+                "reason": "failed",
+                "problem": {"message": "The loss is nan."},
+            },
+            "edit 2 taken out by itself: The loss is nan.",
+            "bad",
+        ),
         ({"kind": "some_later_kind"}, "some later kind", ""),
     ],
 )
@@ -34,7 +47,7 @@ def test_an_event_is_told(event: dict[str, Any], text: str, tone: str):
     assert (line["text"], line["tone"]) == (text, tone)
 
 
-@pytest.mark.parametrize("event", [{}, {"kind": None}, {"kind": "request", "command_id": "a"}])
+@pytest.mark.parametrize("event", [{}, {"kind": None}, {"kind": "request", "command_id": "a"}, {"kind": "patches"}])
 def test_what_only_machines_care_about_is_left_out(event: dict[str, Any]):
     assert event_line(event) is None
 

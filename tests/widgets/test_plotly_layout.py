@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 import pytest
 
 from darkit_nb.views.charts import ChartBuilder, ChartRun
+from darkit_nb.views.edit_marks import EditMark
 from darkit_nb.views.palette import DARK, LIGHT
 from darkit_nb.widgets.plotly_chart import arrays, traces
 from darkit_nb.widgets.plotly_layout import layout
@@ -57,3 +58,18 @@ def test_a_resume_is_a_line_through_every_panel_in_the_colour_of_its_run() -> No
     assert {line["line"]["color"] for line in lines} == {LIGHT.muted}
     compared = [shape for shape in layout(chart(runs=2), 900, dark=True)["shapes"] if shape["type"] == "line"]
     assert {line["line"]["color"] for line in compared} == {DARK.colour(0)}
+
+
+def test_edits_are_named_beside_their_lines_where_there_is_room() -> None:
+    edits = (
+        EditMark(10, "one", "edit 1"),
+        EditMark(11, "two", "edit 2"),
+        EditMark(40, "three", "edit 1 out", out=True),
+    )
+    run = ChartRun("a", "nano", history(60), edits=edits)
+    shown = layout(ChartBuilder().build([run]), 900, dark=True)
+    named = [(each["x"], each["text"]) for each in shown["annotations"] if each["text"].startswith("edit")]
+    assert named == [(10, "edit 1"), (40, "edit 1 out")]
+    assert {line["x0"] for line in shown["shapes"] if line["type"] == "line"} == {10, 11, 40}
+    compared = ChartBuilder().build([run, ChartRun("b", "other", history(60))])
+    assert not any("edit" in text for text in texts(layout(compared, 900, dark=True)))
