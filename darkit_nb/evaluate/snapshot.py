@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from darkit_nb.data.text_stream import TextStream
 from darkit_nb.errors import DataError, ModelError
+from darkit_nb.evaluate.layer_spikes import layer_spikes, listening
 from darkit_nb.functional.spike_code import SpikeCode
-from darkit_nb.nn.gif import GIF, SpikeListener
-from darkit_nb.records.snapshot import LayerSpikes, SpikeSnapshot
+from darkit_nb.nn.gif import GIF
+from darkit_nb.records.snapshot import SpikeSnapshot
 from darkit_nb.spikify import spiking_modules
 from darkit_nb.trace.mode import evaluating
-from darkit_nb.trace.spikes import layer_kind
 
 MAX_BYTES = 2**29
 """Largest snapshot; a 7 B model needs about 3 MB for each token when all of its layers are kept."""
-
-_HALF = float(np.finfo(np.float16).max)
 
 
 @torch.no_grad()
@@ -60,13 +55,11 @@ def capture(
     ids = token_ids(model, tokenizer, text, max_tokens=max_tokens)
     _check_size(len(ids), chosen)
     codes: dict[str, tuple[SpikeCode, Tensor]] = {}
-    with evaluating(model), _listening(chosen, codes):
+    with evaluating(model), listening(chosen, codes):
         model(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
-    stream = TextStream(lambda some: cast(str, tokenizer.decode(some, clean_up_tokenization_spaces=False)))
-    tokens = [stream.push(token) for token in ids]
-    tokens[-1] += stream.end()
+    tokens = token_texts(tokenizer, ids)
     kept = tuple(
-        _layer(name, chosen[name], *codes[name])
+        layer_spikes(name, chosen[name], *codes[name])
         for name in chosen
         if name in codes and codes[name][0].counts.numel() == len(ids) * chosen[name].salient.numel()
     )
@@ -94,6 +87,14 @@ def token_ids(
         ids = ids[: min(max_tokens, context)]
     _check_length(len(ids), max_tokens, context)
     return ids
+
+
+def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
+    """The text of each token; "" where a character only ends in a later one."""
+    stream = TextStream(lambda some: cast(str, tokenizer.decode(some, clean_up_tokenization_spaces=False)))
+    texts = [stream.push(token) for token in ids]
+    texts[-1] += stream.end()
+    return texts
 
 
 def _chosen(model: nn.Module, layers: Sequence[str] | None) -> dict[str, GIF]:
@@ -147,59 +148,3 @@ def _check_size(length: int, modules: dict[str, GIF]) -> None:
             received=f"{size / 2**20:,.0f} MB",
             fix=f"choose layers, as layers=['{next(iter(modules))}'], or shorten the text",
         )
-
-
-@contextmanager
-def _listening(modules: dict[str, GIF], codes: dict[str, tuple[SpikeCode, Tensor]]) -> Iterator[None]:
-    """Fill `codes` with the spikes and the input of each module, by name; of a module called twice the last call."""
-    before: dict[str, SpikeListener | None] = {}
-    inputs: dict[int, Tensor] = {}
-    hooks: list[Any] = []
-    names = {id(module): name for name, module in modules.items()}
-
-    def see(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        inputs[id(module)] = arguments[0]
-
-    def hear(module: GIF, code: SpikeCode) -> None:
-        name = names[id(module)]
-        earlier = before[name]
-        if earlier is not None:
-            earlier(module, code)
-        codes[name] = (code, inputs.pop(id(module)))
-
-    try:
-        for name, module in modules.items():
-            before[name] = module.spike_listener
-            module.spike_listener = hear
-            hooks.append(module.register_forward_pre_hook(see))
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for name, listener in before.items():
-            modules[name].spike_listener = listener
-
-
-def _layer(name: str, module: GIF, code: SpikeCode, x: Tensor) -> LayerSpikes:
-    salient = None if code.salient is None else code.salient.flatten().cpu().numpy()
-    half = x.detach().float().clamp(-_HALF, _HALF).half()
-    return LayerSpikes(
-        name=name,
-        kind=layer_kind(module, name),
-        counts=_rows(code.counts).reshape(-1, module.salient.numel()),
-        num_levels=code.num_levels,
-        num_steps=code.num_steps if code.salient is not None else 1,
-        coding=code.coding,
-        ranges=code.ranges,
-        signed=code.signed,
-        salient=salient,
-        scale=_rows(code.scale.float()),
-        zero_point=_rows(code.zero_point),
-        membrane=_rows(half).reshape(-1, module.salient.numel()),
-    )
-
-
-def _rows(value: Tensor) -> npt.NDArray[Any]:
-    """`[1, L, X]` of a linear layer, or `[1, H, L, X]` of keys and values, as `[L, H, X]`."""
-    heads = value.transpose(1, 2) if value.dim() == 4 else value.reshape(-1, 1, value.shape[-1])
-    return heads.reshape(-1, *heads.shape[-2:]).contiguous().cpu().numpy()
