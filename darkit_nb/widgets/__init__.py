@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _EXPORTS = {
+    "CodeEditor": "darkit_nb.widgets.code_editor",
     "ConfigForm": "darkit_nb.widgets.config_form",
     "DataPreview": "darkit_nb.widgets.data_preview",
     "GenerateBox": "darkit_nb.widgets.generate_box",
@@ -21,6 +22,7 @@ __all__ = [*_EXPORTS]
 
 
 if TYPE_CHECKING:
+    from darkit_nb.widgets.code_editor import CodeEditor as CodeEditor
     from darkit_nb.widgets.config_form import ConfigForm as ConfigForm
     from darkit_nb.widgets.data_preview import DataPreview as DataPreview
     from darkit_nb.widgets.generate_box import GenerateBox as GenerateBox

@@ -18,7 +18,7 @@ const source: Source = {
   layers: { first: 0, last: 3, pattern: "model.layers.*.mlp" }, reason: "", magic: "model.model.layers[1].mlp",
 };
 const past = (number: number, more: Partial<Past> = {}): Past =>
-  ({ number, id: "a", kind: "code", class_name: "LlamaMLP", targets: ["a.0", "a.1"], note: "", diff: "", time: 0, step: null, reverted: false, ...more });
+  ({ number, id: "a", kind: "code", class_name: "LlamaMLP", targets: ["a.0", "a.1"], note: "", diff: "", time: 0, step: null, reverted: false, label: "LlamaMLP in 2 modules", problem: null, ...more });
 
 test("a problem marks the words of its line, and none beyond the text", () => {
   const [found, last] = diagnosticsOf([problem(99), problem(3), problem(null)], doc);
@@ -49,6 +49,6 @@ test("going back counts what is still applied", () => {
   const history = [past(1), past(2, { reverted: true }), past(3), past(4, { note: "a gate" })];
   assert.equal(countBack(history, 1), 3);
   assert.equal(countBack(history, 3), 2);
-  assert.equal(title(history[0] as Past), "LlamaMLP in a.0 and 1 more");
+  assert.equal(title(history[0] as Past), "LlamaMLP in 2 modules");
   assert.equal(title(history[3] as Past), "a gate");
 });

@@ -65,6 +65,8 @@ export interface Past {
   time: number;
   step: number | null;
   reverted: boolean;
+  label: string;
+  problem: Problem | null;
 }
 
 interface Lines {
@@ -151,6 +153,5 @@ export function countBack(history: readonly Past[], number: number): number {
 
 /** One line about an entry of the history. */
 export function title(past: Past): string {
-  const [first = "", ...rest] = past.targets;
-  return past.note || `${past.class_name} in ${first || "the model"}${rest.length ? ` and ${rest.length} more` : ""}`;
+  return past.note || past.label;
 }

@@ -1,11 +1,11 @@
 // The edits that were made, newest first; each can be looked at and taken back.
 import { useState } from "preact/hooks";
 import { countBack, type Past, title } from "../core/code_edit";
-import { Button } from "../ui/parts";
+import { Button, ErrorBox } from "../ui/parts";
 
-type Props = { history: readonly Past[]; busy: boolean; onRevert: (count: number) => void; onOpen: (path: string) => void };
+type Props = { history: readonly Past[]; busy: boolean; onRevert: (count: number) => void; onOpen: (path: string) => void; onAgain: (number: number) => void };
 
-export function History({ history, busy, onRevert, onOpen }: Props) {
+export function History({ history, busy, onRevert, onOpen, onAgain }: Props) {
   const [shown, setShown] = useState<number | null>(null);
   if (!history.length) return <div class="dk-empty">No edits yet. What you apply is listed here, and can be taken back.</div>;
   return (
@@ -27,7 +27,11 @@ export function History({ history, busy, onRevert, onOpen }: Props) {
             </div>
             {shown === past.number && (
               <div class="ce-shown">
-                <p class="dk-muted">{past.targets.map((path) => <button key={path} type="button" class="ce-open" onClick={() => onOpen(path)}>{path || "the model"}</button>)}</p>
+                <ErrorBox problem={past.problem} />
+                <p class="dk-row">{past.targets.map((path) => <button key={path} type="button" class="ce-open" onClick={() => onOpen(path)}>{path || "the model"}</button>)}
+                  <span class="dk-grow" />
+                  {past.kind === "code" && <Button disabled={busy} onClick={() => onAgain(past.number)} title="Opens its text in the editor">Edit again</Button>}
+                </p>
                 <Diff text={past.diff} />
               </div>
             )}

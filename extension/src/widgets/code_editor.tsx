@@ -58,7 +58,8 @@ function Opened({ model, source }: { model: Model; source: Source }) {
       )}
       {tab === "history" && (
         <>
-          <History history={past} busy={busy} onRevert={(count) => ask("revert", { count })} onOpen={(path) => ask("open", { path })} />
+          <History history={past} busy={busy} onRevert={(count) => ask("revert", { count })} onOpen={(path) => ask("open", { path })}
+            onAgain={(number) => { ask("again", { number }); setTab("code"); }} />
           {past.some((each) => !each.reverted) && <Forks fork={fork} busy={busy} onSave={(name) => ask("fork", { name })} />}
         </>
       )}
@@ -73,9 +74,9 @@ function Writing({ model, source, outcome }: { model: Model; source: Source; out
   const past = useTrait<Past[]>(model, "past");
   const [target, setTarget] = useSharedTrait<Target>(model, "target");
   const [measure, setMeasure] = useSharedTrait<boolean>(model, "measure");
-  const { text, write, start } = useDraft(model, source);
-  const [comparing, setComparing] = useState(false);
   const hold = useRef<Hold | null>(null);
+  const { text, write, keep, start } = useDraft(model, source, hold);
+  const [comparing, setComparing] = useState(false);
   const apply = useRef<HTMLDivElement>(null);
   const complete = useMemo(() => completer(model), [model]);
 
@@ -92,13 +93,13 @@ function Writing({ model, source, outcome }: { model: Model; source: Source; out
   const edited = text !== source.text;
   const wrong = aimed(target, source) === null;
   const applied = past.some((each) => !each.reverted);
-  const run = () => { if (!busy && edited && !wrong) ask("apply", { text }); };
+  const run = () => { if (!busy && edited && !wrong) { keep(); ask("apply", { text }); } };
 
   if (!source.text) return <div class="dk-empty">{source.reason}</div>;
   return (
     <div class="ce-writing">
       <div class="dk-row ce-bar">
-        <span class="dk-mono dk-muted ce-file" title={source.file}>{source.file}:{source.line}</span>
+        <span class="dk-mono dk-muted ce-file" title={`${source.module}.${source.class_name}\n${source.file}`}>{source.file.split(/[/\\]/).pop()}:{source.line}</span>
         <span class="dk-grow" />
         <span class="ce-count" aria-label={`${added} lines added, ${removed} removed`} hidden={!added && !removed}><b data-kind="added">+{added}</b> <b data-kind="removed">−{removed}</b></span>
         <Button aria-pressed={comparing} disabled={!added && !removed && !comparing} onClick={() => setComparing(!comparing)} title="What was changed against the original, in place">Changes</Button>
@@ -110,7 +111,7 @@ function Writing({ model, source, outcome }: { model: Model; source: Source; out
       <Targets source={source} target={target} onTarget={setTarget} />
       <div class="dk-row ce-actions" ref={apply}>
         <Button kind="primary" disabled={busy || !edited || wrong} onClick={run} title="Checks the edit, and puts it into the model">Apply <kbd>{MAC ? "⌘" : "Ctrl"} ⏎</kbd></Button>
-        <Button disabled={busy || !edited || wrong} onClick={() => ask("validate", { text })} title="Tries the edit in a process of its own; the model stays as it is">Validate</Button>
+        <Button disabled={busy || !edited || wrong} onClick={() => { keep(); ask("validate", { text }); }} title="Tries the edit in a process of its own; the model stays as it is">Validate</Button>
         <Button disabled={busy || !applied} onClick={() => ask("revert", { count: 1 })} title="Takes back the last edit that was applied">Revert</Button>
         <label class="ce-measure"><input type="checkbox" checked={measure} onChange={(event) => setMeasure(event.currentTarget.checked)} /> measure before and after</label>
       </div>
@@ -131,18 +132,20 @@ function summary(problems: readonly EditProblem[], edited: boolean): string {
 }
 
 /** What is written of a module and not applied yet: kept in the kernel, so that a reload loses none of it. */
-function useDraft(model: Model, source: Source) {
+function useDraft(model: Model, source: Source, hold: { current: Hold | null }) {
   const drafts = useTrait<Record<string, string>>(model, "drafts");
   const start = useRef(drafts[source.path] ?? source.text);
   const [text, setText] = useState(start.current);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   const latest = useRef(text);
+  const sent = useRef(text);
   const keep = useCallback(() => {
     clearTimeout(timer.current);
     timer.current = undefined;
     const now = { ...(model.get("drafts") as Record<string, string>) };
     if (latest.current === source.text) delete now[source.path];
     else now[source.path] = latest.current;
+    sent.current = latest.current;
     model.set("drafts", now);
     model.save_changes();
   }, [model, source]);
@@ -152,8 +155,15 @@ function useDraft(model: Model, source: Source) {
     clearTimeout(timer.current);
     timer.current = setTimeout(keep, KEEP_MS);
   }, [keep]);
+  useEffect(() => {
+    const told = drafts[source.path] ?? source.text; // by Python, unless it is what was sent from here
+    if (told === sent.current || timer.current !== undefined) return;
+    sent.current = latest.current = told;
+    hold.current?.write(told);
+    setText(told);
+  }, [drafts, source, hold]);
   useEffect(() => () => { if (timer.current !== undefined) keep(); }, [keep]);
-  return { text, write, start: start.current };
+  return { text, write, keep, start: start.current };
 }
 
 export default widget(CodeEditor);

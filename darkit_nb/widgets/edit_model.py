@@ -1,0 +1,211 @@
+"""Editing a model of this process. PyTorch is loaded already, and still not imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from darkit_nb.errors import DarkitError, PatchError
+from darkit_nb.records.patch import AppliedPatch, Patch, PatchProblem, Validation, text_hash
+from darkit_nb.records.spike_spec import SpikeSpec
+from darkit_nb.views.edit_report import EditReport, PastEdit, excerpts
+from darkit_nb.widgets.edit_completion import Item, attributes_of, complete
+from darkit_nb.widgets.edit_desk import Edit, EditDesk, OpenModule, Progress, SavedFork, as_saved, refusal
+from darkit_nb.widgets.module_paths import resolve
+
+
+class ModelDesk(EditDesk):
+    """Edits a live model: each edit is tried in a child process, then the module gets its new class.
+
+    Args:
+        model: whose modules are edited.
+        inputs: what it is tried on, as for `trace_model`; a few tokens by default.
+        tokenizer: for a text.
+        optimizer: of a training that goes on in this process.
+    """
+
+    kind: Literal["model", "run"] = "model"
+
+    def __init__(self, model: Any, inputs: Any = None, *, tokenizer: Any = None, optimizer: Any = None) -> None:
+        self.root, self.name = model, type(model).__name__
+        self.inputs, self.tokenizer, self.optimizer = inputs, tokenizer, optimizer
+        self._names: dict[str, Any] = {}
+
+    def paths(self) -> Sequence[str]:
+        """Dotted paths of all modules."""
+        return [path for path, _ in self.root.named_modules()]
+
+    def open(self, path: str) -> OpenModule:
+        """The class of a module.
+
+        Raises:
+            ModelError: there is no such module.
+        """
+        from darkit_nb.edit.lineage import original_class
+        from darkit_nb.edit.source import class_text, find_module, known_globals, module_source
+
+        path = resolve(path, self.paths())
+        module = find_module(self.root, path)
+        try:
+            found = module_source(self.root, path)
+        except PatchError as error:
+            return OpenModule(path=path, class_name=type(module).__name__, reason=error.message)
+        self._names = dict(known_globals(type(module)))
+        held = [*module.named_parameters(), *module.named_buffers()]
+        return OpenModule(
+            path=path,
+            class_name=found.class_name,
+            module=found.module,
+            file=found.file,
+            line=found.line,
+            text=found.text,
+            original=class_text(original_class(type(module)))[0],
+            hash=found.hash,
+            same_class=found.same_class,
+            names=found.globals_name,
+            attributes=tuple(dir(module)),
+            parameters=tuple(name for name, _ in held),
+        )
+
+    def complete(self, opened: OpenModule, text: str, at: int) -> tuple[int, list[Item]]:
+        """Names that fit at a place of the text."""
+        below = f"{opened.path}." if opened.path else ""
+
+        def own(path: str) -> list[Item]:
+            return attributes_of(self.root, f"{below}{path}".strip("."))
+
+        return complete(text, at, namespace=self._names, own=own)
+
+    # -- trying and applying -----------------------------------------------------------------------------------------
+
+    def validate(self, edit: Edit, progress: Progress) -> EditReport:
+        """Try an edit in a child process."""
+        patch = self._patch(edit)
+        if isinstance(patch, EditReport):
+            return patch
+        checked = self._checked(edit, patch, progress)
+        title = "Checks passed; the model is as it was" if checked.ok else _refused(checked.problems)
+        return self._report(title, patch, checked, edit)
+
+    def apply(self, edit: Edit, progress: Progress) -> EditReport:
+        """Try an edit, and swap it into its modules."""
+        from darkit_nb.edit.apply import apply
+
+        patch = self._patch(edit)
+        if isinstance(patch, EditReport):
+            return patch
+        checked = self._checked(edit, patch, progress)
+        if not checked.ok:
+            return self._report(_refused(checked.problems), patch, checked, edit)
+        progress.tell("Putting it into the model…")
+        try:
+            done = apply(self.root, patch, optimizer=self.optimizer, validation=checked)
+        except PatchError as error:
+            return refusal(error, patch)
+        return self._report(f"Edit {done.number} applied to {_counted(patch)}", patch, checked, edit)
+
+    def apply_spec(self, path: str, changes: Mapping[str, Any], progress: Progress) -> EditReport:
+        """Change spike settings at or below a module."""
+        from darkit_nb.edit.apply import apply
+        from darkit_nb.edit.spec_edit import make_spec_patch
+
+        found = self.spec(resolve(path, self.paths()))
+        try:
+            patch = make_spec_patch(self.root, found[1] if found else (path,), **changes)
+            progress.tell("Trying it…")
+            done = apply(self.root, patch, optimizer=self.optimizer)
+        except DarkitError as error:
+            return refusal(error)
+        title = f"Edit {done.number} applied: {', '.join(f'{name} = {value}' for name, value in changes.items())}"
+        return EditReport(title=title, ok=True, diff=patch.diff)
+
+    def spec(self, path: str) -> tuple[SpikeSpec, tuple[str, ...]] | None:
+        """Spike settings of the first spiking module at or below a path, and all spiking modules there."""
+        below = f"{path}." if path else ""
+        found = {
+            name: spec
+            for name, module in self.root.named_modules()
+            if (name == path or name.startswith(below)) and isinstance(spec := getattr(module, "spec", None), SpikeSpec)
+        }
+        return (next(iter(found.values())), tuple(found)) if found else None
+
+    def revert(self, count: int = 1) -> EditReport:
+        """Take the last edits back."""
+        from darkit_nb.edit.apply import revert
+
+        try:
+            taken = revert(self.root, count=count, optimizer=self.optimizer)
+        except PatchError as error:
+            return refusal(error)
+        return EditReport(title=f"Took back {_edits(taken)}", ok=True)
+
+    def history(self) -> tuple[PastEdit, ...]:
+        """Edits that took effect, oldest first."""
+        from darkit_nb.edit.apply import history
+
+        return tuple(
+            PastEdit(number=each.number, patch=each.patch, time=each.time, step=each.step, reverted=each.reverted)
+            for each in history(self.root)
+        )
+
+    def save_fork(self, name: str) -> SavedFork:
+        """Keep the model it began from and its edits under a name."""
+        from darkit_nb.edit.fork import Fork
+
+        return as_saved(Fork.create(name, self.root).save())
+
+    # -- behind the scenes -------------------------------------------------------------------------------------------
+
+    def _patch(self, edit: Edit) -> Patch | EditReport:
+        """The edit as a patch, or why it is none."""
+        from darkit_nb.edit.apply import make_patch
+
+        try:
+            patch = make_patch(self.root, edit.opened.path, edit.text, targets=edit.targets, note=edit.note)
+        except PatchError as error:
+            return refusal(error)
+        if text_hash(edit.opened.text) != patch.base_hash:
+            changed = PatchProblem(
+                check="base",
+                message=f"{patch.class_name} was changed since this text was fetched.",
+                cause="another edit was applied or reverted meanwhile",
+                fix="open the module again, and make the change there",
+            )
+            return EditReport(title=_refused([changed]), ok=False, problems=[changed])
+        if patch.source == patch.base:
+            same = PatchProblem(check="base", message="The text is what the module has already.")
+            return EditReport(title="Nothing to apply", ok=False, problems=[same])
+        return patch
+
+    def _checked(self, edit: Edit, patch: Patch, progress: Progress) -> Validation:
+        from darkit_nb.edit.validate import validate
+
+        progress.tell("Trying it in a process of its own…")
+        return validate(self.root, patch, inputs=self.inputs)
+
+    def _report(self, title: str, patch: Patch, checked: Validation, edit: Edit) -> EditReport:
+        return EditReport(
+            title=title,
+            ok=checked.ok,
+            problems=checked.problems,
+            excerpt=excerpts(checked.problems, patch.source),
+            new=checked.new,
+            kept=checked.kept,
+            dropped=checked.dropped,
+            diff=patch.diff,
+            seconds=checked.seconds,
+        )
+
+
+def _refused(problems: Sequence[PatchProblem]) -> str:
+    return f"Not applied: {len(problems)} problem{'s' * (len(problems) != 1)}"
+
+
+def _counted(patch: Patch) -> str:
+    count = len(patch.targets)
+    return f"{patch.targets[0] or 'the model'}" if count == 1 else f"{count} modules"
+
+
+def _edits(taken: Sequence[AppliedPatch]) -> str:
+    numbers = [str(each.number) for each in taken]
+    return f"edit {numbers[0]}" if len(numbers) == 1 else f"edits {', '.join(numbers)}"

@@ -1,0 +1,376 @@
+"""The editor proper of a `CodeEditor`: what the page shows and asks for."""
+
+from __future__ import annotations
+
+import html
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import traitlets
+from IPython import get_ipython
+
+from darkit_nb.errors import DarkitError, PatchError
+from darkit_nb.records.patch import Patch, clean_text
+from darkit_nb.views.edit_report import EditHistory, EditReport, PastEdit
+from darkit_nb.views.python_html import diff_html, python_html
+from darkit_nb.widgets.base import DarkitWidget, script, style
+from darkit_nb.widgets.edit_desk import Edit, EditDesk, OpenModule, Progress
+from darkit_nb.widgets.edit_settings import changed_settings, settings_of
+from darkit_nb.widgets.module_paths import as_python, name_of, same_place
+
+_MOST_PATHS = 2000
+"""Paths that the page offers by name; any other can be typed."""
+
+_THIS = {"mode": "this", "layers": ""}
+
+
+class EditPane(DarkitWidget):
+    """One open module: its text, what it is for, what came of trying it, and the history.
+
+    Args:
+        desk: where edits are made.
+
+    Attributes:
+        opened: the open module.
+        on_edited: called after the model was changed, on whatever thread did it.
+        last_report: what came of the last check, application or revert.
+    """
+
+    _esm = script("code_editor")
+    _css = style("code_editor")
+
+    root = traitlets.Dict().tag(sync=True)
+    opening = traitlets.Unicode().tag(sync=True)
+    source: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    drafts = traitlets.Dict().tag(sync=True)
+    checked: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    outcome: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    past = traitlets.List().tag(sync=True)
+    target = traitlets.Dict(default_value=_THIS).tag(sync=True)
+    measure = traitlets.Bool().tag(sync=True)
+    spec: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    fork: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+
+    def __init__(self, desk: EditDesk) -> None:
+        self.desk = desk
+        self.opened: OpenModule | None = None
+        self.on_edited: Callable[[], None] = lambda: None
+        self.last_report: EditReport | None = None
+        self._progress = Progress()
+        self._working: threading.Thread | None = None
+        super().__init__()
+        self.root = {"name": desk.name, "kind": desk.kind, "paths": []}
+        if desk.kind == "model":
+            self.list_modules()
+        self.renew_history()
+        self.observe(lambda _: self.refresh_snapshot(), ["drafts", "source", "past"])
+
+    # -- what is open ------------------------------------------------------------------------------------------------
+
+    def list_modules(self) -> None:
+        """Tell the page which modules there are."""
+        self.root = {**self.root, "paths": list(self.desk.paths())[:_MOST_PATHS]}
+
+    def choose(self, path: str) -> OpenModule:
+        """Show the class of a module. What was written of it before and not applied is there again.
+
+        Raises:
+            ModelError: there is no such module.
+        """
+        opened = self.desk.open(path)
+        self._show(opened)
+        return opened
+
+    @property
+    def text_now(self) -> str:
+        """What stands in the editor."""
+        if self.opened is None:
+            return ""
+        return self.drafts.get(self.opened.path, self.opened.text)
+
+    def write(self, text: str) -> None:
+        """Put another text into the editor.
+
+        Raises:
+            PatchError: no module is open.
+        """
+        opened = self._needed()
+        kept = {path: draft for path, draft in self.drafts.items() if path != opened.path}
+        self.drafts = kept if text == opened.text else {**kept, opened.path: text}
+
+    def renew_history(self) -> None:
+        """Read the history again."""
+        self.past = [_row(past) for past in self.desk.history()]
+
+    def _show(self, opened: OpenModule) -> None:
+        before, self.opened = self.opened, opened
+        found = self.desk.spec(opened.path)
+        layers = opened.layers
+        with self.hold_sync():
+            if before is None or before.path != opened.path:
+                self.target = dict(_THIS)
+                self.outcome = self.outcome if self.outcome and self.outcome["state"] == "running" else None
+            if self.drafts.get(opened.path) == opened.text:
+                self.drafts = {path: text for path, text in self.drafts.items() if path != opened.path}
+            self.checked = None
+            self.spec = settings_of(opened.path, *found) if found else None
+            self.source = {
+                "path": opened.path,
+                "class_name": opened.class_name,
+                "module": opened.module,
+                "file": opened.file,
+                "line": opened.line,
+                "text": opened.text,
+                "original": opened.original,
+                "hash": opened.hash,
+                "same_class": len(opened.same_class),
+                "layers": None
+                if layers is None
+                else {"first": layers[0], "last": layers[1], "pattern": _pattern(opened)},
+                "reason": opened.reason,
+                "magic": as_python(self._name(), opened.path),
+            }
+
+    def _name(self) -> str:
+        shell = get_ipython()
+        found = name_of(self.desk.root, shell.user_ns) if shell is not None else None
+        return found or self.desk.kind
+
+    def _needed(self) -> OpenModule:
+        if self.opened is None:
+            raise PatchError("No module is open.", fix='editor.path = "model.layers.0.mlp"')
+        return self.opened
+
+    # -- what the page asks for --------------------------------------------------------------------------------------
+
+    def do_open(self, path: str) -> None:
+        """A module was chosen."""
+        self.choose(path)
+
+    def do_check(self, text: str) -> None:
+        """Something was typed: look for faults without running it."""
+        if self.opened is not None and self.opened.text:
+            found = self.desk.problems(self.opened, text) if text != self.opened.text else []
+            self.checked = {"path": self.opened.path, "problems": [each.to_dict() for each in found]}
+
+    def do_complete(self, id: int, text: str, at: int) -> None:
+        """Names that fit at a place of the text."""
+        if self.opened is None:
+            return
+        start, items = self.desk.complete(self.opened, text, at)
+        self.send({"completions": id, "from": start, "items": items})
+
+    def do_validate(self, text: str) -> None:
+        """Validate was pressed."""
+        self._begin("validate", text)
+
+    def do_apply(self, text: str) -> None:
+        """Apply was pressed."""
+        self._begin("apply", text)
+
+    def do_cancel(self) -> None:
+        """Cancel was pressed."""
+        self._progress.cancelled.set()
+
+    def do_revert(self, count: int) -> None:
+        """Revert was pressed."""
+        self._work("revert", "", lambda progress: self.desk.revert(count))
+
+    def do_spec(self, changes: dict[str, Any]) -> None:
+        """Changed settings of neurons are to be applied."""
+        opened = self._needed()
+        found = self.desk.spec(opened.path)
+        if found is None:
+            raise PatchError(f"Nothing spikes in {opened.path or 'the model'}.")
+        wanted = changed_settings(found[0], changes)
+        self._work("spec", "", lambda progress: self.desk.apply_spec(opened.path, wanted, progress))
+
+    def do_fork(self, name: str) -> None:
+        """The edited model is to be kept under a name."""
+        saved = self.desk.save_fork(name)
+        self.fork = {"name": saved.name, "path": str(saved.path), "patches": saved.patches}
+
+    def do_again(self, number: int) -> None:
+        """The text of an earlier edit is to be edited again."""
+        past = next((each for each in self.desk.history() if each.number == number), None)
+        if past is None or past.patch.kind != "code":
+            raise PatchError("There is no such text in the history.", received=f"edit {number}")
+        self.choose(past.patch.targets[0])
+        self.write(past.patch.source)
+
+    # -- without keeping anybody waiting -----------------------------------------------------------------------------
+
+    def validate(self) -> EditReport:
+        """Try what stands in the editor; the model stays as it is.
+
+        Raises:
+            PatchError: no module is open, or no such layers.
+        """
+        return self._run("validate", self.text_now)
+
+    def apply(self) -> EditReport:
+        """Try what stands in the editor, and put it into the model.
+
+        Raises:
+            PatchError: no module is open, or no such layers.
+        """
+        return self._run("apply", self.text_now)
+
+    def revert(self, count: int = 1) -> EditReport:
+        """Take the last edits back."""
+        report = self.desk.revert(count)
+        self._settle("revert", "", report)
+        return report
+
+    def _run(self, doing: str, text: str) -> EditReport:
+        report = self._action(doing, text)(Progress())
+        self._settle(doing, text, report)
+        return report
+
+    def _begin(self, doing: str, text: str) -> None:
+        self.write(text)
+        self._work(doing, text, self._action(doing, text))
+
+    def _action(self, doing: str, text: str) -> Callable[[Progress], EditReport]:
+        opened = self._needed()
+        targets = opened.targets(self.target["mode"], self.target["layers"])
+        edit = Edit(opened=opened, text=text, targets=targets, effect=self.measure)
+        act = self.desk.apply if doing == "apply" else self.desk.validate
+        return lambda progress: act(edit, progress)
+
+    def _work(self, doing: str, text: str, act: Callable[[Progress], EditReport]) -> None:
+        """Do something on a thread of its own, telling how it goes."""
+        if self._working is not None and self._working.is_alive():
+            raise PatchError("Something is being done already.", fix="wait for it, or cancel it")
+        started = time.time()
+        self.outcome = self._outcome(doing, text, started=started)
+
+        def tell(said: str) -> None:
+            self.outcome = self._outcome(doing, text, started=started, said=said)
+
+        progress = self._progress = Progress(tell)
+
+        def work() -> None:
+            report = self.guard(act, progress)
+            if report is None:  # an error, which the widget shows
+                self.outcome = None
+            else:
+                self.guard(self._settle, doing, text, report, progress.cancelled.is_set())
+
+        self._working = threading.Thread(target=work, name=f"darkit-{doing}", daemon=True)
+        self._working.start()
+
+    def _settle(self, doing: str, text: str, report: EditReport, cancelled: bool = False) -> None:
+        self.last_report = report
+        changed = report.ok and doing != "validate"
+        if changed and doing == "apply" and self.opened is not None:
+            self.drafts = {path: draft for path, draft in self.drafts.items() if path != self.opened.path}
+        self.renew_history()
+        if changed and self.opened is not None:
+            self._show(self.desk.open(self.opened.path))
+            text = self.opened.text if doing == "apply" else ""
+        state = "done" if report.ok else "cancelled" if cancelled else "failed"
+        self.outcome = {**self._outcome(doing, text, state=state, said=report.title), **_plain(report)}
+        if changed:
+            self.on_edited()
+        self.refresh_snapshot()
+
+    def _outcome(self, doing: str, text: str, *, state: str = "running", said: str = "", started: float = 0.0) -> Any:
+        return {
+            "path": self.opened.path if self.opened else "",
+            "doing": doing,
+            "state": state,
+            "said": said,
+            "started": started,
+            "seconds": None,
+            "for_text": text,
+            **{name: [] for name in ("problems", "new", "kept", "dropped", "effect")},
+        }
+
+    # -- without a browser -------------------------------------------------------------------------------------------
+
+    def _changes(self) -> str:
+        """The draft against the original, as a unified diff."""
+        opened = self.opened
+        if opened is None or not opened.text or clean_text(self.text_now) == clean_text(opened.original):
+            return ""
+        return Patch(
+            kind="code",
+            targets=(opened.path,),
+            module=opened.module,
+            class_name=opened.class_name,
+            base=opened.original,
+            source=self.text_now,
+        ).diff
+
+    def text(self) -> str:
+        """The open module and what was changed of it."""
+        opened = self.opened
+        if opened is None:
+            return f"CodeEditor of {self.desk.name}: no module is open."
+        head = f"{opened.path or self.desk.name}: {opened.class_name}, {opened.file}:{opened.line}"
+        body = opened.reason if not opened.text else self._changes() or self.text_now
+        return "\n".join([head, body.rstrip(), repr(EditHistory(self.desk_history(), self.desk.name))])
+
+    def desk_history(self) -> tuple[PastEdit, ...]:
+        """The history; empty where it cannot be read now."""
+        try:
+            return tuple(self.desk.history())
+        except (DarkitError, OSError):
+            return ()
+
+    def snapshot(self) -> str:
+        """The source, what was changed, and the history, coloured."""
+        opened = self.opened
+        if opened is None or not opened.text:
+            return super().snapshot()
+        escape = html.escape
+        changes = self._changes()
+        body = diff_html(changes) if changes else python_html(self.text_now, first_line=opened.line)
+        history = EditHistory(self.desk_history(), self.desk.name)._repr_html_()
+        title = f"<b>{escape(opened.path or self.desk.name)}</b> {escape(opened.class_name)}"
+        place = f'<span style="opacity:.65">{escape(opened.file)}:{opened.line}</span>'
+        return f'<div style="font:13px/1.5 system-ui,sans-serif"><div>{title} {place}</div>{body}{history}</div>'
+
+
+def _pattern(opened: OpenModule) -> str:
+    """The path with `*` for the number of the layer."""
+    numbers = [str(number) for number, path in same_place(opened.path, opened.same_class) if path == opened.path]
+    parts = opened.path.split(".")
+    at = next((place for place, part in enumerate(parts) if part in numbers), None)
+    return ".".join("*" if place == at else part for place, part in enumerate(parts))
+
+
+def _row(past: PastEdit) -> dict[str, Any]:
+    patch = past.patch
+    return {
+        "number": past.number,
+        "id": patch.id,
+        "kind": patch.kind,
+        "class_name": patch.class_name,
+        "targets": list(patch.targets),
+        "note": patch.note,
+        "label": patch.label,
+        "diff": patch.diff,
+        "time": past.time,
+        "step": past.step,
+        "reverted": past.reverted,
+        "problem": _told(past.problem),
+    }
+
+
+def _told(problem: Mapping[str, Any] | None) -> dict[str, str] | None:
+    return {name: str(text) for name, text in problem.items() if text} if problem else None
+
+
+def _plain(report: EditReport) -> dict[str, Any]:
+    return {
+        "seconds": report.seconds,
+        "problems": [each.to_dict() for each in report.problems],
+        "new": list(report.new),
+        "kept": list(report.kept),
+        "dropped": list(report.dropped),
+        "effect": [vars(row) for row in report.effect],
+    }

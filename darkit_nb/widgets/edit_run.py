@@ -1,0 +1,290 @@
+"""Editing the model of a run without loading PyTorch: its trace says where classes stand, its trainer edits."""
+
+from __future__ import annotations
+
+import ast
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from darkit_nb.edit.class_text import attributes_in, classes_in
+from darkit_nb.errors import DarkitError, PatchError, RunError
+from darkit_nb.records.patch import Patch, PatchProblem, text_hash
+from darkit_nb.records.spike_spec import SpikeSpec
+from darkit_nb.records.trace import ModelTrace
+from darkit_nb.runs.patching import PatchRefusedError, Sent, load_patch, send_patch, send_revert
+from darkit_nb.runs.run import Run
+from darkit_nb.views.edit_report import EditReport, PastEdit, excerpts
+from darkit_nb.widgets.class_file import class_at, file_of_module, module_names
+from darkit_nb.widgets.edit_completion import Item, complete
+from darkit_nb.widgets.edit_desk import Edit, EditDesk, OpenModule, Progress, SavedFork, as_saved, refusal
+from darkit_nb.widgets.module_paths import resolve
+
+TRACE_SECONDS = 120.0
+PATCH_SECONDS = 300.0
+_LOOK_SECONDS = 0.5
+
+
+class RunDesk(EditDesk):
+    """Edits the model of a run while it trains, at a step boundary; the run checks each edit before it takes it.
+
+    Args:
+        run: the run.
+        trace: what its model looks like, where that is known already.
+    """
+
+    kind: Literal["model", "run"] = "run"
+
+    def __init__(self, run: Run, trace: ModelTrace | None = None) -> None:
+        self.root, self.name = run, run.name
+        self._trace, self._traced = trace, self._in_effect() if trace else None
+
+    @property
+    def trace(self) -> ModelTrace:
+        """Its model as it is now.
+
+        Raises:
+            RunError: the run does not answer.
+        """
+        now = self._in_effect()
+        if self._trace is None or self._traced != now:
+            self._trace, self._traced = self.root.trace().wait(TRACE_SECONDS).trace(), now
+        return self._trace
+
+    def _in_effect(self) -> tuple[int, ...]:
+        return tuple(each.number for each in self.root.patches if each.state == "applied")
+
+    def paths(self) -> Sequence[str]:
+        """Dotted paths of all modules."""
+        return [node.path for node in self.trace.nodes]
+
+    def open(self, path: str) -> OpenModule:
+        """The class of a module.
+
+        Raises:
+            ModelError: there is no such module.
+            RunError: the run does not answer.
+        """
+        trace = self.trace
+        node = trace.node(resolve(path, [each.path for each in trace.nodes]))
+        edits = [each.patch for each in self.history() if not each.reverted and node.path in each.patch.targets]
+        codes = [patch for patch in edits if patch.kind == "code"]
+        same = tuple(each.path for each in trace.nodes if self._class_of(each) == self._class_of(node))
+        if codes:
+            first, last = codes[0], codes[-1]
+            file = file_of_module(last.module)
+            text, original, module, name, line = last.source, first.base, last.module, last.class_name, 1
+        else:
+            file, module = node.file, node.module
+            found = class_at(file, node.line)
+            if found is None:
+                reason = f"The source of {node.class_name} is not to be found here."
+                return OpenModule(path=node.path, class_name=node.class_name, same_class=same, reason=reason)
+            name, text, line = found
+            original = text
+        return OpenModule(
+            path=node.path,
+            class_name=name,
+            module=module,
+            file=file or node.file,
+            line=line,
+            text=text,
+            original=original,
+            hash=text_hash(text),
+            same_class=same,
+            names=module_names(file) if file else None,
+        )
+
+    def complete(self, opened: OpenModule, text: str, at: int) -> tuple[int, list[Item]]:
+        """Names that fit at a place of the text."""
+        head, tail = _around(opened)
+        return complete(text, at, around=(head, tail), own=self._own(opened))
+
+    # -- trying and applying -----------------------------------------------------------------------------------------
+
+    def validate(self, edit: Edit, progress: Progress) -> EditReport:
+        """Look the text through; the run itself tries an edit before it takes it."""
+        patch = _patch(edit)
+        problems = self.problems(edit.opened, edit.text)
+        if problems:
+            return self._refused(problems, patch)
+        return EditReport(
+            title="Nothing wrong to be seen; the run tries it before it takes it", ok=True, diff=patch.diff
+        )
+
+    def apply(self, edit: Edit, progress: Progress) -> EditReport:
+        """Send an edit to the run, and wait until it was taken or refused."""
+        patch = _patch(edit)
+        if patch.source == patch.base:
+            same = PatchProblem(check="base", message="The text is what the module has already.")
+            return EditReport(title="Nothing to apply", ok=False, problems=[same])
+        problems = self.problems(edit.opened, edit.text)
+        return self._refused(problems, patch) if problems else self._send(patch, progress)
+
+    def spec(self, path: str) -> tuple[SpikeSpec, tuple[str, ...]] | None:
+        """Spike settings of the first spiking module at or below a path, and all spiking modules there."""
+        below = f"{path}." if path else ""
+        found = tuple(
+            node.path
+            for node in (self._trace.nodes if self._trace else ())
+            if node.spikes is not None and (node.path == path or node.path.startswith(below))
+        )
+        spec = self.root.config.spike
+        if not found or spec is None:
+            return None
+        changes: dict[str, Any] = {}
+        for each in self.history():
+            if each.patch.kind == "spec" and not each.reverted and found[0] in each.patch.targets:
+                changes |= each.patch.spec
+        return SpikeSpec.from_dict({**spec.to_dict(), **changes}), found
+
+    def apply_spec(self, path: str, changes: Mapping[str, Any], progress: Progress) -> EditReport:
+        """Change spike settings at or below a module."""
+        found = self.spec(path)
+        if found is None:
+            raise PatchError(f"Nothing spikes in {path or 'the model'}.", fix="choose a module that fires")
+        node = self.trace.node(found[1][0])
+        patch = Patch(kind="spec", targets=found[1], spec=dict(changes), module=node.module, class_name=node.class_name)
+        return self._send(patch, progress)
+
+    def revert(self, count: int = 1) -> EditReport:
+        """Take the last edits back, at the next step boundary."""
+        try:
+            sent = send_revert(self.root.directory, count)
+            self._settled(sent, Progress(), lambda: "Waiting for the next step…")
+        except DarkitError as error:
+            return refusal(error)
+        return EditReport(title=f"Took back {count} edit{'s' * (count != 1)}", ok=True)
+
+    def history(self) -> tuple[PastEdit, ...]:
+        """Edits that took effect, oldest first."""
+        found = []
+        for each in self.root.patches:
+            if each.state not in ("applied", "reverted"):
+                continue
+            patch = load_patch(self.root.directory, each.number)
+            found.append(
+                PastEdit(
+                    number=each.number,
+                    patch=patch,
+                    time=patch.created,
+                    step=each.step,
+                    reverted=each.state == "reverted",
+                    problem=dict(each.problem) if each.problem else None,
+                )
+            )
+        return tuple(found)
+
+    def save_fork(self, name: str) -> SavedFork:
+        """Keep the run's configuration and edits under a name."""
+        return as_saved(self.root.save_fork(name))
+
+    # -- behind the scenes -------------------------------------------------------------------------------------------
+
+    def _send(self, patch: Patch, progress: Progress) -> EditReport:
+        started = time.monotonic()
+        try:
+            number, sent = send_patch(self.root.directory, patch)
+            self._settled(sent, progress, self._waiting)
+        except PatchRefusedError as error:
+            problems = [PatchProblem(**_known(each)) for each in error.problems]
+            return self._refused(problems, patch) if problems else refusal(error, patch)
+        except DarkitError as error:
+            return refusal(error, patch)
+        taken = next(each for each in self.root.patches if each.number == number)
+        where = "1 module" if len(patch.targets) == 1 else f"{len(patch.targets)} modules"
+        return EditReport(
+            title=f"Edit {number} applied to {where} after step {taken.step}",
+            ok=True,
+            diff=patch.diff,
+            seconds=time.monotonic() - started,
+        )
+
+    def _waiting(self) -> str:
+        status = self.root.status
+        return f"Waiting for the run to try it · {status.state}, step {status.step or 0}"
+
+    def _settled(self, sent: Sent, progress: Progress, said: Callable[[], str]) -> None:
+        """Wait for the answer, telling what goes on.
+
+        Raises:
+            RunError: no answer, or it was not done.
+            PatchError: nobody waits any more.
+        """
+        end = time.monotonic() + PATCH_SECONDS
+        while True:
+            progress.tell(said())
+            try:
+                sent.wait(_LOOK_SECONDS)
+                return
+            except PatchRefusedError:
+                raise
+            except RunError:
+                if not self.root.status.active or time.monotonic() >= end:
+                    raise
+            if progress.cancelled.is_set():
+                raise PatchError(
+                    "Nobody waits for the answer of the run any more; the edit may still be taken.",
+                    fix="look at the history, and revert it if you do not want it",
+                )
+
+    def _refused(self, problems: Sequence[PatchProblem], patch: Patch) -> EditReport:
+        title = f"Not applied: {len(problems)} problem{'s' * (len(problems) != 1)}"
+        found = excerpts(problems, patch.source)
+        return EditReport(title=title, ok=False, problems=problems, excerpt=found, diff=patch.diff)
+
+    def _class_of(self, node: Any) -> tuple[str, str, str, int]:
+        return node.module, node.class_name, node.file, node.line
+
+    def _own(self, opened: OpenModule) -> Callable[[str], list[Item]]:
+        def own(path: str) -> list[Item]:
+            whole = ".".join(each for each in (opened.path, path) if each)
+            inside = [node for node in self._trace.nodes if node.path] if self._trace else []
+            held: list[Item] = [
+                (node.path.rpartition(".")[2], "instance", node.class_name, 2)
+                for node in inside
+                if node.path.rpartition(".")[0] == whole
+            ]
+            if path:
+                return held
+            written = {name for each in classes_in(_tree(opened.text)) for name in attributes_in(each).written}
+            taken = {item[0] for item in held}
+            return [*held, *((name, "instance", "", 1) for name in sorted(written - taken))]
+
+        return own
+
+
+def _patch(edit: Edit) -> Patch:
+    opened = edit.opened
+    return Patch(
+        kind="code",
+        targets=edit.targets,
+        module=opened.module,
+        class_name=opened.class_name,
+        base=opened.text,
+        source=edit.text,
+        note=edit.note,
+    )
+
+
+def _tree(text: str) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except SyntaxError:
+        return ast.Module([], [])
+
+
+def _known(problem: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("check", "message", "line", "expected", "received", "cause", "fix")
+    return {"check": "run", "message": "", **{name: problem[name] for name in names if name in problem}}
+
+
+def _around(opened: OpenModule) -> tuple[str, str]:
+    """The text of the class's file before and after it."""
+    try:
+        whole = Path(opened.file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return "", ""
+    at = whole.find(opened.original)
+    return (whole[:at], whole[at + len(opened.original) :]) if at >= 0 else (f"{whole}\n", "")
