@@ -43,7 +43,7 @@ _EXPORTS = {
     "trace_flow": "darkit_nb.trace",
     "trace_model": "darkit_nb.trace",
     "train": "darkit_nb.runs",
-    "tree": "darkit_nb.views.tree_text",
+    "tree": "darkit_nb.views.tree",
     "unspikify": "darkit_nb.spikify",
 }
 
@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from darkit_nb.views import energy_table as energy_table
     from darkit_nb.views import spike_table as spike_table
     from darkit_nb.views.flow_svg import flow_svg as flow_svg
-    from darkit_nb.views.tree_text import tree as tree
+    from darkit_nb.views.tree import tree as tree
     from darkit_nb.widgets import Studio as Studio
 
 

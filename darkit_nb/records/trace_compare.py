@@ -118,7 +118,7 @@ def compare_traces(before: ModelTrace, after: ModelTrace) -> TraceComparison:
     for at in range(len(found) - 1, -1, -1):
         row = found[at]
         # A sum that differs while everything below is the same was changed by the module itself.
-        own = bool(row.changed) and (not below[at] or any(name not in _SUMS for name in row.changed))
+        own = bool(row.changed) and (not below[at] or any(name not in SUMS for name in row.changed))
         state = "changed" if row.state == "same" and own else row.state
         found[at] = ComparedRow(
             path=row.path, before=row.before, after=row.after, state=state, changed=row.changed, below=below[at]
@@ -191,7 +191,7 @@ FIELDS: Mapping[str, Callable[[TraceNode], Any]] = {
 }
 """What is compared of two modules, by the name a difference is reported under; `firing_rate` comes last."""
 
-_SUMS = frozenset(("parameters", "trainable", "parameter_bytes", "buffer_bytes", "flops", "energy_pj", "firing_rate"))
+SUMS = frozenset(("parameters", "trainable", "parameter_bytes", "buffer_bytes", "flops", "energy_pj", "firing_rate"))
 """Fields that may differ because of a submodule."""
 
 _MAY_BE_UNKNOWN = frozenset(("own_energy_pj", "energy_pj"))

@@ -1,4 +1,4 @@
-"""Open a model by its name: a preset, a run, a folder or a hub id."""
+"""Open a model by its name: a preset, a run, a folder, a hub id, or a trace kept in a file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from darkit_nb.models.build import build_model
 from darkit_nb.plugins import import_modules, registry
 from darkit_nb.records.spike_spec import SpikeSpec
 from darkit_nb.records.trace import ModelTrace
+from darkit_nb.records.trace_file import read_trace
 from darkit_nb.runs import RunDirectory
-from darkit_nb.spikify import load_model, spikify
+from darkit_nb.spikify import load_model, spikify, unspikify
 from darkit_nb.trace.tracer import trace_model
 
 SAMPLE = "The quick brown fox jumps over the lazy dog."
 """What a trained model reads where no text is given."""
+
+FLOAT = "float:"
+"""Before a name: the float twin of that model."""
 
 META_TOKENS = 128
 """Tokens that pass a model without weights, at most."""
@@ -29,13 +33,14 @@ def trace_named(name: str, *, meta: bool = False, text: str | None = None, runs_
     """The trace of a preset, of the newest checkpoint of a run, of a model folder, or of a hub id.
 
     Args:
-        name: what to open. A preset is made spiking with the default settings.
+        name: what to open; also a file with a trace. A preset is made spiking with the default settings; `float:`
+            before a name opens the model with its float layers.
         meta: without weights; spikes are then not counted. A preset without a text is always opened so.
         text: what the model reads.
         runs_dir: where run ids are looked up.
 
     Raises:
-        ModelError: it cannot be loaded, or a text was given for a model without weights.
+        ModelError: it cannot be loaded or read, or a text was given for a model without weights.
         RunError: neither a preset nor a run nor a model, or a run without a checkpoint.
     """
     if meta and text is not None:
@@ -45,23 +50,26 @@ def trace_named(name: str, *, meta: bool = False, text: str | None = None, runs_
             received="both",
             fix="leave out --meta to see how the model fires, or the text to see its shape",
         )
+    if name.endswith(".json") and Path(name).is_file():
+        return read_trace(name)
+    twin, name = name.startswith(FLOAT), name.removeprefix(FLOAT)
     if name in registry("model"):
-        return _preset(name, text)
+        return _preset(name, text, twin)
     place = _place(name, runs_dir)
+    model = _empty(place) if meta else load_model(place)
+    if twin:
+        unspikify(model)
     if meta:
-        model = _empty(place)
         return trace_model(model, _tokens(model))
-    model = load_model(place)
     tokenizer: Any = AutoTokenizer.from_pretrained(place)
     return trace_model(model, SAMPLE if text is None else text, tokenizer=tokenizer)
 
 
-def _preset(name: str, text: str | None) -> ModelTrace:
+def _preset(name: str, text: str | None, twin: bool) -> ModelTrace:
+    with torch.device("meta" if text is None else "cpu"):
+        model = build_model(name) if twin else spikify(build_model(name))
     if text is None:
-        with torch.device("meta"):
-            model = spikify(build_model(name))
         return trace_model(model, _tokens(model))
-    model = spikify(build_model(name))
     return trace_model(model, torch.tensor([list(text.encode())]))
 
 
@@ -83,8 +91,12 @@ def _empty(place: Path | str) -> PreTrainedModel:
         delattr(config, "quantization_config")
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    spec = stated.get("spike") if isinstance(stated, dict) else getattr(stated, "spike", None)
-    return model if spec is None else spikify(model, SpikeSpec.from_dict(spec))
+    facts = stated if isinstance(stated, dict) else vars(stated) if stated is not None else {}
+    if facts.get("spike") is not None:
+        spikify(model, SpikeSpec.from_dict(facts["spike"]))
+    if facts.get("patches"):
+        registry("edit").get("load").load()(model, facts["patches"], trust=False)
+    return model
 
 
 def _tokens(model: PreTrainedModel) -> Tensor:

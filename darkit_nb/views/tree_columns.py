@@ -50,8 +50,8 @@ COLUMNS: tuple[Column, ...] = (
         whole=True,
     ),
     Column("energy", "energy", lambda row: energy(row.energy_pj) if row.energy_pj else "", lambda row: row.energy_pj),
-    Column("seconds", "time", lambda row: _time(row.seconds), lambda row: row.seconds),
-    Column("memory", "memory", lambda row: _bytes(row.memory_bytes), lambda row: row.memory_bytes),
+    Column("seconds", "time", lambda row: time_text(row.seconds), lambda row: row.seconds),
+    Column("memory", "memory", lambda row: bytes_text(row.memory_bytes), lambda row: row.memory_bytes),
 )
 
 
@@ -124,7 +124,7 @@ def headline(trace: ModelTrace) -> str:
     parts += [f"{short(trace.tokens)} tokens"] if trace.tokens else []
     trainable = "" if root.trainable == root.parameters else f", {short(root.trainable)} trainable"
     parts.append(f"{short(root.parameters)} parameters{trainable}")
-    parts.append(f"{_bytes(root.parameter_bytes)}")
+    parts.append(f"{bytes_text(root.parameter_bytes)}")
     parts.append(f"{short(root.macs)} MACs")
     rate = trace.firing_rate(0)
     parts += [] if rate is None else [f"fires {percent(rate)}"]
@@ -154,13 +154,15 @@ def _or_blank(value: int) -> str:
     return short(value) if value else ""
 
 
-def _time(seconds: float | None) -> str:
+def time_text(seconds: float | None) -> str:
+    """Seconds as 12.3 ms; nothing where they are not known."""
     if seconds is None:
         return ""
     return f"{significant(seconds)} s" if seconds >= 1 else f"{significant(seconds * 1e3)} ms"
 
 
-def _bytes(size: int | None) -> str:
+def bytes_text(size: int | None) -> str:
+    """A size as 1.2 MB; nothing where there is none."""
     if not size:
         return ""
     return f"{short(size)}B" if size >= 1000 else f"{size} B"

@@ -20,7 +20,7 @@ from darkit_nb.views.tree_rows import TreeRow, tree_rows
 OPEN_DEPTH = 2
 """Levels that are unfolded at first."""
 
-_STYLE = """
+STYLE = """
 .dk-tree { font: 13px/1.55 system-ui, sans-serif; overflow-x: auto; font-variant-numeric: tabular-nums }
 .dk-tree > div { min-width: max-content }
 .dk-tree b { font-weight: 600 }
@@ -67,7 +67,7 @@ def tree_html(
     columns, coloured = columns_of(trace), heat_column(trace, heat)
     to_problem = _way_to_problems(rows)
     head = "".join(f'<span class="c">{html.escape(column.header)}</span> ' for column in columns)
-    parts = [f"<style>{_STYLE}</style>", f'<div class="dk-tree"><div><b>{html.escape(headline(trace))}</b>']
+    parts = [f"<style>{STYLE}</style>", f'<div class="dk-tree"><div><b>{html.escape(headline(trace))}</b>']
     parts.append(f'<div class="leaf h"><span class="m">module</span> {head}</div>')
     unclosed: list[int] = []
     for place, row in enumerate(rows):
@@ -92,12 +92,22 @@ def tree_html(
 
 def tree_page(trace: ModelTrace, *, depth: int | None = None, fold: bool = True, heat: Heat | None = None) -> str:
     """A whole HTML document, light or dark as the reader's system is."""
+    return page(trace.model, tree_html(trace, depth=depth, fold=fold, heat=heat))
+
+
+def page(title: str, body: str) -> str:
+    """A document around a fragment."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
-        f"<title>{html.escape(trace.model)}</title></head><body>"
-        f"{tree_html(trace, depth=depth, fold=fold, heat=heat)}</body></html>\n"
+        f"<title>{html.escape(title)}</title></head><body>{body}</body></html>\n"
     )
+
+
+def marks_html(row: TreeRow) -> str:
+    """How many identical rows it stands for, how often it runs, and how much it hides."""
+    marks = [f"×{row.repeat}" if row.repeat > 1 else "", calls_mark(row), f"+{row.hidden:,}" if row.hidden else ""]
+    return "".join(f"<u>{mark}</u>" for mark in marks if mark)
 
 
 def _way_to_problems(rows: list[TreeRow]) -> set[int]:
@@ -117,8 +127,6 @@ def _line(row: TreeRow, columns: list[Column], coloured: Column, root: TreeRow, 
     ran = node.calls or node.kind == "container"
     classes = ["e"] if row.problem else ["s"] if node.kind in ("spiking", "neuron") else [] if ran else ["n"]
     classes += ["leaf"] if leaf else []
-    marks = [f"×{row.repeat}" if row.repeat > 1 else "", calls_mark(row), f"+{row.hidden:,}" if row.hidden else ""]
-    badges = "".join(f"<u>{mark}</u>" for mark in marks if mark)
     share = coloured.heat(row, root) if row.depth else 0.0
     cells = []
     for column in columns:
@@ -128,6 +136,6 @@ def _line(row: TreeRow, columns: list[Column], coloured: Column, root: TreeRow, 
             tint = f' style="background:linear-gradient(to left,rgba(245,148,82,.45) {part},transparent {part})"'
         cells.append(f'<span class="c"{tint}>{html.escape(column.cell(row))}</span>')
     kind = html.escape(node.class_name) if row.depth else ""
-    words = f"<b>{html.escape(row.name)}</b><i>{kind}</i>{badges}"
+    words = f"<b>{html.escape(row.name)}</b><i>{kind}</i>{marks_html(row)}"
     name = f'<span class="m" style="padding-left:{row.depth * 1.2:.1f}em">{words}</span>'
     return f' class="{" ".join(classes)}" title="{html.escape(row_title(row))}">{name} {" ".join(cells)}'

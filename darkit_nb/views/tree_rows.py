@@ -80,15 +80,24 @@ class TreeRow:
         return active / slots if slots else None
 
 
-def tree_rows(trace: ModelTrace, *, depth: int | None = None, fold: bool = True) -> list[TreeRow]:
+def tree_rows(
+    trace: ModelTrace,
+    *,
+    depth: int | None = None,
+    fold: bool = True,
+    tell: Callable[[int], object] = lambda row: None,
+    keep: Callable[[int], bool] = lambda row: True,
+) -> list[TreeRow]:
     """Rows from top to bottom.
 
     Args:
         trace: what was traced.
         depth: deepest level shown; all by default.
         fold: show neighbouring blocks of a stack that differ in nothing but their values as one row.
+        tell: something of a row that must be equal, too, where rows are shown as one.
+        keep: which rows are shown; nothing in a row that is not.
     """
-    shapes = _shapes(trace) if fold else []
+    shapes = row_shapes(trace, tell) if fold else []
     found: list[TreeRow] = []
 
     def alike(row: int, other: int) -> bool:
@@ -98,7 +107,7 @@ def tree_rows(trace: ModelTrace, *, depth: int | None = None, fold: bool = True)
 
     def groups(rows: tuple[int, ...]) -> list[list[tuple[int, ...]]]:
         """Children of a row, each as the rows it stands for, in groups of identical ones."""
-        children = list(zip(*(trace.children(row) for row in rows), strict=True))
+        children = [child for child in zip(*(trace.children(row) for row in rows), strict=True) if keep(child[0])]
         together: list[list[tuple[int, ...]]] = []
         for child in children:
             if together and alike(together[-1][0][0], child[0]):
@@ -124,7 +133,7 @@ def tree_rows(trace: ModelTrace, *, depth: int | None = None, fold: bool = True)
     return found
 
 
-def _shapes(trace: ModelTrace) -> list[int]:
+def row_shapes(trace: ModelTrace, tell: Callable[[int], object] = lambda row: None) -> list[int]:
     """A number for every row; equal numbers stand for subtrees that differ in names and values only."""
     numbers: dict[object, int] = {}
     found = [0] * len(trace.nodes)
@@ -134,5 +143,5 @@ def _shapes(trace: ModelTrace) -> list[int]:
         spikes = node.spikes and (node.spikes.num_levels, node.spikes.num_steps, node.spikes.coding)
         own = (node.class_name, node.calls, plain(node.inputs), plain(node.outputs), node.own_parameters, node.problem)
         below = tuple((trace.nodes[child].name, found[child]) for child in trace.children(row))
-        found[row] = numbers.setdefault((own, node.own_flops, spikes, below), len(numbers))
+        found[row] = numbers.setdefault((own, node.own_flops, spikes, below, tell(row)), len(numbers))
     return found

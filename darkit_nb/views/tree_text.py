@@ -79,7 +79,7 @@ class TreeView:
         for row, name, line in zip(rows, names, cells, strict=True):
             numbers = "  ".join(cell.rjust(size) for cell, size in zip(line, widths, strict=False))
             bar = _bar(heat.heat(row, rows[0])) if row.depth else ""
-            pieces = [*_fitted(name, first), (f"  {numbers} ", "red" if row.problem else ""), (bar, "yellow")]
+            pieces = [*fitted(name, first), (f"  {numbers} ", "red" if row.problem else ""), (bar, "yellow")]
             yield pieces
             if row.problem:
                 indent = " " * (3 * row.depth)
@@ -93,33 +93,28 @@ class TreeView:
             yield from ([(text, "dim")] for text in textwrap.wrap(note, width, subsequent_indent="  "))
 
 
-def tree(trace: ModelTrace, *, depth: int | None = None, fold: bool = True, heat: Heat | None = None) -> TreeView:
-    """A traced model to look at: text in a terminal, a tree that unfolds in a notebook.
-
-        dk.tree(dk.trace_model(model, input_ids))
-
-    Args:
-        trace: from `trace_model`.
-        depth: deepest level shown; all by default.
-        fold: identical blocks as one row.
-        heat: quantity that colours rows: energy, parameters, flops, firing or seconds.
-    """
-    return TreeView(trace, depth, fold, heat)
-
-
 def _name(row: TreeRow) -> list[tuple[str, str]]:
-    branches = "".join("   " if last else "│  " for last in row.last[:-1])
-    branches += ("└─ " if row.last[-1] else "├─ ") if row.last else ""
-    marks = [f"×{row.repeat}" if row.repeat > 1 else "", calls_mark(row), f"+{row.hidden:,}" if row.hidden else ""]
-    mark = " ".join(part for part in marks if part)
+    mark = marks_of(row)
     ran = row.node.calls or row.node.kind == "container"
     style = "bold red" if row.problem else _STYLES.get(row.node.kind, "" if ran else "dim strike")
     kind = "" if row.depth == 0 else f" {row.node.class_name}"
-    return [(branches, "dim"), (row.name, style), (kind, "dim"), (f" {mark}" if mark else "", "cyan")]
+    return [(branches_of(row), "dim"), (row.name, style), (kind, "dim"), (f" {mark}" if mark else "", "cyan")]
 
 
-def _fitted(pieces: list[tuple[str, str]], width: int) -> list[tuple[str, str]]:
-    """Pieces of exactly `width` columns."""
+def branches_of(row: TreeRow) -> str:
+    """The lines that lead to a row."""
+    branches = "".join("   " if last else "│  " for last in row.last[:-1])
+    return branches + (("└─ " if row.last[-1] else "├─ ") if row.last else "")
+
+
+def marks_of(row: TreeRow) -> str:
+    """How many identical rows it stands for, how often it runs, and how much it hides."""
+    marks = [f"×{row.repeat}" if row.repeat > 1 else "", calls_mark(row), f"+{row.hidden:,}" if row.hidden else ""]
+    return " ".join(part for part in marks if part)
+
+
+def fitted(pieces: list[tuple[str, str]], width: int) -> list[tuple[str, str]]:
+    """Pieces of text with their styles, of exactly `width` columns."""
     left, found = width, []
     for text, style in pieces:
         if text_width(text) > left:

@@ -60,3 +60,36 @@ def test_a_text_needs_weights(capsys: pytest.CaptureFixture[str]):
 def test_nothing_of_that_name(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     assert run(["tree", "nothing", "--runs-dir", str(tmp_path)]) == 2
     assert "nothing" in capsys.readouterr().err
+
+
+def test_a_preset_is_compared_with_its_float_twin(capsys: pytest.CaptureFixture[str]):
+    assert run(["tree", "float:spike-llama-7b", "--compare", "spike-llama-7b", "--only-changed"]) == 0
+    out = capsys.readouterr().out
+    assert "LlamaForCausalLM float → LlamaForCausalLM spiking · 224 changed" in out
+    assert "q_proj Linear → SpikeLinear" in out
+    assert "lm_head" not in out
+
+
+def test_a_saved_model_is_compared_with_a_saved_trace(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    saved = tmp_path / "float.json"
+    assert run(["tree", f"float:{folder}", "--meta", "-f", "json"]) == 0
+    saved.write_text(capsys.readouterr().out, encoding="utf-8")
+    command = ["tree", str(saved), "--compare", str(folder), "--meta"]
+    assert run([*command, "-f", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    comparison = told["comparison"]
+    swapped = [told["after"]["nodes"][comparison["after"][place]] for place in comparison["changed"]["class_name"]]
+    assert {node["class_name"] for node in swapped} == {"SpikeLinear"}
+    assert run([*command, "-f", "html"]) == 0
+    assert "Linear → SpikeLinear" in capsys.readouterr().out
+    assert run(["tree", str(saved)]) == 0
+    assert "LlamaForCausalLM on meta" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["--only-changed"], "--compare OTHER"), (["--compare", "x", "-f", "dot"], "cannot be drawn in this format")],
+)
+def test_what_only_a_comparison_can_or_cannot_do(options: list[str], words: str, capsys: pytest.CaptureFixture[str]):
+    assert run(["tree", "spike-llama-nano", *options]) == 2
+    assert words in capsys.readouterr().err

@@ -12,10 +12,11 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
+from darkit_nb.views.tree import tree
 from darkit_nb.views.tree_graph import tree_dot, tree_mermaid
 from darkit_nb.views.tree_html import tree_html, tree_page
 from darkit_nb.views.tree_rows import tree_rows
-from darkit_nb.views.tree_text import TreeView, tree
+from darkit_nb.views.tree_text import TreeView
 from tests.conftest import need
 from tests.records.traces import large_trace, small_trace
 
