@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from math import prod
 from typing import Any
 
@@ -97,9 +97,16 @@ class FlopMeter:
         return self._meta.answers
 
 
+class _NoModules(nullcontext[None]):
+    """Takes the place of PyTorch's own tracker of modules, which forbids `autograd.grad` inside a forward."""
+
+    parents = frozenset({"Global"})
+
+
 @contextmanager
 def counting_flops() -> Iterator[FlopMeter]:
     """Count the products of everything that runs inside."""
     counter = FlopCounterMode(display=False, custom_mapping=_formulas())
+    counter.mod_tracker = _NoModules()  # pyright: ignore[reportAttributeAccessIssue]
     with MetaAnswers() as meta, counter:
         yield FlopMeter(counter, meta)

@@ -8,12 +8,17 @@ from typing import Any, Literal
 from torch import nn
 
 from darkit_nb.errors import ModelError
+from darkit_nb.nn.gif import GIF
+from darkit_nb.nn.neuron import TemporalNeuron
 from darkit_nb.records.trace_flow import FlowNode, FlowOrigin, TraceFlow
 from darkit_nb.trace.flops import MetaAnswers
 from darkit_nb.trace.flow_export import export_graph, level_steps
 from darkit_nb.trace.flow_fold import Drawing, Step, fold
 from darkit_nb.trace.flow_hooks import Finished, FlowLooker
-from darkit_nb.trace.inputs import Arguments, arguments_of
+from darkit_nb.trace.hooks import listening
+from darkit_nb.trace.inputs import Arguments, arguments_of, fresh
+from darkit_nb.trace.kinds import class_name_of
+from darkit_nb.trace.lazy import shaped
 from darkit_nb.trace.untouched import untouched
 
 MOST_MODULES = 100
@@ -41,10 +46,11 @@ def trace_flow(
         ModelError: no such module, or one that never ran.
         ShapeError: there is no tensor in the inputs.
     """
-    modules = dict(model.named_modules(remove_duplicate=False))
-    if path not in modules:
+    if path not in dict(model.named_modules(remove_duplicate=False)):
         raise ModelError("This model has no such module.", expected="a name of named_modules()", received=repr(path))
     arguments = arguments_of(model, inputs, tokenizer)
+    model = shaped(model, arguments)
+    modules = dict(model.named_modules(remove_duplicate=False))
     if isinstance(modules[path], nn.ModuleList | nn.ModuleDict):
         around = path.rpartition(".")[0]
         return _only(trace_flow(model, inputs, around, tokenizer=tokenizer, origin=origin), path, modules[path])
@@ -57,12 +63,12 @@ def trace_flow(
         steps, reason = _by_export(model, arguments, path)
     lines = forward_lines(level)
     if steps is not None:
-        nodes, edges = fold(steps, lines[0])
-        return _flow(path, level, "torch.export", None, (nodes, edges))
+        drawing = fold(steps, lines[0], spike_steps=_spike_steps(modules, steps))
+        return _flow(path, level, "torch.export", None, drawing)
     steps, stateful, problem = _by_hooks(model, arguments, path)
-    nodes, edges = fold(steps, lines[0], stateful)
+    drawing = fold(steps, lines[0], stateful, _spike_steps(modules, steps))
     reason = "; ".join(each for each in (reason or "asked for", problem) if each)
-    return _flow(path, level, "hooks", reason, (nodes, edges))
+    return _flow(path, level, "hooks", reason, drawing)
 
 
 def forward_lines(module: nn.Module) -> tuple[str, int, int]:
@@ -72,6 +78,18 @@ def forward_lines(module: nn.Module) -> tuple[str, int, int]:
         return "", 0, 0
     lines = [line for _, _, line in code.co_lines() if line]
     return code.co_filename, code.co_firstlineno, max(lines, default=code.co_firstlineno)
+
+
+def _spike_steps(modules: dict[str, nn.Module], steps: list[Step]) -> dict[str, int]:
+    """S of every neuron of ours among some steps: it goes through all its spike steps in one call."""
+    found: dict[str, int] = {}
+    for step in steps:
+        module = modules.get(step.path) if step.kind == "module" else None
+        if isinstance(module, GIF) and module.mask is not None:
+            found[step.path] = module.spec.num_steps
+        elif isinstance(module, TemporalNeuron) and step.inputs and (spec := step.inputs[0][1]) and spec.shape:
+            found[step.path] = spec.shape[0]
+    return found
 
 
 def recorded_arguments(model: nn.Module, arguments: Arguments, path: str) -> Arguments:
@@ -84,19 +102,17 @@ def recorded_arguments(model: nn.Module, arguments: Arguments, path: str) -> Arg
         return arguments
     seen: list[Arguments] = []
 
-    def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def look(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         seen.append((args, kwargs))
         raise Finished
 
-    handle = model.get_submodule(path).register_forward_pre_hook(look, with_kwargs=True)
-    try:
-        model(*arguments[0], **arguments[1])
-    except Finished:
-        return seen[0]
-    except Exception as error:
-        raise _never_ran(path, f"the forward failed before it: {type(error).__name__}: {error}") from error
-    finally:
-        handle.remove()
+    with listening([(path, model.get_submodule(path))], look, lambda *_: None):
+        try:
+            model(*arguments[0], **arguments[1])
+        except Finished:
+            return seen[0]
+        except Exception as error:
+            raise _never_ran(path, f"the forward failed before it: {type(error).__name__}: {error}") from error
     raise _never_ran(path, "the forward of the model does not call it")
 
 
@@ -113,14 +129,14 @@ def _never_ran(path: str, cause: str) -> ModelError:
 def _by_export(model: nn.Module, arguments: Arguments, path: str) -> tuple[list[Step] | None, str | None]:
     level = model.get_submodule(path)
     with untouched(model), MetaAnswers():
-        own = recorded_arguments(model, arguments, path)
+        own = recorded_arguments(model, fresh(arguments), path)
     with untouched(model):
         try:
             exported = export_graph(level, own)
         except Exception as error:  # noqa: BLE001 - torch.export fails in many ways, and each is a reason to show
             text = str(error).strip().splitlines() or [""]
             return None, f"torch.export: {type(error).__name__}: {text[0]}"
-    classes = {name: type(module).__name__ for name, module in model.named_modules(remove_duplicate=False)}
+    classes = {name: class_name_of(module) for name, module in model.named_modules(remove_duplicate=False)}
     return level_steps(exported, "", path, classes, forward_lines(level)), None
 
 
@@ -128,15 +144,14 @@ def _by_hooks(model: nn.Module, arguments: Arguments, path: str) -> tuple[list[S
     problem = None
     with untouched(model) as changed:
         looker = FlowLooker(model, path, forward_lines(model.get_submodule(path)))
+        own = fresh(arguments)
         try:
-            with looker, MetaAnswers():
-                model(*arguments[0], **arguments[1])
+            with listening(looker.modules, looker.before, looker.after), looker, MetaAnswers():
+                model(*own[0], **own[1])
         except Finished:
             pass
         except Exception as error:  # noqa: BLE001 - what ran is drawn, and what stopped it is said
             problem = f"the forward failed: {type(error).__name__}: {error}"
-        finally:
-            looker.close()
     if not looker.steps:
         raise _never_ran(path, problem or "the forward of the model does not call it")
     stateful = frozenset(name for name, module in model.named_modules() if id(module) in changed)
@@ -161,4 +176,4 @@ def _only(flow: TraceFlow, path: str, container: nn.Module) -> TraceFlow:
 
 def _flow(path: str, level: nn.Module, origin: FlowOrigin, reason: str | None, drawing: Drawing) -> TraceFlow:
     nodes, edges = drawing
-    return TraceFlow(path=path, class_name=type(level).__name__, origin=origin, reason=reason, nodes=nodes, edges=edges)
+    return TraceFlow(path=path, class_name=class_name_of(level), origin=origin, reason=reason, nodes=nodes, edges=edges)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import operator
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,8 +80,7 @@ class Exported:
 
 def export_graph(module: nn.Module, arguments: Arguments) -> Exported:
     """Every operator of one forward, in order. Raises whatever torch.export raises."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         program = torch.export.export(module, *arguments, strict=False)
     kinds = {spec.arg.name: spec.kind for spec in program.graph_signature.input_specs}
     names = [node.name for node in program.graph.nodes if node.op == "placeholder"]
@@ -89,6 +92,19 @@ def export_graph(module: nn.Module, arguments: Arguments) -> Exported:
     count = len(program.graph_signature.user_outputs)
     outputs = [made.seen_from((_WHOLE,)) for made in results[len(results) - count :] if made is not None]
     return Exported(tuple(own), tuple(flat.operators), tuple(outputs))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what torch.export prints on its way, a whole graph where it fails, out of the notebook."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)
 
 
 class _Flat:

@@ -5,8 +5,9 @@ Modules fold by name. Operators fold where the same sequence of them repeats ins
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from darkit_nb.records.trace import TensorSpec
 from darkit_nb.records.trace_flow import FlowEdge, FlowKind, FlowNode
@@ -37,13 +38,19 @@ class Step:
 Drawing = tuple[tuple[FlowNode, ...], tuple[FlowEdge, ...]]
 
 
-def fold(steps: Sequence[Step], file: str, stateful: frozenset[str] = frozenset()) -> Drawing:
+def fold(
+    steps: Sequence[Step],
+    file: str,
+    stateful: frozenset[str] = frozenset(),
+    spike_steps: Mapping[str, int] = MappingProxyType({}),
+) -> Drawing:
     """Boxes and edges of the steps of one level.
 
     Args:
         steps: in the order they ran.
         file: where the forward of the level is written.
         stateful: paths of modules that keep tensors from one call to the next.
+        spike_steps: by path, steps that a module goes through inside one call: an edge to itself, as of a loop.
     """
     keys = _keys(steps, file)
     first: dict[str, int] = {}
@@ -67,11 +74,16 @@ def fold(steps: Sequence[Step], file: str, stateful: frozenset[str] = frozenset(
         )
         for key, place in first.items()
     )
-    return nodes, _edges(steps, keys, order, calls, nodes)
+    return nodes, _edges(steps, keys, order, calls, nodes, spike_steps)
 
 
 def _edges(
-    steps: Sequence[Step], keys: list[str], order: dict[str, int], calls: dict[str, int], nodes: tuple[FlowNode, ...]
+    steps: Sequence[Step],
+    keys: list[str],
+    order: dict[str, int],
+    calls: dict[str, int],
+    nodes: tuple[FlowNode, ...],
+    spike_steps: Mapping[str, int],
 ) -> tuple[FlowEdge, ...]:
     specs: dict[tuple[str, str], TensorSpec | None] = {}
     count: dict[tuple[str, str], int] = {}
@@ -83,13 +95,16 @@ def _edges(
     for node in nodes:
         if node.stateful and node.calls > 1 and (node.key, node.key) not in count:
             specs[node.key, node.key], count[node.key, node.key] = None, node.calls
+        if node.kind == "module" and spike_steps.get(node.path, 1) > 1 and (node.key, node.key) not in count:
+            specs[node.key, node.key], count[node.key, node.key] = None, node.calls
+    turns = {node.key: calls[node.key] * spike_steps.get(node.path, 1) for node in nodes}
     return tuple(
         FlowEdge(
             source=source,
             target=target,
             shape=None if spec is None else spec.shape,
             dtype="" if spec is None else spec.dtype,
-            calls=calls[source] if source == target else count[source, target],
+            calls=turns[source] if source == target else count[source, target],
             feedback=order[source] > order[target],
         )
         for (source, target), spec in specs.items()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from darkit_nb.trace.flow_fold import Step
+from darkit_nb.trace.kinds import class_name_of
 from darkit_nb.trace.source import source_of
 from darkit_nb.trace.values import named_arguments, specs_of, tensors_in
 
@@ -28,6 +28,7 @@ class FlowLooker(TorchFunctionMode):
 
     Attributes:
         steps: in the order they ran.
+        modules: what it wants to hear of, through `before` and `after`.
     """
 
     def __init__(self, model: nn.Module, path: str, lines: tuple[str, int, int]) -> None:
@@ -39,47 +40,41 @@ class FlowLooker(TorchFunctionMode):
         self._called = 0
         self._made: dict[int, int] = {}
         self._kept: list[Any] = []  # a tensor that is freed would give its id to another
-        self._handles: list[Any] = []
+        self._outer = sys.exc_info()[1]
         self._level = model.get_submodule(path)
         prefix = f"{path}." if path else ""
-        for name, module in model.named_modules():
-            if name == path or (name.startswith(prefix) and module is not self._level):
-                begin, end = (self._begin, self._end) if name == path else self._child(name)
-                self._handles.append(module.register_forward_pre_hook(begin, with_kwargs=True))
-                self._handles.append(module.register_forward_hook(end))
+        self.modules = [
+            (name, module) for name, module in model.named_modules() if module is self._level or name.startswith(prefix)
+        ]
 
-    def close(self) -> None:
-        """Take the hooks away."""
-        for handle in self._handles:
-            handle.remove()
+    def before(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The level or a module inside it is about to run."""
+        if module is self._level:
+            self._running = True
+            for key, tensor in tensors_in(named_arguments(source_of(type(module)).arguments, args, kwargs)):
+                self._make(Step("input", key), tensor)
+            return
+        if self._running and self._inside == 0:
+            last = name.rpartition(".")[2]
+            sources = self._sources([args, kwargs])
+            self._make(Step("module", last, class_name_of(module), name, self._line(), sources), None)
+            self._called = len(self.steps) - 1
+        self._inside += self._running
 
-    def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._running = True
-        for name, tensor in tensors_in(named_arguments(source_of(type(module)).arguments, args, kwargs)):
-            self._make(Step("input", name), tensor)
-
-    def _end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        results = list(tensors_in(output))
-        for name, tensor in results:
-            label = "output" if len(results) == 1 else f"output {name}"
-            self._make(Step("output", label, inputs=self._sources(tensor)), None)
-        raise Finished
-
-    def _child(self, name: str) -> tuple[Callable[..., None], Callable[..., None]]:
-        def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if self._running and self._inside == 0:
-                sources = self._sources([args, kwargs])
-                last = name.rpartition(".")[2]
-                self._make(Step("module", last, type(module).__name__, name, self._line(), sources), None)
-                self._called = len(self.steps) - 1
-            self._inside += self._running
-
-        def end(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def after(self, name: str, module: nn.Module, output: Any) -> None:
+        """It returned, or raised."""
+        error = sys.exc_info()[1]
+        raised = output is None and error is not None and error is not self._outer
+        if module is not self._level:
             self._inside -= self._running
             if self._running and self._inside == 0:
                 self._note(self._called, output)
-
-        return begin, end
+        elif not raised:
+            results = list(tensors_in(output))
+            for key, tensor in results:
+                label = "output" if len(results) == 1 else f"output {key}"
+                self._make(Step("output", label, inputs=self._sources(tensor)), None)
+            raise Finished
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ def arguments_of(model: nn.Module, inputs: Any, tokenizer: Any = None) -> Argume
         tokenizer: of transformers, for a text.
 
     Raises:
-        ShapeError: no tensor in it, or a text without a tokenizer.
+        ShapeError: no tensor in it, a text without a tokenizer, or tensors without values for a model with weights.
     """
     if isinstance(inputs, str):
         args, kwargs = (), dict[str, Any](input_ids=_encode(inputs, tokenizer))
@@ -42,11 +43,16 @@ def arguments_of(model: nn.Module, inputs: Any, tokenizer: Any = None) -> Argume
             received=type(inputs).__name__,
             fix="for a language model: torch.zeros(1, 8, dtype=torch.long)",
         )
-    accepted = inspect.signature(model.forward).parameters
-    if "use_cache" in accepted:
+    if "use_cache" in _accepted(model):
         kwargs.setdefault("use_cache", False)
     device = device_of(model)
     return tuple(_moved(each, device) for each in args), {name: _moved(each, device) for name, each in kwargs.items()}
+
+
+def fresh(arguments: Arguments) -> Arguments:
+    """The same for one more forward, which may write into it: tensors, caches and the like are copies."""
+    known: dict[int, Any] = {}
+    return _copied(arguments[0], known), _copied(arguments[1], known)
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -83,11 +89,49 @@ def _encode(text: str, tokenizer: Any) -> Tensor:
     return torch.tensor([ids])
 
 
+def _accepted(model: nn.Module) -> Collection[str]:
+    """Names of the arguments of a forward; none where it does not tell."""
+    try:
+        return inspect.signature(model.forward).parameters
+    except (TypeError, ValueError):
+        return ()
+
+
 def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
+        if value.is_meta and device.type != "meta":
+            raise ShapeError(
+                "The inputs lie on the meta device and have no values, the model has weights.",
+                expected=f"tensors with values, for a model on {device}",
+                received=f"a tensor of shape {tuple(value.shape)} on meta",
+                fix='make the inputs on the CPU; or move the model too, model.to("meta"), to see shapes only',
+            )
         return value.to(device)
     if type(value) in (tuple, list):
         return type(value)(_moved(each, device) for each in value)
     if type(value) is dict:
         return {key: _moved(each, device) for key, each in value.items()}
     return value
+
+
+def _copied(value: Any, known: dict[int, Any]) -> Any:
+    """A copy; what was the same object before is the same one after."""
+    if id(value) not in known:
+        known[id(value)] = _copy(value, known)
+    return known[id(value)]
+
+
+def _copy(value: Any, known: dict[int, Any]) -> Any:
+    if isinstance(value, Tensor):
+        copied = value.detach().clone()
+        return copied.requires_grad_() if value.requires_grad else copied
+    if type(value) in (tuple, list):
+        return type(value)(_copied(each, known) for each in value)
+    if type(value) is dict:
+        return {key: _copied(each, known) for key, each in value.items()}
+    if isinstance(value, nn.Module) or callable(value):
+        return value
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # noqa: BLE001 - what cannot be copied is handed over as it is
+        return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
@@ -49,3 +50,8 @@ def kind_of(module: nn.Module) -> NodeKind:
     if own.__module__ in ("torch.nn.modules.activation", "transformers.activations"):
         return "activation"
     return "block" if module._modules else "other"
+
+
+def class_name_of(module: nn.Module) -> str:
+    """Name of its class; of a scripted module, the one it was made from."""
+    return module.original_name if isinstance(module, torch.jit.ScriptModule) else type(module).__name__

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from darkit_nb.trace.hooks import listening
+
 REPEATS = 3
 """Forwards that are timed; the fastest of each module counts."""
 
@@ -94,12 +96,5 @@ class _Ledger(TorchDispatchMode):
 def _hooked(
     model: nn.Module, forward: Callable[[], object], before: Callable[[str], None], after: Callable[[str], None]
 ) -> None:
-    handles: list[Any] = []
-    try:
-        for path, module in model.named_modules():
-            handles.append(module.register_forward_pre_hook(lambda *_, path=path: before(path)))
-            handles.append(module.register_forward_hook(lambda *_, path=path: after(path), always_call=True))
+    with listening(model.named_modules(), lambda path, *_: before(path), lambda path, *_: after(path)):
         forward()
-    finally:
-        for handle in handles:
-            handle.remove()

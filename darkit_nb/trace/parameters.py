@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 
 @dataclass
@@ -36,11 +37,13 @@ def count_parameters(model: nn.Module) -> dict[str, ParameterCount]:
     for path, module in model.named_modules():
         count = counts[path] = ParameterCount()
         for parameter in module.parameters(recurse=False):
+            if is_lazy(parameter):
+                continue  # without a shape it holds nothing
             count.own += parameter.numel()
             count.tied += parameter.numel() if id(parameter) in met else 0
             count.held[id(parameter)] = parameter
         met |= count.held.keys()
-        count.held |= {id(buffer): buffer for buffer in module.buffers(recurse=False)}
+        count.held |= {id(buffer): buffer for buffer in module.buffers(recurse=False) if not is_lazy(buffer)}
         for tensor in count.held.values():
             _add(count, tensor)
     for path in reversed(counts):

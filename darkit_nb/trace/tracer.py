@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+import torch
 from torch import nn
 
 from darkit_nb.nn.gif import GIF
@@ -14,14 +15,16 @@ from darkit_nb.records.trace import ModelTrace, SpikeFacts, TraceNode
 from darkit_nb.spikify import spiking_modules
 from darkit_nb.trace.facts import counted_facts, own_energy, stated_facts
 from darkit_nb.trace.flops import counting_flops
-from darkit_nb.trace.inputs import arguments_of, device_of, token_count
-from darkit_nb.trace.kinds import kind_of
+from darkit_nb.trace.hooks import listening
+from darkit_nb.trace.inputs import Arguments, arguments_of, device_of, fresh, token_count
+from darkit_nb.trace.kinds import class_name_of, kind_of
+from darkit_nb.trace.lazy import shaped
 from darkit_nb.trace.meters import measure_memory, measure_seconds
 from darkit_nb.trace.parameters import ParameterCount, count_parameters
 from darkit_nb.trace.source import source_of
 from darkit_nb.trace.spikes import SpikeRecorder
 from darkit_nb.trace.untouched import untouched
-from darkit_nb.trace.watcher import Calls, CallWatcher, watching
+from darkit_nb.trace.watcher import Calls, CallWatcher
 
 
 def trace_model(
@@ -43,39 +46,44 @@ def trace_model(
     Raises:
         ShapeError: there is no tensor in the inputs.
     """
-    args, kwargs = arguments_of(model, inputs, tokenizer)
+    arguments = arguments_of(model, inputs, tokenizer)
+    given, model = model, shaped(model, arguments)
+    forward: Callable[[], object] = lambda: _run(model, fresh(arguments))  # noqa: E731
     device = device_of(model)
-    listening = device.type != "meta" and bool(spiking_modules(model))
+    spiking = device.type != "meta" and bool(spiking_modules(model))
     problem = failed = None
     seconds: dict[str, float] = {}
     sizes: dict[str, int] = {}
     with untouched(model) as stateful:
         with ExitStack() as stack:
-            recorder = stack.enter_context(SpikeRecorder(model)) if listening else None
+            recorder = stack.enter_context(SpikeRecorder(model)) if spiking else None
             meter = stack.enter_context(counting_flops())
             watcher = CallWatcher(lambda: meter.total)
-            stack.enter_context(watching(model, watcher))
+            stack.enter_context(listening(model.named_modules(), watcher.enter, watcher.leave))
             try:
-                model(*args, **kwargs)
+                forward()
             except Exception as error:  # noqa: BLE001 - whatever a model raises is shown where it was raised
                 problem, failed = _message(error), watcher.failed_in(error)
         layers = {layer.name: layer for layer in recorder.report().layers} if recorder else {}
         if problem is None:
-            forward: Callable[[], object] = lambda: model(*args, **kwargs)  # noqa: E731
             seconds = measure_seconds(model, forward, device) if timing and device.type != "meta" else {}
             sizes = measure_memory(model, forward) if memory else {}
     rows = _Rows(model, watcher.calls, layers, stateful)
     nodes = rows.nodes(seconds, sizes, {} if problem is None else {failed: problem})
-    notes = _notes(meter.answers, device.type, model)
+    notes = _notes(meter.answers, device.type, model, copied=model is not given)
     return ModelTrace(
-        model=type(model).__name__,
+        model=class_name_of(model),
         device=str(device),
         nodes=nodes,
-        tokens=token_count(args, kwargs),
+        tokens=token_count(*arguments),
         problem=problem,
         failed=failed,
         notes=notes,
     )
+
+
+def _run(model: nn.Module, arguments: Arguments) -> object:
+    return model(*arguments[0], **arguments[1])
 
 
 def _message(error: Exception) -> str:
@@ -83,7 +91,7 @@ def _message(error: Exception) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _notes(answers: int, device: str, model: nn.Module) -> tuple[str, ...]:
+def _notes(answers: int, device: str, model: nn.Module, *, copied: bool) -> tuple[str, ...]:
     notes: list[str] = []
     if device == "meta":
         notes.append("Traced on the meta device: shapes and sizes without values.")
@@ -92,6 +100,11 @@ def _notes(answers: int, device: str, model: nn.Module) -> tuple[str, ...]:
     if answers:
         times = "once" if answers == 1 else f"{answers} times"
         notes.append(f"The forward asked {times} whether values fulfil a condition, and was answered yes.")
+    if copied:
+        notes.append("Lazy modules got their shapes in a copy; the model itself still waits for its first input.")
+    scripted = sum(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
+    if scripted:
+        notes.append(f"TorchScript runs {scripted} modules by itself: only calls from Python are seen.")
     return tuple(notes)
 
 
@@ -129,7 +142,7 @@ class _Rows:
         source = source_of(type(module))
         return TraceNode(
             path=path,
-            class_name=type(module).__name__,
+            class_name=class_name_of(module),
             module=type(module).__module__,
             kind=kind_of(module) if path else "model",
             calls=calls.count,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from darkit_nb.trace.mode import evaluating
 
@@ -55,7 +56,8 @@ class _State:
         found = [value for value in attributes.values() if isinstance(value, Tensor)]
         for held in inside.values():
             found += [each for each in _values(held) if isinstance(each, Tensor)]
-        return _State(module, attributes, inside, [(tensor, tensor.clone(), tensor._version) for tensor in found])
+        kept = [(tensor, tensor.clone(), tensor._version) for tensor in found if not is_lazy(tensor)]
+        return _State(module, attributes, inside, kept)
 
     def restore(self) -> bool:
         """Put everything back, and say whether a tensor was kept or changed."""

@@ -1,10 +1,9 @@
-"""Listen to every module of a running model: calls, shapes, operations, and where it failed."""
+"""What is heard of every module of a running model: calls, shapes, operations, and where it failed."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,31 +99,3 @@ class CallWatcher:
             link = link.__cause__ or link.__context__
         places = [path for each in chain for raised, path in self._raised if raised is each]
         return places[-1] if places else ""
-
-
-@contextmanager
-def watching(model: nn.Module, watcher: CallWatcher) -> Iterator[None]:
-    """Hooks on every module, gone afterwards."""
-    handles: list[Any] = []
-    try:
-        for path, module in model.named_modules():
-            handles.append(module.register_forward_pre_hook(_before(watcher, path), with_kwargs=True))
-            handles.append(module.register_forward_hook(_after(watcher, path), always_call=True))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _before(watcher: CallWatcher, path: str) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        watcher.enter(path, module, args, kwargs)
-
-    return hook
-
-
-def _after(watcher: CallWatcher, path: str) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        watcher.leave(path, module, output)
-
-    return hook
