@@ -187,6 +187,7 @@ class Validation:
         new, kept, dropped: parameters the edit brings, leaves and takes away, by dotted name.
         seconds: time it took.
         effect: measures before and after, where they were asked for.
+        notes: what could not be checked here.
     """
 
     ok: bool
@@ -196,6 +197,7 @@ class Validation:
     dropped: tuple[str, ...] = ()
     seconds: float = 0.0
     effect: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -204,7 +206,7 @@ class Validation:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Validation:
         """Read what `to_dict` wrote."""
-        lists = {name: tuple(data.get(name, ())) for name in ("new", "kept", "dropped")}
+        lists = {name: tuple(data.get(name, ())) for name in ("new", "kept", "dropped", "notes")}
         problems = tuple(PatchProblem(**each) for each in data.get("problems", ()))
         return cls(**{**data, **lists, "problems": problems})
 
