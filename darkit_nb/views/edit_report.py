@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -138,6 +138,18 @@ class EditReport:
         )
         said = f'<span style="color:{BAD};font-weight:600">{where}</span>{html.escape(problem.message)}'
         return f'<div style="margin-top:6px">{said}{excerpt}{details}</div>'
+
+
+def in_cell(report: EditReport, above: int) -> EditReport:
+    """The report with lines counted as a cell counts them.
+
+    Args:
+        report: about a text.
+        above: lines of the cell above that text.
+    """
+    problems = [replace(each, line=None if each.line is None else each.line + above) for each in report.problems]
+    excerpt = {line + above: text for line, text in report.excerpt.items()}
+    return replace(report, problems=problems, excerpt=excerpt, place="cell line")
 
 
 def _details(problem: PatchProblem) -> list[tuple[str, str]]:

@@ -106,7 +106,7 @@ class RunDesk(EditDesk):
     def validate(self, edit: Edit, progress: Progress) -> EditReport:
         """Look the text through; the run itself tries an edit before it takes it."""
         patch = _patch(edit)
-        problems = self.problems(edit.opened, edit.text)
+        problems = self.problems(edit.opened, patch.source)
         if problems:
             return self._refused(problems, patch)
         return EditReport(
@@ -119,7 +119,7 @@ class RunDesk(EditDesk):
         if patch.source == patch.base:
             same = PatchProblem(check="base", message="The text is what the module has already.")
             return EditReport(title="Nothing to apply", ok=False, problems=[same])
-        problems = self.problems(edit.opened, edit.text)
+        problems = self.problems(edit.opened, patch.source)
         return self._refused(problems, patch) if problems else self._send(patch, progress)
 
     def spec(self, path: str) -> tuple[SpikeSpec, tuple[str, ...]] | None:

@@ -40,7 +40,7 @@ def named_in(expression: str, namespace: Mapping[str, Any]) -> tuple[Any, str, s
             return found, text, ".".join(str(part) for part, _ in parts[at + 1 :])
         if found is _NOTHING:
             break
-    roots = [name for name, value in namespace.items() if not name.startswith("_") and _is_root(value)]
+    roots = roots_in(namespace)
     raise ModelError(
         f"{text} is neither a model nor a run." if found is not _NOTHING else f"There is no {text} in this notebook.",
         expected="a name of a model or run, then the way to the module, as in model.layers[0].mlp",
@@ -53,8 +53,10 @@ def named_in(expression: str, namespace: Mapping[str, Any]) -> tuple[Any, str, s
 _NOTHING = object()
 
 
-def _is_root(value: Any) -> bool:
-    return is_model(value) or isinstance(value, Run)
+def roots_in(namespace: Mapping[str, Any]) -> list[str]:
+    """Names of the models and runs of a notebook."""
+    here = [(name, value) for name, value in namespace.items() if not name.startswith("_")]
+    return [name for name, value in here if is_model(value) or isinstance(value, Run)]
 
 
 def _parts(expression: str) -> list[tuple[str | int, str]]:
