@@ -2,6 +2,7 @@ import type { JupyterFrontEnd } from "@jupyterlab/application";
 import { showErrorMessage } from "@jupyterlab/apputils";
 import { baseName } from "../core/paths";
 import { copyText } from "../ui/parts";
+import { editModule } from "./edit_cell";
 import { JupyterFiles } from "./files";
 import { darkitIcon, runsIcon, studioIcon } from "./icons";
 import type { Notebooks } from "./notebooks";
@@ -16,10 +17,11 @@ export const COMMAND = {
   folder: "darkit:open-run-folder",
   copyId: "darkit:copy-run-id",
   copyCommand: "darkit:copy-run-command",
+  editModule: "darkit:edit-module",
 } as const;
 
 /** Commands a person finds in the palette; the others belong to one run and get its path. */
-export const IN_PALETTE = [COMMAND.quickstart, COMMAND.studio, COMMAND.training, COMMAND.showRuns];
+export const IN_PALETTE = [COMMAND.quickstart, COMMAND.studio, COMMAND.training, COMMAND.showRuns, COMMAND.editModule];
 /** Entries of a run's menu. */
 export const OF_A_RUN = [COMMAND.dashboard, COMMAND.insert, COMMAND.folder, COMMAND.copyId, COMMAND.copyCommand];
 
@@ -50,6 +52,9 @@ export function addCommands(around: Surroundings): void {
   add(COMMAND.training, "New training notebook", "A notebook that trains from Python", (args) => notebooks.training(place(args)));
   add(COMMAND.showRuns, "Show runs", "Trainings and how far they are", () => app.shell.activateById(around.runsPanelId), {
     icon: runsIcon,
+  });
+  add(COMMAND.editModule, "Edit module in a new cell", "Its source, to be changed and put back into the model or run", () => editModule(app, notebooks), {
+    isEnabled: () => notebooks.current() !== null,
   });
   addRunCommands(around, add);
 }

@@ -5,6 +5,7 @@ import { IDocumentManager } from "@jupyterlab/docmanager";
 import { IDefaultFileBrowser } from "@jupyterlab/filebrowser";
 import { ILauncher } from "@jupyterlab/launcher";
 import { addCommands, COMMAND, IN_PALETTE } from "./commands";
+import { listenForCells } from "./edit_cell";
 import { Notebooks } from "./notebooks";
 import { RunsPanel } from "./runs_panel";
 
@@ -31,6 +32,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       runsPanelId: "darkit-runs",
     };
     addCommands(around);
+    listenForCells(around.notebooks);
     const panel = new RunsPanel(around);
     app.shell.add(panel, "left", { rank: 350 });
     restorer?.add(panel, panel.id);

@@ -13,6 +13,8 @@ type OpenDocument = NonNullable<ReturnType<IDocumentManager["openOrReveal"]>>;
 
 /** As much of a notebook's widget as a cell's text needs. */
 interface NotebookContent {
+  widgets: readonly { node: HTMLElement }[];
+  activeCellIndex: number;
   activeCell: { model: { sharedModel: { source: string; setSource(text: string): void } } } | null;
 }
 
@@ -71,6 +73,23 @@ export class Notebooks {
     }
     content.activeCell?.model.sharedModel.setSource(source);
     await this.app.commands.execute("notebook:run-cell");
+  }
+
+  /** Whether a part of the page is in a notebook that is in front. */
+  holds(part: Node): boolean {
+    return this.current()?.content.node.contains(part) ?? false;
+  }
+
+  /** A new code cell with that text, below the cell that holds a part of the page, or below the active one. */
+  async insertBelow(text: string, part?: Node): Promise<void> {
+    const widget = this.current();
+    if (!widget) throw new Error("Open a notebook first.");
+    const content = widget.content as unknown as NotebookContent;
+    const at = part ? content.widgets.findIndex((cell) => cell.node.contains(part)) : -1;
+    if (at >= 0) content.activeCellIndex = at;
+    await this.app.commands.execute("notebook:insert-cell-below");
+    content.activeCell?.model.sharedModel.setSource(text);
+    await this.app.commands.execute("notebook:enter-edit-mode");
   }
 
   private async create(folder: string, name: string, cells: readonly NewCell[]): Promise<OpenDocument> {
