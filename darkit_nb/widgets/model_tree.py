@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 import json
-import linecache
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import traitlets
 
-from darkit_nb.errors import DarkitError, ModelError
-from darkit_nb.records.trace import ModelTrace, TraceNode
+from darkit_nb.records import trace_compare
+from darkit_nb.records.trace import ModelTrace
+from darkit_nb.records.trace_compare import TraceComparison, compare_traces
 from darkit_nb.records.trace_wire import to_wire
+from darkit_nb.runs import Run
 from darkit_nb.views.tree_columns import headline, notes_of
-from darkit_nb.views.tree_rows import tree_rows
-from darkit_nb.views.tree_text import TreeView
-from darkit_nb.widgets.base import DarkitWidget, problem_of, script, style
-
-MOST_LINES = 600
-"""Lines of a class that are shown."""
+from darkit_nb.widgets.base import script, style
+from darkit_nb.widgets.spike_raster import SpikeRaster
+from darkit_nb.widgets.tree_answers import AnsweringTree
+from darkit_nb.widgets.tree_follow import FollowedRun, News
+from darkit_nb.widgets.tree_link import link_choice
+from darkit_nb.widgets.tree_still import still_view
+from darkit_nb.widgets.tree_subject import Subject
 
 _STILL_ROWS = 800
 """Rows of the static tree, which is saved with the notebook; deeper levels are left out beyond that."""
 _TEXT_ROWS = 200
 
 
-class ModelTree(DarkitWidget):
-    """A traced model: searched, sorted, filtered, opened to any depth, down to the source of each class.
+class ModelTree(AnsweringTree):
+    """A traced model: searched, sorted, filtered, compared, opened to any depth, down to the source of each class.
 
-        view = ModelTree(model, input_ids)     # or ModelTree(dk.trace_model(model, input_ids))
+        view = ModelTree(model, input_ids)                           # or ModelTree(dk.trace_model(model, input_ids))
+        ModelTree(spiking, input_ids, compare=model)                 # what it was and what it is
+        ModelTree(run)                                               # how a training fires, live
         view.observe(lambda change: print(change["new"]), "selected")
 
-    The dataflow of a level is drawn on demand where the model itself is there, and not only its trace.
+    Spikes, parameters and the dataflow of a module are shown where the model itself is there, and not only its trace;
+    of a run, the spikes.
 
     Args:
-        source: a trace, or the model; None for an empty tree to be filled by `show`.
+        source: a trace, a model, a run or a comparison; None for an empty tree to be filled by `show`.
         inputs: of a model, as for `trace_model`.
+        compare: what the source is compared with: the trace or model as it was before.
         tokenizer: of transformers, where the input is a text.
         timing: also measure seconds.
         memory: also measure the memory of activations.
@@ -47,161 +54,214 @@ class ModelTree(DarkitWidget):
     _css = style("model_tree")
 
     tree = traitlets.Bytes().tag(sync=True)
+    other = traitlets.Bytes().tag(sync=True)
     about = traitlets.Dict().tag(sync=True)
     selected: Any = traitlets.Unicode(None, allow_none=True).tag(sync=True)
-    source: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
-    flow: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    pulse: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    rates = traitlets.Bytes().tag(sync=True)
+    course: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    actions = traitlets.List(traitlets.Dict()).tag(sync=True)
 
     def __init__(
         self,
         source: Any = None,
         inputs: Any = None,
         *,
+        compare: Any = None,
         tokenizer: Any = None,
         timing: bool = False,
         memory: bool = False,
     ) -> None:
-        self._trace: ModelTrace | None = None
-        self._opened: tuple[Any, Any, Any] | None = None
+        self._comparison: TraceComparison | None = None
         super().__init__()
+        self.observe(lambda _: self._draw_course(), "selected")
         if source is not None:
-            self.show(source, inputs, tokenizer=tokenizer, timing=timing, memory=memory)
+            self.show(source, inputs, compare=compare, tokenizer=tokenizer, timing=timing, memory=memory)
 
     @property
     def trace(self) -> ModelTrace | None:
-        """What is shown."""
-        return self._trace
+        """What is shown; of two traces, the one after."""
+        return None if self._after is None else self._after.trace
+
+    @property
+    def comparison(self) -> TraceComparison | None:
+        """The two traces that are compared, if so."""
+        return self._comparison
+
+    # -- what is shown -----------------------------------------------------------------------------------------------
 
     def show(
         self,
         source: Any,
         inputs: Any = None,
         *,
+        compare: Any = None,
         tokenizer: Any = None,
         timing: bool = False,
         memory: bool = False,
     ) -> None:
-        """Show another trace, or trace and show a model; a selected module stays selected if the new one has it.
+        """Show something else, with the arguments of the class; a selected module stays selected if it is there.
 
         Raises:
             ModelError: neither a trace nor a model, or a model without inputs.
             ShapeError: there is no tensor in the inputs.
+            RunError: the run's folder is gone or cannot be written.
         """
-        opened = None
-        if not isinstance(source, ModelTrace):
-            _check(source, inputs)
-            from darkit_nb.trace import trace_model
+        if isinstance(source, Run):
+            self.follow(source)
+            return
+        if isinstance(source, TraceComparison):
+            source, compare = source.after, source.before
+        options: dict[str, Any] = {"tokenizer": tokenizer, "timing": timing, "memory": memory}
+        before = None if compare is None else Subject.of(compare, inputs, **options)
+        after = Subject.of(source, inputs, **options)
+        with self._lock:
+            self._leave_run()
+            self._put(after, before)
 
-            opened = (source, inputs, tokenizer)
-            source = trace_model(source, inputs, tokenizer=tokenizer, timing=timing, memory=memory)
-        self._trace, self._opened = source, opened
-        with self.hold_sync(), self.hold_trait_notifications():
-            if self.selected is not None and self.selected not in source.index:
-                self.selected = None
-            self.source = self.flow = None
-            self.about = {"headline": headline(source), "notes": notes_of(source), "live": opened is not None}
-            self.tree = json.dumps(to_wire(source), ensure_ascii=False, separators=(",", ":")).encode()
+    def compare(self, before: Any, inputs: Any = None, *, tokenizer: Any = None) -> None:
+        """Show how what is shown differs from what it was: in every row, both values and their ratio.
+
+            before = view.trace                # … then edit the model …
+            view.show(model, input_ids)
+            view.compare(before)
+
+        Args:
+            before: a trace, or a model, which is traced on the inputs of this tree; None ends the comparison.
+            inputs: for that model, where this tree has none.
+            tokenizer: where the input is a text.
+
+        Raises:
+            ModelError: nothing is shown yet, or this cannot be traced.
+        """
+        after = self._subject()
+        earlier = None
+        if before is not None:
+            inputs = after.inputs if inputs is None else inputs
+            earlier = Subject.of(before, inputs, tokenizer=tokenizer or after.tokenizer)
+        with self._lock:
+            self._put(after, earlier)
+
+    def follow(self, run: Run | None) -> None:
+        """Show the model of a run, and how it fires while it trains; None stays with what is shown.
+
+        Raises:
+            RunError: the run's folder is gone or cannot be written.
+        """
+        with self._lock:
+            self._leave_run()
+            if run is None:
+                return
+            followed = FollowedRun(run, self._heard)
+            pulse = followed.start()
+            self._followed = followed
+            with self.hold_sync():
+                self._clear()
+                self.pulse = pulse
         self.refresh_snapshot()
+
+    def link(self, raster: SpikeRaster) -> Callable[[], None]:
+        """Have the raster show the layer that is chosen here, and choose here the layer it shows.
+
+        Returns: A function that ends it.
+        """
+        return link_choice(self, raster)
+
+    def close(self) -> None:
+        """Stop watching a run, and remove the widget; the run goes on."""
+        self._leave_run()
+        super().close()
+
+    def _put(self, after: Subject, before: Subject | None) -> None:
+        comparison = None if before is None else compare_traces(before.trace, after.trace)
+        self._after, self._before, self._comparison = after, before, comparison
+        with self.hold_sync(), self.hold_trait_notifications():
+            if self.selected is not None and not self._has(self.selected):
+                self.selected = None
+            self._forget_answers()
+            self.about = self._described(after, before, comparison)
+            self.other = (
+                b""
+                if before is None or comparison is None
+                else _packed({"before": to_wire(before.trace), "rows": trace_compare.to_wire(comparison)})
+            )
+            self.tree = _packed(to_wire(after.trace))
+        self.refresh_snapshot()
+
+    def _described(self, after: Subject, before: Subject | None, comparison: TraceComparison | None) -> dict[str, Any]:
+        sides = {"before": before, "after": after}
+        found: dict[str, Any] = {
+            "headline": headline(after.trace),
+            "notes": [*(comparison.notes if comparison else ()), *notes_of(after.trace)],
+            "live": [name for name, side in sides.items() if side is not None and side.live],
+            "probes": self._followed is not None,
+        }
+        return found if before is None else {**found, "before": headline(before.trace)}
+
+    def _clear(self) -> None:
+        self._after = self._before = self._comparison = None
+        self._forget_answers()
+        self.selected = self.course = None
+        self.tree = self.other = self.rates = b""
+        self.about, self.problem = {}, None
+
+    def _has(self, path: str) -> bool:
+        if self._comparison is not None:
+            return path in self._comparison.index
+        return self._after is not None and path in self._after.trace.index
 
     @traitlets.validate("selected")
     def _known_module(self, proposal: Any) -> str | None:
         path = proposal["value"]
-        return path if path is None or self._trace is None else self._trace.node(path).path
+        if path is None or self._after is None or (self._comparison and path in self._comparison.index):
+            return path
+        return self._after.trace.node(path).path
 
-    # -- what the page asks for --------------------------------------------------------------------------------------
+    # -- a run that is followed --------------------------------------------------------------------------------------
 
-    def do_source(self, path: str) -> None:
-        """Send the text of a module's class."""
-        self.source = {"path": path, **_text_of(self._whole().node(path))}
+    def _leave_run(self) -> None:
+        if self._followed is not None:
+            self._followed.stop()
+        self._forget_probe()
+        self._followed = self.pulse = self.course = None
+        self.rates = b""
 
-    def do_flow(self, path: str) -> None:
-        """Send the drawing of what happens inside a module."""
-        try:
-            self.flow = {"path": path, "svg": self.flow_svg(path)}
-        except DarkitError as error:
-            self.flow = {"path": path, "problem": problem_of(error)}
+    def _heard(self, followed: FollowedRun, news: News) -> None:
+        with self._lock:
+            if followed is not self._followed:
+                return
+            with self.hold_sync():
+                if news.trace is not None:
+                    self._put(Subject(news.trace), None)
+                if news.rates is not None:
+                    self.rates = news.rates.tobytes()
+                if news.problem is not None:
+                    self.problem = news.problem
+                self.pulse = news.pulse
+                if news.rates is not None or news.trace is not None:
+                    self._draw_course()
 
-    def flow_svg(self, path: str = "") -> str:
-        """The dataflow among the submodules of one module, as a drawing.
-
-        Raises:
-            ModelError: only a trace is shown, or there is no such module, or it never ran.
-        """
-        if self._opened is None:
-            raise ModelError(
-                "A dataflow is drawn from the model, and this tree holds only its trace.",
-                expected="a tree made from a model and its inputs",
-                received="a tree made from a trace" if self._trace else "an empty tree",
-                fix="ModelTree(model, inputs)",
-            )
-        from darkit_nb.trace import trace_flow
-        from darkit_nb.views.flow_svg import flow_svg
-
-        model, inputs, tokenizer = self._opened
-        return flow_svg(trace_flow(model, inputs, path, tokenizer=tokenizer))
-
-    def _whole(self) -> ModelTrace:
-        if self._trace is None:
-            raise ModelError("There is no model in this tree yet.", fix="tree.show(model, inputs)")
-        return self._trace
+    def _draw_course(self) -> None:
+        if self._followed is not None:
+            self.course = None if self.selected is None else self._followed.course(self.selected)
 
     # -- without a browser -------------------------------------------------------------------------------------------
 
     def text(self) -> str:
         """The tree as text, identical blocks as one row."""
-        trace = self._trace
-        return "ModelTree: nothing to show yet." if trace is None else _view(trace, _TEXT_ROWS).to_text()
+        if self._comparison is not None:
+            return still_view(self._comparison, _TEXT_ROWS).to_text()
+        if self._after is not None:
+            return still_view(self._after.trace, _TEXT_ROWS).to_text()
+        if self._followed is not None:
+            return f"ModelTree of {self._followed.run.name}: its tree is not here yet."
+        return "ModelTree: nothing to show yet."
 
     def snapshot(self) -> str:
         """The tree as a page that folds by itself."""
-        return super().snapshot() if self._trace is None else _view(self._trace, _STILL_ROWS).to_html()
+        shown = self._comparison or self.trace
+        return super().snapshot() if shown is None else still_view(shown, _STILL_ROWS).to_html()
 
 
-def _check(source: Any, inputs: Any) -> None:
-    if not callable(getattr(source, "named_modules", None)):
-        raise ModelError(
-            "This cannot be shown as a model tree.",
-            expected="a ModelTrace, or a torch module together with inputs",
-            received=type(source).__name__,
-            fix="ModelTree(dk.trace_model(model, inputs)); for a run, model = dk.load_model(run.latest_checkpoint())",
-        )
-    if inputs is None:
-        raise ModelError(
-            "A model has to run once to be traced, and there are no inputs.",
-            expected="a tensor, a tuple or a mapping of arguments, or a text with its tokenizer",
-            received="inputs=None",
-            fix="ModelTree(model, torch.zeros(1, 32, dtype=torch.long)) for a language model",
-        )
-
-
-def _view(trace: ModelTrace, most: int) -> TreeView:
-    """The tree down to the deepest level at which it has at most so many rows; two levels at least."""
-    depths = [0] * (1 + max(node.depth for node in trace.nodes))
-    for row in tree_rows(trace):
-        depths[row.depth] += 1
-    depth, rows = 0, depths[0]
-    while depth + 1 < len(depths) and (depth < 1 or rows + depths[depth + 1] <= most):
-        depth += 1
-        rows += depths[depth]
-    return TreeView(trace, None if depth + 1 == len(depths) else depth)
-
-
-def _text_of(node: TraceNode) -> dict[str, Any]:
-    """The text of a class as the page shows it: only of Python sources, whatever a trace from elsewhere names."""
-    if not node.line:
-        return {"text": "", "reason": f"{node.class_name} is written in no Python file that can be read here."}
-    in_memory = node.file in linecache.cache  # as of a notebook's cell
-    if not (in_memory or node.file.endswith(".py")):
-        return {"text": "", "reason": f"{node.file} is no Python file."}
-    linecache.checkcache(node.file)
-    lines = linecache.getlines(node.file)[node.line - 1 : node.end_line]
-    if not lines:
-        return {"text": "", "reason": f"{node.file} cannot be read here, or has changed since the model was traced."}
-    left = len(lines) - MOST_LINES
-    return {
-        "text": "".join(lines[:MOST_LINES]),
-        "file": node.file,
-        "line": node.line,
-        "forward_line": node.forward_line,
-        "reason": f"{left} more lines" if left > 0 else "",
-    }
+def _packed(plain: Mapping[str, Any]) -> bytes:
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()

@@ -54,14 +54,10 @@ class SpikeRaster(DarkitWidget):
     progress = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, source: Source | None = None) -> None:
-        ramps = {
-            theme: {"positive": list(SPIKE_COLOURS[theme]), "negative": list(NEGATIVE_COLOURS[theme])}
-            for theme in SPIKE_COLOURS
-        }
         self.source: SpikeSnapshot | None = None
         self._run: Run | None = None
         self._following: Following | None = None
-        super().__init__(colours=ramps)
+        super().__init__(colours=colour_ramps())
         self.observe(lambda _: self._draw(), "layer")
         if isinstance(source, SpikeSnapshot):
             self.show(source)
@@ -88,7 +84,7 @@ class SpikeRaster(DarkitWidget):
         self._clear()
         self.run_name = run.name if run else ""
         if run is not None:
-            self.sentence = CODE_EXAMPLE if run.config.data.dataset == "stdlib" else PROSE_EXAMPLE
+            self.sentence = example_sentence(run)
 
     def show(self, snapshot: SpikeSnapshot) -> None:
         """Show the spikes of a text; the chosen layer stays where there is one of its name."""
@@ -139,7 +135,7 @@ class SpikeRaster(DarkitWidget):
 
     def _draw(self) -> None:
         if self.source is not None and self.layer in self.source.names:
-            self.picture = _picture(self.source.layer(self.layer))
+            self.picture = picture_of(self.source.layer(self.layer))
             self.refresh_snapshot()
 
     def _stop_following(self) -> None:
@@ -180,7 +176,21 @@ def _listed(layer: LayerSpikes) -> dict[str, Any]:
     return {"name": layer.name, "block": block, "role": role, "rate": layer.firing_rate}
 
 
-def _picture(layer: LayerSpikes) -> dict[str, Any]:
+def colour_ramps() -> dict[str, dict[str, list[str]]]:
+    """Colours of spikes for the page, by theme."""
+    return {
+        theme: {"positive": list(SPIKE_COLOURS[theme]), "negative": list(NEGATIVE_COLOURS[theme])}
+        for theme in SPIKE_COLOURS
+    }
+
+
+def example_sentence(run: Run) -> str:
+    """A sentence like those a run reads."""
+    return CODE_EXAMPLE if run.config.data.dataset == "stdlib" else PROSE_EXAMPLE
+
+
+def picture_of(layer: LayerSpikes) -> dict[str, Any]:
+    """A layer as the page draws it; arrays as bytes."""
     salient = b"" if layer.salient is None else layer.salient.astype("uint8").tobytes()
     return {
         "name": layer.name,

@@ -33,7 +33,7 @@ function wire(): Wire {
   };
 }
 
-const ALL: Filter = { search: "", spiking: false, trainable: false };
+const ALL: Filter = { search: "", spiking: false, trainable: false, differing: false };
 const find = (tree: Tree, more: Partial<Filter>) => {
   const marks = kept(tree, { ...ALL, ...more });
   return marks && [...marks].flatMap((mark, row) => (mark === 2 ? [row] : []));

@@ -20,11 +20,14 @@ export type Spikes = {
   ac_unary: number; ac_bitwise: number; histogram: number[]; histogram_start: number; histogram_width: number;
 };
 
-export type Filter = { search: string; spiking: boolean; trainable: boolean };
+export type Filter = { search: string; spiking: boolean; trainable: boolean; differing: boolean };
 export type Order<Key> = { column: Key; down: boolean } | null;
 
 const UNKNOWN = new Set(["energy_pj", "own_energy_pj", "seconds", "memory_bytes"]);
 const FIRES = new Set(["spiking", "neuron"]);
+
+/** What hangs below what, and the last part of each dotted name. */
+export type Shape = { parent: readonly number[]; names: string[] };
 
 /** Rows in the order of the trace: a module, then everything in it up to `end`. */
 export class Tree {
@@ -38,14 +41,15 @@ export class Tree {
   readonly #spikes: Map<number, number>;
   readonly #numbers = new Map<string, Float64Array>();
   #index: Map<string, number> | null = null;
+  #low: string[] | null = null;
   #words: string[] | null = null;
 
-  constructor(readonly wire: Wire) {
-    this.count = wire.parent.length;
-    this.parent = Int32Array.from(wire.parent);
+  constructor(readonly wire: Wire, shape: Shape = shapeOf(wire)) {
+    this.count = shape.parent.length;
+    this.parent = Int32Array.from(shape.parent);
     this.end = new Int32Array(this.count);
     this.depth = new Int32Array(this.count);
-    this.names = (wire.columns["name"] as number[]).map((at) => wire.texts[at] as string);
+    this.names = shape.names;
     this.paths = new Array<string>(this.count).fill("");
     let deepest = 0;
     for (let row = 1; row < this.count; row++) {
@@ -62,7 +66,17 @@ export class Tree {
     }
     this.names[0] = wire.model;
     this.deepest = deepest;
-    this.#spikes = new Map((wire.spikes["rows"] as number[]).map((row, at) => [row, at]));
+    this.#spikes = new Map(this.firing.map((row, at) => [row, at]));
+  }
+
+  /** Rows of the wire that fire by themselves, in its order. */
+  get firing(): number[] {
+    return this.wire.spikes["rows"] as number[];
+  }
+
+  /** Whether anything in it fires. */
+  get spiking(): boolean {
+    return this.firing.length > 0;
   }
 
   /** Whether there is something in a module. */
@@ -74,10 +88,16 @@ export class Tree {
   numbers(name: string): Float64Array {
     let found = this.#numbers.get(name);
     if (!found) {
-      found = name === "firing" ? this.#firing() : name === "macs" ? this.#plain("flops").map((flops) => Math.floor(flops / 2)) : this.#plain(name);
+      found = this.made(name);
       this.#numbers.set(name, found);
     }
     return found;
+  }
+
+  /** Has the rows fire at other rates than in the trace: one for each of `firing`, NaN where it is not known; null goes back. */
+  fireAt(rates: Float32Array | null): void {
+    if (rates) this.#numbers.set("firing", this.rates(rates));
+    else this.#numbers.delete("firing");
   }
 
   /** A text of a row that is held once for all: class_name, module, kind, file, signature, inputs, outputs. */
@@ -113,16 +133,30 @@ export class Tree {
     return this.#index.get(path) ?? -1;
   }
 
-  /** What a search looks into: name, class and shapes, in small letters. */
-  words(row: number): string {
-    if (!this.#words) {
-      const low = this.wire.texts.map((text) => text.toLowerCase());
-      const shapes = this.wire.texts.map((text) => tensors(text).map((each) => each.shape).join(" "));
-      const at = (name: string, each: number) => (this.wire.columns[name] as number[])[each] as number;
-      this.#words = this.names.map((name, each) =>
-        `${name.toLowerCase()} ${low[at("class_name", each)]} ${shapes[at("inputs", each)]} ${shapes[at("outputs", each)]}`);
+  /** Which rows differ from those they are compared with; null where nothing is. */
+  differing(): Uint8Array | null {
+    return null;
+  }
+
+  /** Which rows have a word, in small letters, in their name, class or shapes; one with a dot also in the dotted name. */
+  having(word: string): Uint8Array {
+    this.#low ??= this.wire.texts.map((text) => text.toLowerCase());
+    this.#words ??= this.wire.texts.map((text) => tensors(text).map((each) => each.shape).join(" "));
+    const inText = Uint8Array.from(this.#low, (text) => Number(text.includes(word)));
+    const inShape = Uint8Array.from(this.#words, (text) => Number(text.includes(word)));
+    const [names, classes, inputs, outputs] = (["name", "class_name", "inputs", "outputs"] as const).map((name) => this.wire.columns[name] as number[]) as [number[], number[], number[], number[]];
+    const found = new Uint8Array(names.length);
+    for (let row = 0; row < found.length; row++) {
+      found[row] = (inText[names[row] as number] as number) | (inText[classes[row] as number] as number)
+        | (inShape[inputs[row] as number] as number) | (inShape[outputs[row] as number] as number);
     }
-    return this.#words[row] as string;
+    if (word.includes(".")) this.paths.forEach((path, row) => { if (path.toLowerCase().includes(word)) found[row] = 1; });
+    return found;
+  }
+
+  protected made(name: string): Float64Array {
+    if (name === "macs") return this.numbers("flops").map((flops) => Math.floor(flops / 2));
+    return name === "firing" ? this.rates(null) : this.#plain(name);
   }
 
   #plain(name: string): Float64Array {
@@ -134,11 +168,18 @@ export class Tree {
     return values;
   }
 
-  #firing(): Float64Array {
+  /** Share of the slots of each row, and of everything in it, that hold a spike: as traced, or at other rates. */
+  protected rates(rates: Float32Array | null): Float64Array {
     const slots = new Float64Array(this.count);
     const active = new Float64Array(this.count);
-    const { rows, slots: each, active_slots: some } = this.wire.spikes as Record<string, number[]>;
-    rows?.forEach((row, at) => { slots[row] = each?.[at] ?? 0; active[row] = some?.[at] ?? 0; });
+    const { slots: each, active_slots: some } = this.wire.spikes as Record<string, number[]>;
+    this.firing.forEach((row, at) => {
+      const all = each?.[at] ?? 0;
+      const rate = rates ? rates[at] as number : 0;
+      if (Number.isNaN(rate)) return;
+      slots[row] = all;
+      active[row] = rates ? rate * all : some?.[at] ?? 0;
+    });
     for (let row = this.count - 1; row > 0; row--) {
       const above = this.parent[row] as number;
       slots[above] = (slots[above] as number) + (slots[row] as number);
@@ -146,6 +187,10 @@ export class Tree {
     }
     return active.map((count, row) => (slots[row] ? count / (slots[row] as number) : Number.NaN));
   }
+}
+
+function shapeOf(wire: Wire): Shape {
+  return { parent: wire.parent, names: (wire.columns["name"] as number[]).map((at) => wire.texts[at] as string) };
 }
 
 /** The tensors of a text such as "x:2,8 float32\n…". */
@@ -163,14 +208,14 @@ export function wordsOf(search: string): string[] {
 
 /** Which rows a filter keeps: 2 for what it finds, 1 for what is around that, 0 for the rest; null if it keeps all. */
 export function kept(tree: Tree, filter: Filter): Uint8Array | null {
-  const words = wordsOf(filter.search);
-  if (!words.length && !filter.spiking && !filter.trainable) return null;
+  const having = wordsOf(filter.search).map((word) => tree.having(word));
+  const differing = filter.differing ? tree.differing() : null;
+  if (!having.length && !filter.spiking && !filter.trainable && !differing) return null;
   const marks = new Uint8Array(tree.count);
   const [trainable, own] = [tree.numbers("trainable"), tree.numbers("own_parameters")];
   for (let row = tree.count - 1; row >= 0; row--) {
-    const found = (!filter.spiking || tree.fires(row)) && (!filter.trainable || ((trainable[row] as number) > 0 && (own[row] as number) > 0))
-      && words.every((word) => tree.words(row).includes(word) || (word.includes(".") && (tree.paths[row] as string).toLowerCase().includes(word)));
-    if (found) marks[row] = 2;
+    if (having.every((found) => found[row]) && (!filter.spiking || tree.fires(row)) && (!differing || differing[row])
+      && (!filter.trainable || ((trainable[row] as number) > 0 && (own[row] as number) > 0))) marks[row] = 2;
     const above = tree.parent[row] as number;
     if (marks[row] && above >= 0 && !marks[above]) marks[above] = 1;
   }

@@ -1,23 +1,21 @@
 // What flows between the parts of a module, drawn by the kernel from the live model.
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
+import type { Side } from "../core/tree_compare";
 import { Button, download, ErrorBox } from "../ui/parts";
-import { type Model, type Problem, useAsk, useTrait } from "../ui/widget";
+import type { Model } from "../ui/widget";
+import { type About, useAnswer } from "./answer";
 
-type Drawing = { path: string; svg?: string; problem?: Problem };
-type Props = { model: Model; path: string; live: boolean; name: string; known: (path: string) => boolean; onChoose: (path: string) => void };
+type Drawing = About & { svg?: string };
+type Props = { model: Model; path: string; side: Side; live: boolean; name: string; known: (path: string) => boolean; onChoose: (path: string) => void };
 
-export function Flow({ model, path, live, name, known, onChoose }: Props) {
-  const ask = useAsk(model);
-  const flow = useTrait<Drawing | null>(model, "flow");
-  const failed = useTrait<Problem | null>(model, "problem");
+export function Flow({ model, path, side, live, name, known, onChoose }: Props) {
+  const [flow, ask, asked] = useAnswer<Drawing>(model, "flow", path, side);
   const [zoom, setZoom] = useState(0); // 0 fits the width
-  const [asked, setAsked] = useState(false);
-  useEffect(() => setAsked(false), [failed]);
   if (!live) return <div class="dk-empty">A dataflow is drawn from the model, and this tree was made from a trace: ModelTree(model, inputs) draws it.</div>;
-  if (flow?.path !== path) {
+  if (!flow) {
     return (
       <div class="dk-empty">
-        <Button disabled={asked} onClick={() => { setAsked(true); ask("flow", { path }); }}>{asked ? "Drawing…" : "Draw what flows in it"}</Button>
+        <Button disabled={asked} onClick={ask}>{asked ? "Drawing…" : "Draw what flows in it"}</Button>
         <div class="dk-muted mt-hint">Runs the model once more, and takes some seconds.</div>
       </div>
     );

@@ -1,14 +1,15 @@
 // The text of a module's class, fetched from the kernel when it is looked at.
 import { useEffect } from "preact/hooks";
-import { type Model, useAsk, useTrait } from "../ui/widget";
+import type { Side } from "../core/tree_compare";
+import type { Model } from "../ui/widget";
+import { type About, useAnswer } from "./answer";
 
-type Text = { path: string; text: string; reason: string; file?: string; line?: number; forward_line?: number };
+type Text = About & { text: string; reason: string; file?: string; line?: number; forward_line?: number };
 
-export function Source({ model, path }: { model: Model; path: string }) {
-  const ask = useAsk(model);
-  const source = useTrait<Text | null>(model, "source");
-  useEffect(() => { if (source?.path !== path) ask("source", { path }); }, [path]);
-  if (source?.path !== path) return <div class="dk-empty">Asking the kernel…</div>;
+export function Source({ model, path, side }: { model: Model; path: string; side: Side }) {
+  const [source, ask] = useAnswer<Text>(model, "source", path, side);
+  useEffect(() => { if (!source) ask(); }, [path, side]);
+  if (!source) return <div class="dk-empty">Asking the kernel…</div>;
   if (!source.text) return <div class="dk-empty">{source.reason}</div>;
   const first = source.line ?? 1;
   return (

@@ -1,0 +1,23 @@
+// What others offer to do with a module. A page that knows how takes the event; otherwise the kernel is asked.
+import { useRef } from "preact/hooks";
+import { Button } from "../ui/parts";
+import { type Model, useAsk, useTrait } from "../ui/widget";
+
+type Action = { name: string; label: string; help?: string };
+type Props = { model: Model; module: { path: string; class_name: string; module: string } };
+
+export function Actions({ model, module }: Props) {
+  const ask = useAsk(model);
+  const actions = useTrait<Action[]>(model, "actions");
+  const root = useRef<HTMLSpanElement>(null);
+  if (!actions.length) return null;
+  const act = (name: string) => {
+    const event = new CustomEvent(`darkit:${name}`, { bubbles: true, composed: true, cancelable: true, detail: module });
+    if (root.current?.dispatchEvent(event)) ask(name.replaceAll("-", "_"), { path: module.path });
+  };
+  return (
+    <span class="mt-actions" ref={root}>
+      {actions.map(({ name, label, help }) => <Button key={name} title={help} onClick={() => act(name)}>{label}</Button>)}
+    </span>
+  );
+}
