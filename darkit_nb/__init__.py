@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "Fork": "darkit_nb.edit.fork",
     "DataPreview": "darkit_nb.data",
     "Run": "darkit_nb.runs",
     "RunConfig": "darkit_nb.config",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from darkit_nb.config import load_config as load_config
     from darkit_nb.data import DataPreview as DataPreview
     from darkit_nb.data import prepare as prepare
+    from darkit_nb.edit.fork import Fork as Fork
     from darkit_nb.evaluate import energy_report as energy_report
     from darkit_nb.evaluate import evaluate_run as evaluate_run
     from darkit_nb.evaluate import measure_spikes as measure_spikes

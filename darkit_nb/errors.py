@@ -90,6 +90,23 @@ class PatchError(DarkitError):
         self.line = line
 
 
+class TrustError(DarkitError):
+    """Code that came from elsewhere and nobody here has agreed to run.
+
+    Args:
+        message: One sentence naming what holds the code.
+        contents: What it holds, in full, to be read before agreeing.
+        details: Expected, received, cause and fix, as in `DarkitError`.
+    """
+
+    def __init__(self, message: str, *, contents: str = "", **details: str | None) -> None:
+        super().__init__(message, **details)
+        self.contents = contents
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n\n{self.contents}" if self.contents else super().__str__()
+
+
 def problem_of(error: BaseException) -> dict[str, str | None]:
     """Any error in the form of `DarkitError.to_dict`; one that nobody foresaw is named with its type."""
     if isinstance(error, DarkitError):

@@ -26,8 +26,8 @@ from typing import Any, Literal
 
 from darkit_nb.errors import PluginError
 
-Kind = Literal["model", "neuron", "dataset", "tokenizer", "block", "metric", "display"]
-KINDS: tuple[Kind, ...] = ("model", "neuron", "dataset", "tokenizer", "block", "metric", "display")
+Kind = Literal["model", "neuron", "dataset", "tokenizer", "block", "metric", "edit", "display"]
+KINDS: tuple[Kind, ...] = ("model", "neuron", "dataset", "tokenizer", "block", "metric", "edit", "display")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._/-]{0,63}")
 

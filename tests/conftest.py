@@ -51,5 +51,6 @@ def nvcc() -> str:
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's cache."""
+    """No test reads or writes the user's cache, or what the user has agreed to."""
     monkeypatch.setenv("DARKIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("DARKIT_CONFIG", str(tmp_path_factory.getbasetemp() / "config"))

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _EXPORTS = {
+    "Fork": ("darkit_nb.edit.fork", "Fork"),
     "apply_patch": ("darkit_nb.edit.apply", "apply"),
     "make_patch": ("darkit_nb.edit.apply", "make_patch"),
     "module_source": ("darkit_nb.edit.source", "module_source"),
@@ -13,9 +14,10 @@ _EXPORTS = {
     "revert_patch": ("darkit_nb.edit.apply", "revert"),
 }
 
-__all__ = ["apply_patch", "make_patch", "module_source", "patch_history", "revert_patch"]
+__all__ = ["Fork", "apply_patch", "make_patch", "module_source", "patch_history", "revert_patch"]
 
 if TYPE_CHECKING:
+    from darkit_nb.edit.fork import Fork as Fork
     from darkit_nb.edit.apply import apply as apply_patch
     from darkit_nb.edit.apply import history as patch_history
     from darkit_nb.edit.apply import make_patch as make_patch

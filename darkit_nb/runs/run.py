@@ -286,6 +286,23 @@ class Run:
             sent.wait(wait_s)
         return self.patches
 
+    def save_fork(self, name: str, *, note: str = "", overwrite: bool = False) -> Any:
+        """Keep its edits, and the steps at which they were made, as a fork in the forks folder beside the runs.
+
+        Args:
+            name: of the fork.
+            note: what to say about it.
+            overwrite: replace a fork of that name.
+
+        Returns: the `Fork`.
+
+        Raises:
+            ConfigError: a name that cannot be a folder's.
+            PatchError: there are no edits, or the name is taken.
+        """
+        save = registry("edit").get("fork-run").load()
+        return save(self.directory, name, note=note, overwrite=overwrite)
+
     def resume(self, overrides: Sequence[str] = ()) -> Run:
         """Go on from the last checkpoint, or from the beginning where there is none; returns at once.
 

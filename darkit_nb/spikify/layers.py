@@ -13,6 +13,7 @@ from darkit_nb.nn.gif import GIF
 from darkit_nb.nn.linear import SpikeLinear
 from darkit_nb.records.spike_spec import SpikeSpec
 from darkit_nb.spikify.attention import add_spiking_attention, remove_spiking_attention
+from darkit_nb.spikify.face import give_face, take_face
 
 _LINEAR_TYPES = (nn.Linear, Conv1D)
 
@@ -51,10 +52,12 @@ def make_spiking(model: nn.Module, spec: SpikeSpec) -> None:
             replaced[id(layer)] = SpikeLinear(layer, spec)
             replaced[id(layer)].spike_name = name
         model.set_submodule(name, replaced[id(layer)])
+    give_face(model)
 
 
 def make_float(model: nn.Module) -> None:
     """Undo `make_spiking`, in place; the parameters stay as they are now."""
+    take_face(model)
     if isinstance(model, PreTrainedModel):
         remove_spiking_attention(model)
     restored: dict[int, nn.Module] = {}

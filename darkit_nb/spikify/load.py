@@ -9,11 +9,11 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from darkit_nb.errors import DarkitError, ModelError
-from darkit_nb.spikify.quantizer import QUANT_METHOD  # importing it registers the quantiser with transformers
+from darkit_nb.spikify.quantizer import QUANT_METHOD, trusting  # importing it registers the quantiser with transformers
 
 
 def load_model(
-    path: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    path: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None, trust: bool = False
 ) -> PreTrainedModel:
     """The model saved at `path`, in evaluation mode; spiking when its config says `quant_method = "darkit"`.
 
@@ -21,14 +21,19 @@ def load_model(
         path: folder written by `save_pretrained`, or a hub id.
         device: where to put it.
         dtype: floating dtype of the weights; None keeps that of the file.
+        trust: agree to run the edits the model was saved with, now and as long as no byte of them changes. Those made
+            on this machine are trusted already.
 
     Raises:
+        TrustError: the model has edits from elsewhere; the error shows them.
+        PatchError: an edit does not fit the base as it is in this version of transformers.
         ModelError: nothing loadable there. Only safetensors are read, never pickles.
     """
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype or "auto", use_safetensors=True)
+        with trusting(trust):
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype or "auto", use_safetensors=True)
     except DarkitError:
         raise
     except (OSError, ValueError, KeyError) as error:

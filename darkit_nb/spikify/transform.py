@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from torch import nn
 from transformers import PreTrainedModel
 
+from darkit_nb.plugins import registry
 from darkit_nb.records.spike_spec import SpikeSpec
 from darkit_nb.spikify.layers import make_float, make_spiking
-from darkit_nb.spikify.quantizer import DarkitConfig, DarkitQuantizer
+from darkit_nb.spikify.quantizer import DarkitQuantizer, mark_quantized
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -36,7 +37,7 @@ def spikify(model: ModelT, spec: SpikeSpec | None = None, **changes: Any) -> Mod
     spec = dataclasses.replace(spec or SpikeSpec(), **changes)
     make_spiking(model, spec)
     if isinstance(model, PreTrainedModel):
-        _mark(model, spec)
+        mark_quantized(model, spec)
     return model
 
 
@@ -45,18 +46,8 @@ def unspikify(model: ModelT) -> ModelT:
     make_float(model)
     quantizer = getattr(model, "hf_quantizer", None)
     if isinstance(quantizer, DarkitQuantizer):
+        edits = registry("edit").get("save").load()(model)
         quantizer.remove_quantization_config(model)
+        if edits:  # they still go into what is saved
+            mark_quantized(cast(PreTrainedModel, model), None)
     return model
-
-
-def _mark(model: PreTrainedModel, spec: SpikeSpec) -> None:
-    """Tell transformers that this model is quantised by us, so that saving writes the spec into its config."""
-    config = DarkitConfig(spike=spec.to_dict())
-    marks: dict[str, Any] = {
-        "hf_quantizer": DarkitQuantizer(config, pre_quantized=True),
-        "is_quantized": True,
-        "quantization_method": config.quant_method,
-    }
-    model.config.quantization_config = config
-    for name, value in marks.items():
-        setattr(model, name, value)
