@@ -17,11 +17,11 @@ _EXPORTS = {
 __all__ = ["Fork", "apply_patch", "make_patch", "module_source", "patch_history", "revert_patch"]
 
 if TYPE_CHECKING:
-    from darkit_nb.edit.fork import Fork as Fork
     from darkit_nb.edit.apply import apply as apply_patch
     from darkit_nb.edit.apply import history as patch_history
     from darkit_nb.edit.apply import make_patch as make_patch
     from darkit_nb.edit.apply import revert as revert_patch
+    from darkit_nb.edit.fork import Fork as Fork
     from darkit_nb.edit.source import module_source as module_source
 
 
