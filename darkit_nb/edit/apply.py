@@ -5,19 +5,24 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
 from darkit_nb.edit.class_swap import ClassSwap
 from darkit_nb.edit.history import Entry, Undo, add_entry, entries
+from darkit_nb.edit.init_change import changes_init
 from darkit_nb.edit.lineage import original_class
+from darkit_nb.edit.optimizer import follow, named_by_id, undo
 from darkit_nb.edit.patched_class import load_class
+from darkit_nb.edit.rebuild import Rebuild
 from darkit_nb.edit.source import class_text, find_module, module_source, plain_module
 from darkit_nb.errors import PatchError
 from darkit_nb.records.patch import AppliedPatch, Patch, Validation, text_hash
+from darkit_nb.spikify.quantizer import carry_edits
 
 PATCH_FOLDER = Path(".darkit") / "patches"
 """Where files of edits go by default, beside the notebook."""
@@ -61,6 +66,7 @@ def apply(
     validation: Validation | None = None,
     folder: str | Path | None = None,
     step: int | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> AppliedPatch:
     """Put a patch into a model: into all of its targets, or, where anything is wrong, into none.
 
@@ -74,6 +80,7 @@ def apply(
         validation: outcome of checking the patch before; one that failed stops here.
         folder: where the file of the edit goes; by default `.darkit/patches` beside the notebook.
         step: training step, for the history.
+        arguments: of the constructor, where `__init__` was edited and they cannot be found in the model.
 
     Raises:
         PatchError: the patch does not fit this model; nothing was changed.
@@ -87,19 +94,29 @@ def apply(
             fix="mend the edit and validate it again",
         )
     plain = plain_module(model)
-    modules = target_modules(plain, patch.targets)
+    before = named_by_id(plain)
     done: list[Undo] = []
     try:
-        for change in _swaps(patch, modules, folder or PATCH_FOLDER):
+        for change in _changes(plain, patch, folder or PATCH_FOLDER, arguments or {}):
             change.make()
             done.append(change)
     except BaseException:
         for each in reversed(done):
             each.revert()
         raise
-    number = len(entries(plain)) + 1
-    applied = AppliedPatch(patch=patch, number=number, time=time.time(), step=step)
-    add_entry(plain, Entry(applied, done))
+    after = named_by_id(plain)
+    groups = follow(optimizer, before, after) if optimizer is not None and before.keys() != after.keys() else None
+    applied = AppliedPatch(
+        patch=patch,
+        number=len(entries(plain)) + 1,
+        time=time.time(),
+        step=step,
+        new=tuple(name for key, (name, _) in after.items() if key not in before),
+        kept=tuple(name for key, (name, _) in after.items() if key in before and _inside(name, patch.targets)),
+        dropped=tuple(name for key, (name, _) in before.items() if key not in after),
+    )
+    add_entry(plain, Entry(applied, done, groups))
+    carry_edits(plain)
     forget_compiled()
     return applied
 
@@ -124,7 +141,9 @@ def revert(model: nn.Module, *, count: int | None = 1, optimizer: Optimizer | No
     for entry in chosen:
         for each in reversed(entry.undo):
             each.revert()
-        entry.undo.clear()
+        if optimizer is not None and entry.groups is not None:
+            undo(optimizer, entry.groups)
+        entry.undo, entry.groups = [], None
         entry.applied = dataclasses.replace(entry.applied, reverted=True)
     forget_compiled()
     return [entry.applied for entry in chosen]
@@ -151,16 +170,23 @@ def forget_compiled() -> None:
         dynamo.reset()
 
 
-def _swaps(patch: Patch, modules: dict[str, nn.Module], folder: str | Path) -> list[ClassSwap]:
+def _changes(model: nn.Module, patch: Patch, folder: str | Path, arguments: Mapping[str, Any]) -> list[Undo]:
     """The changes a code patch asks for, each checked, none made."""
     classes: dict[type, type] = {}
-    changes = []
-    for path, module in modules.items():
+    changes: list[Undo] = []
+    for path, module in target_modules(model, patch.targets).items():
         kind = type(module)
         if kind not in classes:
             classes[kind] = load_class(fitting(patch, kind, path), kind, folder)
-        changes.append(ClassSwap(path, module, classes[kind]))
+        if changes_init(class_text(kind)[0], patch.source, original_class(kind).__name__):
+            changes.append(Rebuild(model, path, module, classes[kind], arguments))
+        else:
+            changes.append(ClassSwap(path, module, classes[kind]))
     return changes
+
+
+def _inside(name: str, targets: Sequence[str]) -> bool:
+    return any(not target or name.startswith(f"{target}.") for target in targets)
 
 
 def fitting(patch: Patch, kind: type, path: str) -> Patch:

@@ -33,8 +33,9 @@ class ClassSwap(Undo):
             )
         self.path, self.module = path, module
         self.before, self.after = type(module), kind
-        self.held = {name: set(vars(module)[name]) for name in _STORES}
-        self.attributes = {name: value for name, value in vars(module).items() if name not in _STORES}
+        self.written = _written(kind) - _written(type(module))
+        self.held = {store: {name for name in self.written if name in vars(module)[store]} for store in _STORES}
+        self.values = {name: value for name, value in vars(module).items() if name in self.written}
 
     def make(self) -> None:
         """Swap the class."""
@@ -60,14 +61,12 @@ class ClassSwap(Undo):
     def revert(self) -> None:
         """The old class again; attributes that only the edit's code writes are as they were."""
         self.module.__class__ = self.before
-        for name in _written(self.after) - _written(self.before):
+        for name in self.written:
             for store in _STORES:
                 if name not in self.held[store]:
                     vars(self.module)[store].pop(name, None)
-            if name in self.attributes:
-                vars(self.module)[name] = self.attributes[name]
-            else:
-                vars(self.module).pop(name, None)
+            vars(self.module).pop(name, None)
+        vars(self.module).update(self.values)
 
 
 def _written(kind: type) -> set[str]:

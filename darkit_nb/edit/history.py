@@ -17,6 +17,10 @@ class Undo:
 
     module: nn.Module
 
+    def make(self) -> None:
+        """Make it; on an error the module is as before."""
+        raise NotImplementedError
+
     def check(self) -> None:
         """Find out whether it can be taken back.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from darkit_nb.edit.lineage import original_class, patch_of
+from darkit_nb.edit.lineage import class_before, original_class, patch_of
 from darkit_nb.errors import PatchError
 from darkit_nb.records.patch import clean_text, text_hash
 
@@ -140,8 +140,22 @@ def known_globals(kind: type) -> dict[str, Any]:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             if name != "__class__":
                 known[name] = cell.cell_contents
-    known[first.__name__] = kind
+    known |= _lineage_names(kind)
     return {name: value for name, value in known.items() if not (name.startswith("__") and name.endswith("__"))}
+
+
+def _lineage_names(kind: type) -> dict[str, type]:
+    """What the name of a class means to the next edit: the latest text that stands for itself.
+
+    An edit that derives from the class keeps the name for what it derives from, so that editing its text again
+    replaces it and does not stack on it.
+    """
+    before = class_before(kind)
+    if before is kind:
+        return {kind.__name__: kind}
+    names = _lineage_names(before)
+    derives = original_class(kind) in type.mro(kind)
+    return {**{kind.__name__: kind}, **names} if derives else {**names, kind.__name__: kind}
 
 
 def own_functions(kind: type) -> Iterator[FunctionType]:
