@@ -118,11 +118,12 @@ class DarkitMagics(Magics):
 
     def _edit(self, words: list[str]) -> None:
         asked = _PARSERS["edit"]().parse_args(words)
-        _, opened, name = self._open(asked)
+        desk, opened, name = self._open(asked)
         _needs_text(opened)
         _targets(opened, asked)  # says now what is wrong with the layers
         options = [word for word in words if word != asked.module]
         head = " ".join(["%%darkit patch", *map(_quoted, [name, *options])])
+        desk.prepare()
         self._shell.set_next_input(f"{head}\n{opened.text.rstrip()}", replace=False)
 
     def _patch(self, words: list[str], cell: str) -> None:
@@ -274,8 +275,8 @@ def _answered(act: Callable[[Any, Progress], EditReport], edit: Any, progress: P
     try:
         return act(edit, progress)
     except KeyboardInterrupt:
-        progress.cancelled.set()
-        return EditReport(title="Given up; look at the history for what was done", ok=False)
+        progress.cancel()
+        return EditReport(title="Given up; the history shows what was done", ok=False)
 
 
 def _targets(opened: OpenModule, asked: argparse.Namespace) -> tuple[str, ...]:

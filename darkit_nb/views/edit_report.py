@@ -50,6 +50,7 @@ class EditReport:
         excerpt: the lines around each problem's line, by number of the line.
         new, kept, dropped: parameters.
         effect: what was measured.
+        notes: what could not be checked.
         diff: the edit.
         place: what lines are lines of: "line", or "cell line".
         seconds: time it took.
@@ -63,6 +64,7 @@ class EditReport:
     kept: Sequence[str] = ()
     dropped: Sequence[str] = ()
     effect: Sequence[Measure] = ()
+    notes: Sequence[str] = ()
     diff: str = ""
     place: str = "line"
     seconds: float | None = None
@@ -82,7 +84,7 @@ class EditReport:
         lines += [f"  {kind}: {names}" for kind, names in self._parameters()]
         for row in self.effect:
             lines.append(f"  {row.name}: {row.before} → {row.after} ({row.change})")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
     def to_html(self) -> str:
         """The same with inline styles, in the colours of the page around it."""
@@ -99,6 +101,7 @@ class EditReport:
             for kind, names in self._parameters()
         ]
         parts += [f'<div style="margin-top:4px">{"".join(rows)}</div>'] if rows else []
+        parts += [f'<div style="opacity:.7">{html.escape(note)}</div>' for note in self.notes]
         if self.diff:
             parts.append(
                 '<details style="margin-top:4px"><summary style="cursor:pointer;opacity:.75">changes</summary>'

@@ -93,6 +93,13 @@ class Progress:
 
     tell: Callable[[str], None] = lambda said: None
     cancelled: threading.Event = field(default_factory=threading.Event)
+    give_up: Callable[[], object] = lambda: None
+    """Ends what is going on, where that can be ended."""
+
+    def cancel(self) -> None:
+        """Nobody wants it any more."""
+        self.cancelled.set()
+        self.give_up()
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,10 @@ class EditDesk(ABC):
         Raises:
             DarkitError: there is no such module.
         """
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Somebody has begun to write: get ready to try it. Returns at once."""
 
     @abstractmethod
     def complete(self, opened: OpenModule, text: str, at: int) -> tuple[int, list[Item]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from darkit_nb.views.edit_report import EditReport, PastEdit, excerpts
 from darkit_nb.widgets.edit_completion import Item, attributes_of, complete
 from darkit_nb.widgets.edit_desk import Edit, EditDesk, OpenModule, Progress, SavedFork, as_saved, refusal
 from darkit_nb.widgets.module_paths import resolve
+
+_CANCELLED = EditReport(title="Cancelled; nothing was changed", ok=False)
 
 
 class ModelDesk(EditDesk):
@@ -30,6 +33,7 @@ class ModelDesk(EditDesk):
         self.root, self.name = model, type(model).__name__
         self.inputs, self.tokenizer, self.optimizer = inputs, tokenizer, optimizer
         self._names: dict[str, Any] = {}
+        self._prepared = False
 
     def paths(self) -> Sequence[str]:
         """Dotted paths of all modules."""
@@ -43,6 +47,7 @@ class ModelDesk(EditDesk):
         """
         from darkit_nb.edit.lineage import original_class
         from darkit_nb.edit.source import class_text, find_module, known_globals, module_source
+        from darkit_nb.edit.validate import check_facts
 
         path = resolve(path, self.paths())
         module = find_module(self.root, path)
@@ -51,7 +56,7 @@ class ModelDesk(EditDesk):
         except PatchError as error:
             return OpenModule(path=path, class_name=type(module).__name__, reason=error.message)
         self._names = dict(known_globals(type(module)))
-        held = [*module.named_parameters(), *module.named_buffers()]
+        facts = check_facts(module)
         return OpenModule(
             path=path,
             class_name=found.class_name,
@@ -62,10 +67,18 @@ class ModelDesk(EditDesk):
             original=class_text(original_class(type(module)))[0],
             hash=found.hash,
             same_class=found.same_class,
-            names=found.globals_name,
-            attributes=tuple(dir(module)),
-            parameters=tuple(name for name, _ in held),
+            names=tuple(facts["known_names"]),
+            attributes=tuple(facts["attributes"]),
+            parameters=tuple(facts["parameters"]),
         )
+
+    def prepare(self) -> None:
+        """Start the process in which edits are tried, which takes a few seconds the first time."""
+        from darkit_nb.edit.trial import trial_session
+
+        if not self._prepared:
+            self._prepared = True
+            threading.Thread(target=trial_session().start, name="darkit-trial", daemon=True).start()
 
     def complete(self, opened: OpenModule, text: str, at: int) -> tuple[int, list[Item]]:
         """Names that fit at a place of the text."""
@@ -84,6 +97,8 @@ class ModelDesk(EditDesk):
         if isinstance(patch, EditReport):
             return patch
         checked = self._checked(edit, patch, progress)
+        if progress.cancelled.is_set():
+            return _CANCELLED
         title = "Checks passed; the model is as it was" if checked.ok else _refused(checked.problems)
         return self._report(title, patch, checked, edit)
 
@@ -95,6 +110,8 @@ class ModelDesk(EditDesk):
         if isinstance(patch, EditReport):
             return patch
         checked = self._checked(edit, patch, progress)
+        if progress.cancelled.is_set():
+            return _CANCELLED
         if not checked.ok:
             return self._report(_refused(checked.problems), patch, checked, edit)
         progress.tell("Putting it into the model…")
@@ -178,10 +195,15 @@ class ModelDesk(EditDesk):
         return patch
 
     def _checked(self, edit: Edit, patch: Patch, progress: Progress) -> Validation:
+        from darkit_nb.edit.trial import trial_session
         from darkit_nb.edit.validate import validate
 
         progress.tell("Trying it in a process of its own…")
-        return validate(self.root, patch, inputs=self.inputs)
+        progress.give_up = trial_session().close
+        try:
+            return validate(self.root, patch, inputs=self.inputs, tokenizer=self.tokenizer)
+        except DarkitError as error:
+            return Validation(ok=False, problems=tuple(refusal(error).problems))
 
     def _report(self, title: str, patch: Patch, checked: Validation, edit: Edit) -> EditReport:
         return EditReport(
@@ -192,6 +214,7 @@ class ModelDesk(EditDesk):
             new=checked.new,
             kept=checked.kept,
             dropped=checked.dropped,
+            notes=checked.notes,
             diff=patch.diff,
             seconds=checked.seconds,
         )

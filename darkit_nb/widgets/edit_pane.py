@@ -152,7 +152,10 @@ class EditPane(DarkitWidget):
     def do_check(self, text: str) -> None:
         """Something was typed: look for faults without running it."""
         if self.opened is not None and self.opened.text:
-            found = self.desk.problems(self.opened, text) if text != self.opened.text else []
+            edited = text != self.opened.text
+            found = self.desk.problems(self.opened, text) if edited else []
+            if edited:
+                self.desk.prepare()
             self.checked = {"path": self.opened.path, "problems": [each.to_dict() for each in found]}
 
     def do_complete(self, id: int, text: str, at: int) -> None:
@@ -172,7 +175,7 @@ class EditPane(DarkitWidget):
 
     def do_cancel(self) -> None:
         """Cancel was pressed."""
-        self._progress.cancelled.set()
+        self._progress.cancel()
 
     def do_revert(self, count: int) -> None:
         """Revert was pressed."""
@@ -286,7 +289,7 @@ class EditPane(DarkitWidget):
             "started": started,
             "seconds": None,
             "for_text": text,
-            **{name: [] for name in ("problems", "new", "kept", "dropped", "effect")},
+            **{name: [] for name in ("problems", "new", "kept", "dropped", "effect", "notes")},
         }
 
     # -- without a browser -------------------------------------------------------------------------------------------
@@ -373,4 +376,5 @@ def _plain(report: EditReport) -> dict[str, Any]:
         "kept": list(report.kept),
         "dropped": list(report.dropped),
         "effect": [vars(row) for row in report.effect],
+        "notes": list(report.notes),
     }

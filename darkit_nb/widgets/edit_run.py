@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ class RunDesk(EditDesk):
     kind: Literal["model", "run"] = "run"
 
     def __init__(self, run: Run, trace: ModelTrace | None = None) -> None:
-        self.root, self.name = run, run.name
+        self.root, self.name, self._prepared = run, run.name, False
         self._trace, self._traced = trace, self._in_effect() if trace else None
 
     @property
@@ -95,6 +96,13 @@ class RunDesk(EditDesk):
             same_class=same,
             names=module_names(file) if file else None,
         )
+
+    def prepare(self) -> None:
+        """Have completion read PyTorch's files, which takes seconds the first time on a machine."""
+        if not self._prepared:
+            self._prepared = True
+            text = "import torch\ntorch."
+            threading.Thread(target=complete, args=(text, len(text)), name="darkit-jedi", daemon=True).start()
 
     def complete(self, opened: OpenModule, text: str, at: int) -> tuple[int, list[Item]]:
         """Names that fit at a place of the text."""

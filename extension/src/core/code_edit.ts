@@ -50,6 +50,7 @@ export interface Outcome {
   kept: string[];
   dropped: string[];
   effect: Measured[];
+  notes: string[];
   for_text: string;
 }
 

@@ -49,6 +49,7 @@ export function Results({ outcome, stale, onLine }: Props) {
           ])}
         </dl>
       )}
+      {outcome.notes.map((note) => <p key={note} class="dk-muted">{note}</p>)}
     </div>
   );
 }
