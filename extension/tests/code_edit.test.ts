@@ -23,6 +23,8 @@ const past = (number: number, more: Partial<Past> = {}): Past =>
 test("a problem marks the words of its line, and none beyond the text", () => {
   const [found, last] = diagnosticsOf([problem(99), problem(3), problem(null)], doc);
   assert.equal(text.slice(found?.from, found?.to), "return y");
+  const [word] = diagnosticsOf([problem(3, { received: "y" })], doc);
+  assert.equal(text.slice(word?.from, word?.to), "y");
   assert.deepEqual([last?.from, last?.to], [text.length, text.length]);
   assert.equal(said(problem(3, { expected: "x", fix: "write x" })), "y is not known.\nexpected: x\nwhat to do: write x");
 });

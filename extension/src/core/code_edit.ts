@@ -89,8 +89,10 @@ export function diagnosticsOf(problems: readonly EditProblem[], doc: Lines): Dia
     .filter((problem) => problem.line !== null)
     .map((problem) => {
       const line = doc.line(Math.min(Math.max(problem.line as number, 1), doc.lines));
-      const from = line.from + (line.text.length - line.text.trimStart().length);
-      return { from: Math.min(from, line.to), to: line.to, severity: "error" as const, source: problem.check, message: said(problem) };
+      const named = problem.received ? line.text.indexOf(problem.received) : -1; // the words meant, where they are told
+      const start = named >= 0 ? named : line.text.length - line.text.trimStart().length;
+      const to = named >= 0 ? line.from + start + (problem.received as string).length : line.to;
+      return { from: Math.min(line.from + start, line.to), to, severity: "error" as const, source: problem.check, message: said(problem) };
     })
     .sort((a, b) => a.from - b.from);
 }

@@ -117,7 +117,8 @@ function base(label: string, listener: Listener): Extension[] {
 function control(type: "reject" | "accept", action: (event: MouseEvent) => void): HTMLElement {
   const button = document.createElement(type === "reject" ? "button" : "span");
   if (type === "reject") {
-    button.textContent = "Undo this change";
+    button.textContent = "Undo";
+    button.title = "Undo this change";
     button.className = "ce-undo";
     button.onmousedown = action;
     button.setAttribute("type", "button");

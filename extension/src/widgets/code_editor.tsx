@@ -1,7 +1,8 @@
 // The class of a module, edited in place: checked as it is typed, tried, applied to the model or run, and taken back.
 import "./code_editor.css";
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { aimed, changed, type EditProblem, type Outcome, type Past, type Source, type Target } from "../core/code_edit";
+import { aimed, cellOf, changed, type EditProblem, type Outcome, type Past, type Source, type Target } from "../core/code_edit";
+import { askForCell } from "../core/new_cell";
 import { Code, type Hold } from "../editor/code";
 import { completer } from "../editor/complete";
 import { type Fork, Forks } from "../editor/forks";
@@ -10,7 +11,7 @@ import { History } from "../editor/past";
 import { Picker } from "../editor/picker";
 import { Results, Running } from "../editor/results";
 import { Targets } from "../editor/targets";
-import { Button, ErrorBox, Tabs } from "../ui/parts";
+import { Button, copyText, ErrorBox, Tabs } from "../ui/parts";
 import { type Model, type Problem, useAsk, useSharedTrait, useTrait, widget } from "../ui/widget";
 
 const CHECK_MS = 300;
@@ -103,6 +104,7 @@ function Writing({ model, source, outcome }: { model: Model; source: Source; out
         <span class="dk-grow" />
         <span class="ce-count" aria-label={`${added} lines added, ${removed} removed`} hidden={!added && !removed}><b data-kind="added">+{added}</b> <b data-kind="removed">−{removed}</b></span>
         <Button aria-pressed={comparing} disabled={!added && !removed && !comparing} onClick={() => setComparing(!comparing)} title="What was changed against the original, in place">Changes</Button>
+        <ToCell text={() => cellOf(source, target, text)} />
         <Button disabled={!edited || busy} onClick={() => { hold.current?.write(source.text); write(source.text); }} title="Put the text back as the module has it now">Discard</Button>
       </div>
       <Code hold={hold} text={start} original={source.original} label={`Source of ${source.class_name}`} problems={problems} comparing={comparing} locked={busy}
@@ -119,6 +121,19 @@ function Writing({ model, source, outcome }: { model: Model; source: Source; out
       {!busy && mine && mine.doing !== "spec" && mine.doing !== "fork" && <Results outcome={mine} stale={mine.for_text !== "" && mine.for_text !== text} onLine={(line) => hold.current?.goTo(line)} />}
     </div>
   );
+}
+
+/** Takes the edit to a cell of the notebook, or to the clipboard where cells cannot be made from here. */
+function ToCell({ text }: { text: () => string }) {
+  const root = useRef<HTMLSpanElement>(null);
+  const [copied, setCopied] = useState(false);
+  const go = async () => {
+    if (askForCell(root.current as HTMLElement, text())) return;
+    await copyText(text());
+    setCopied(true);
+    setTimeout(() => setCopied(false), 1500);
+  };
+  return <span ref={root}><Button onClick={go} title="Goes on in a cell of the notebook, with %%darkit patch">{copied ? "Copied" : "To a cell"}</Button></span>;
 }
 
 const NONE: EditProblem[] = [];
