@@ -9,12 +9,13 @@ _EXPORTS = {
     "Fork": ("darkit_nb.edit.fork", "Fork"),
     "apply_patch": ("darkit_nb.edit.apply", "apply"),
     "make_patch": ("darkit_nb.edit.apply", "make_patch"),
+    "make_spec_patch": ("darkit_nb.edit.spec_edit", "make_spec_patch"),
     "module_source": ("darkit_nb.edit.source", "module_source"),
     "patch_history": ("darkit_nb.edit.apply", "history"),
     "revert_patch": ("darkit_nb.edit.apply", "revert"),
 }
 
-__all__ = ["Fork", "apply_patch", "make_patch", "module_source", "patch_history", "revert_patch"]
+__all__ = ["Fork", "apply_patch", "make_patch", "make_spec_patch", "module_source", "patch_history", "revert_patch"]
 
 if TYPE_CHECKING:
     from darkit_nb.edit.apply import apply as apply_patch
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from darkit_nb.edit.apply import revert as revert_patch
     from darkit_nb.edit.fork import Fork as Fork
     from darkit_nb.edit.source import module_source as module_source
+    from darkit_nb.edit.spec_edit import make_spec_patch as make_spec_patch
 
 
 def __getattr__(name: str) -> Any:

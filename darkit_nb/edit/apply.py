@@ -14,12 +14,14 @@ from torch.optim import Optimizer
 
 from darkit_nb.edit.class_swap import ClassSwap
 from darkit_nb.edit.history import Entry, Undo, add_entry, entries
-from darkit_nb.edit.init_change import changes_init
+from darkit_nb.edit.init_change import changes_init, derives
 from darkit_nb.edit.lineage import original_class
+from darkit_nb.edit.merge import merge_texts
 from darkit_nb.edit.optimizer import follow, named_by_id, undo
 from darkit_nb.edit.patched_class import load_class
 from darkit_nb.edit.rebuild import Rebuild
 from darkit_nb.edit.source import class_text, find_module, module_source, plain_module
+from darkit_nb.edit.spec_edit import SpecChange
 from darkit_nb.errors import PatchError
 from darkit_nb.records.patch import AppliedPatch, Patch, Validation, text_hash
 from darkit_nb.spikify.quantizer import carry_edits
@@ -95,9 +97,10 @@ def apply(
         )
     plain = plain_module(model)
     before = named_by_id(plain)
+    patch, changes = _changes(plain, patch, folder or PATCH_FOLDER, arguments or {})
     done: list[Undo] = []
     try:
-        for change in _changes(plain, patch, folder or PATCH_FOLDER, arguments or {}):
+        for change in changes:
             change.make()
             done.append(change)
     except BaseException:
@@ -170,19 +173,33 @@ def forget_compiled() -> None:
         dynamo.reset()
 
 
-def _changes(model: nn.Module, patch: Patch, folder: str | Path, arguments: Mapping[str, Any]) -> list[Undo]:
-    """The changes a code patch asks for, each checked, none made."""
-    classes: dict[type, type] = {}
-    changes: list[Undo] = []
-    for path, module in target_modules(model, patch.targets).items():
-        kind = type(module)
-        if kind not in classes:
-            classes[kind] = load_class(fitting(patch, kind, path), kind, folder)
-        if changes_init(class_text(kind)[0], patch.source, original_class(kind).__name__):
-            changes.append(Rebuild(model, path, module, classes[kind], arguments))
-        else:
-            changes.append(ClassSwap(path, module, classes[kind]))
-    return changes
+def _changes(
+    model: nn.Module, patch: Patch, folder: str | Path, arguments: Mapping[str, Any]
+) -> tuple[Patch, list[Undo]]:
+    """The changes a patch asks for, each checked, none made; and the patch, merged where its base had changed."""
+    modules = target_modules(model, patch.targets)
+    if patch.kind == "spec":
+        return patch, [SpecChange(path, module, patch.spec) for path, module in modules.items()]
+    fitted = {type(module): fitting(patch, type(module), path) for path, module in modules.items()}
+    texts = {each.id: each for each in fitted.values()}
+    if len(texts) > 1:
+        raise PatchError(
+            "The targets of this patch no longer have the same source, so one merged edit cannot hold for all.",
+            expected="targets that were patched alike before",
+            received=f"{len(texts)} different sources",
+            fix="make one patch for each group of modules, see module_source(model, path).same_class",
+        )
+    classes = {kind: load_class(each, kind, folder) for kind, each in fitted.items()}
+    rebuilt = {
+        kind: changes_init(class_text(kind)[0], each.source, original_class(kind).__name__)
+        for kind, each in fitted.items()
+    }
+    return next(iter(texts.values())), [
+        Rebuild(model, path, module, classes[type(module)], arguments)
+        if rebuilt[type(module)]
+        else ClassSwap(path, module, classes[type(module)])
+        for path, module in modules.items()
+    ]
 
 
 def _inside(name: str, targets: Sequence[str]) -> bool:
@@ -190,10 +207,12 @@ def _inside(name: str, targets: Sequence[str]) -> bool:
 
 
 def fitting(patch: Patch, kind: type, path: str) -> Patch:
-    """The patch as it fits the class a target has now.
+    """The patch as it fits the class a target has now: merged, where the source changed since it was made.
+
+    An edit that derives from the class holds none of its text, so there is nothing to merge.
 
     Raises:
-        PatchError: the target is of another class, or its source is not the one the patch was made from.
+        PatchError: the target is of another class, or both sides changed the same lines.
     """
     first = original_class(kind)
     if (first.__module__, first.__qualname__) != (patch.module, patch.class_name):
@@ -204,15 +223,9 @@ def fitting(patch: Patch, kind: type, path: str) -> Patch:
             fix="choose targets among module_source(model, path).same_class",
         )
     text, _, _ = class_text(kind)
-    if text_hash(text) != patch.base_hash:
-        raise PatchError(
-            f"The source of {patch.class_name} is not the one this patch was made from.",
-            expected=f"a text with the hash {patch.base_hash[:12]}",
-            received=text_hash(text)[:12],
-            cause="another version of the library, or another edit since",
-            fix="make the patch again from the model as it is",
-        )
-    return patch
+    if text_hash(text) == patch.base_hash or derives(patch.source, first.__name__):
+        return patch
+    return dataclasses.replace(patch, base=text, source=merge_texts(patch.base, patch.source, text))
 
 
 def _check_last(chosen: Sequence[Entry]) -> None:

@@ -29,6 +29,13 @@ def changes_init(base: str, source: str, class_name: str) -> bool:
     return bases or _building(before, old) != _building(after, new)
 
 
+def derives(source: str, class_name: str) -> bool:
+    """Whether an edited text derives from the class it edits, rather than writing it whole."""
+    tree = ast.parse(source)
+    node = edited_class(tree, class_name)
+    return node is not None and _derives(tree, node, class_name)
+
+
 def _derives(tree: ast.Module, node: ast.ClassDef, name: str) -> bool:
     """Whether a class inherits from the original, directly or through classes beside it."""
     beside = {each.name: each for each in classes_in(tree) if each is not node}
