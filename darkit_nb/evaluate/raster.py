@@ -16,7 +16,7 @@ from darkit_nb.functional.spike_code import SpikeCode
 from darkit_nb.nn.gif import GIF
 from darkit_nb.records.snapshot import LayerSpikes, SpikeSnapshot
 from darkit_nb.spikify import spiking_modules
-from darkit_nb.trace.inputs import arguments_of, device_of
+from darkit_nb.trace.inputs import arguments_of, device_of, fresh
 from darkit_nb.trace.untouched import untouched
 from darkit_nb.trace.values import tensors_in
 
@@ -45,7 +45,7 @@ def module_raster(
         ShapeError: there is no tensor in the inputs.
     """
     chosen = _spiking_in(model, path)
-    args, kwargs = arguments_of(model, inputs, tokenizer)
+    args, kwargs = arguments = arguments_of(model, inputs, tokenizer)
     if device_of(model).type == "meta":
         raise ModelError(
             "Spikes need values, and the meta device has none.",
@@ -56,7 +56,8 @@ def module_raster(
     codes: dict[str, tuple[SpikeCode, Tensor]] = {}
     with untouched(model), listening(chosen, codes):
         try:
-            model(*args, **kwargs)
+            own_args, own_kwargs = fresh(arguments)  # a forward may write into what it is given
+            model(*own_args, **own_kwargs)
         except Exception as error:
             raise ModelError(
                 "The forward failed, so there are no spikes to show.",

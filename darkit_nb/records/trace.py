@@ -249,6 +249,11 @@ class ModelTrace:
         """The model itself."""
         return self.nodes[0]
 
+    @property
+    def ran(self) -> bool:
+        """Whether the model was run at all, and not only its modules listed."""
+        return self.root.calls > 0
+
     @cached_property
     def index(self) -> dict[str, int]:
         """Row of each path, aliases included."""

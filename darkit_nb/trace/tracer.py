@@ -68,7 +68,7 @@ def trace_model(
         if problem is None:
             seconds = measure_seconds(model, forward, device) if timing and device.type != "meta" else {}
             sizes = measure_memory(model, forward) if memory else {}
-    rows = _Rows(model, watcher.calls, layers, stateful)
+    rows = TraceRows(model, watcher.calls, layers, stateful)
     nodes = rows.nodes(seconds, sizes, {} if problem is None else {failed: problem})
     notes = _notes(meter.answers, device.type, model, copied=model is not given)
     return ModelTrace(
@@ -108,7 +108,7 @@ def _notes(answers: int, device: str, model: nn.Module, *, copied: bool) -> tupl
     return tuple(notes)
 
 
-class _Rows:
+class TraceRows:
     """Puts together what was seen of each module."""
 
     def __init__(
@@ -122,6 +122,7 @@ class _Rows:
     def nodes(
         self, seconds: dict[str, float], sizes: dict[str, int], problems: dict[str | None, str]
     ) -> tuple[TraceNode, ...]:
+        """One record a module, with what was measured and what went wrong, by dotted name."""
         flops, energy = self._totals()
         return tuple(
             self._node(

@@ -125,7 +125,7 @@ def headline(trace: ModelTrace) -> str:
     trainable = "" if root.trainable == root.parameters else f", {short(root.trainable)} trainable"
     parts.append(f"{short(root.parameters)} parameters{trainable}")
     parts.append(f"{bytes_text(root.parameter_bytes)}")
-    parts.append(f"{short(root.macs)} MACs")
+    parts += [f"{short(root.macs)} MACs"] if trace.ran else []
     rate = trace.firing_rate(0)
     parts += [] if rate is None else [f"fires {percent(rate)}"]
     parts += [energy(root.energy_pj)] if root.energy_pj else []
@@ -139,7 +139,7 @@ def notes_of(trace: ModelTrace) -> list[str]:
         place = f" in {trace.failed}" if trace.failed else ""
         notes.append(f"The forward failed{place}; what ran until then is shown.")
     never = sum(1 for node in trace.nodes if not node.calls and node.kind != "container")
-    if never and not trace.problem:
+    if never and trace.ran and not trace.problem:
         notes.append(f"{never:,} modules never ran; they have no shape." if never > 1 else "One module never ran.")
     notes += trace.notes
     if any(node.spikes is not None and node.spikes.slots for node in trace.nodes):

@@ -124,7 +124,7 @@ def _way_to_problems(rows: list[TreeRow]) -> set[int]:
 def _line(row: TreeRow, columns: list[Column], coloured: Column, root: TreeRow, *, leaf: bool) -> str:
     """Attributes of the element of a row, and what stands in it."""
     node = row.node
-    ran = node.calls or node.kind == "container"
+    ran = node.calls or node.kind == "container" or not row.trace.ran
     classes = ["e"] if row.problem else ["s"] if node.kind in ("spiking", "neuron") else [] if ran else ["n"]
     classes += ["leaf"] if leaf else []
     share = coloured.heat(row, root) if row.depth else 0.0

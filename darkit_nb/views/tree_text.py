@@ -95,7 +95,7 @@ class TreeView:
 
 def _name(row: TreeRow) -> list[tuple[str, str]]:
     mark = marks_of(row)
-    ran = row.node.calls or row.node.kind == "container"
+    ran = row.node.calls or row.node.kind == "container" or not row.trace.ran
     style = "bold red" if row.problem else _STYLES.get(row.node.kind, "" if ran else "dim strike")
     kind = "" if row.depth == 0 else f" {row.node.class_name}"
     return [(branches_of(row), "dim"), (row.name, style), (kind, "dim"), (f" {mark}" if mark else "", "cyan")]
