@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from darkit_nb.errors import ModelError
@@ -43,7 +44,7 @@ def trace_flow(
         origin: auto takes torch.export, and hooks where that fails or would take long.
 
     Raises:
-        ModelError: no such module, or one that never ran.
+        ModelError: no such module, one that never ran, or one that TorchScript runs.
         ShapeError: there is no tensor in the inputs.
     """
     if path not in dict(model.named_modules(remove_duplicate=False)):
@@ -55,6 +56,13 @@ def trace_flow(
         around = path.rpartition(".")[0]
         return _only(trace_flow(model, inputs, around, tokenizer=tokenizer, origin=origin), path, modules[path])
     level = modules[path]
+    if isinstance(level, torch.jit.ScriptModule):
+        raise ModelError(
+            f"TorchScript runs {path or class_name_of(level)} by itself, so what flows in it is not seen.",
+            expected="a module that runs in Python",
+            received=type(level).__name__,
+            fix="trace the module it was made from",
+        )
     reason, steps = None, None
     size = sum(1 for _ in level.modules())
     if origin == "auto" and size > MOST_MODULES:

@@ -23,14 +23,16 @@ _OWN = frozenset(vars(nn.Module()))
 def untouched(model: nn.Module) -> Iterator[set[int]]:
     """Evaluation mode without gradients; afterwards everything is as before, also after an error.
 
+    PyTorch's attention runs operator by operator meanwhile: its fused fast path hides products and submodules.
+
     Yields:
         A set that, when the block ends, holds `id` of every module that kept a tensor from the forward: a membrane.
     """
     changed: set[int] = set()
     devices = sorted({parameter.device.index for parameter in model.parameters() if parameter.device.type == "cuda"})
     python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices), evaluating(model), torch.no_grad():
-        states = [_State.of(module) for module in model.modules()]
+    with torch.random.fork_rng(devices), evaluating(model), torch.no_grad(), _unfused():
+        states = [ModuleState.of(module) for module in model.modules()]
         try:
             yield changed
         finally:
@@ -39,9 +41,19 @@ def untouched(model: nn.Module) -> Iterator[set[int]]:
             np.random.set_state(numpy)
 
 
+@contextmanager
+def _unfused() -> Iterator[None]:
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
 @dataclass
-class _State:
-    """What one module holds besides parameters and submodules."""
+class ModuleState:
+    """What one module holds besides parameters and submodules: buffers, membranes, counters."""
 
     module: nn.Module
     attributes: dict[str, Any]
@@ -49,7 +61,8 @@ class _State:
     tensors: list[tuple[Tensor, Tensor, int]]
 
     @staticmethod
-    def of(module: nn.Module) -> _State:
+    def of(module: nn.Module) -> ModuleState:
+        """Its state now, tensors copied."""
         attributes = {name: value for name, value in vars(module).items() if name not in _OWN}
         attributes["_buffers"] = module._buffers
         inside = {name: value.copy() for name, value in attributes.items() if type(value) in (dict, list, set)}
@@ -57,7 +70,7 @@ class _State:
         for held in inside.values():
             found += [each for each in _values(held) if isinstance(each, Tensor)]
         kept = [(tensor, tensor.clone(), tensor._version) for tensor in found if not is_lazy(tensor)]
-        return _State(module, attributes, inside, kept)
+        return ModuleState(module, attributes, inside, kept)
 
     def restore(self) -> bool:
         """Put everything back, and say whether a tensor was kept or changed."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 
 class Residual(nn.Module):
@@ -196,3 +198,154 @@ class Unrolled(nn.Module):
             v2 = v2 - s2
             total = total + s2
         return total / self.steps
+
+
+# -- models that ask something of whoever looks at them ----------------------------------------------------------------
+
+
+class Functional(nn.Module):
+    """Calls a layer with other weights, weights without a module, and a layer for each row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.each = nn.Linear(8, 8), nn.Linear(8, 4)
+        self.weights = nn.ParameterList([nn.Parameter(torch.randn(8, 8)) for _ in range(3)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.func.functional_call(self.layer, {"weight": 2 * self.layer.weight}, (x,))
+        for weight in self.weights:
+            x = x @ weight
+        return torch.einsum("bi,oi->bo", x, self.each.weight) + self.each(x)
+
+
+class Nested(nn.Module):
+    """Takes and returns dictionaries in dictionaries, of tensors and other things."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.attend = nn.Linear(8, 8), nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, batch: dict[str, dict[str, Tensor]], *, scale: float = 1.0) -> dict[str, Any]:
+        hidden = self.embed(batch["x"]["v"]) * scale
+        out, weights = self.attend(hidden, hidden, hidden)
+        return {"out": {"hidden": out, "weights": [weights, None]}, "count": 3}
+
+
+class Patches(nn.Module):
+    """A vision transformer of PyTorch's own layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, 16, 4, 4)
+        self.first = nn.Parameter(torch.zeros(1, 1, 16))
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, norm_first=True)
+        self.blocks = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        return self.head(self.blocks(torch.cat([self.first.expand(len(x), -1, -1), x], 1))[:, 0])
+
+
+class Scan(nn.Module):
+    """A state space, step by step, as a Mamba without its kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.mix, self.leave = nn.Linear(8, 16), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.conv = nn.Conv1d(8, 8, 4, groups=8, padding=3)
+        self.decay = nn.Parameter(-torch.rand(8, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        u, gate = self.enter(x).chunk(2, -1)
+        u = F.silu(self.conv(u.transpose(1, 2))[..., : x.shape[1]].transpose(1, 2))
+        write, read = self.mix(u).chunk(2, -1)
+        state, found = torch.zeros(len(x), 8, 4), []
+        for t in range(x.shape[1]):
+            state = self.decay.exp() * state + u[:, t, :, None] * write[:, t, None, :]
+            found.append((state @ read[:, t, :, None]).squeeze(-1))
+        return self.leave(torch.stack(found, 1) * F.silu(gate))
+
+
+class Restarts(nn.Module):
+    """Blocks under gradient checkpointing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(8, 8), nn.ReLU()) for _ in range(3)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = checkpoint(block, x, use_reentrant=False)
+        return x
+
+
+class HalfPrecision(nn.Module):
+    """One layer under autocast, and one that writes into its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.act = nn.Linear(8, 8), nn.Linear(8, 8), nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            hidden = self.first(x)
+        return self.act(self.second(hidden.float()).add_(1.0))
+
+
+class Reparametrised(nn.Module):
+    """Weights that are computed from others at every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))
+        self.spectral = nn.utils.parametrizations.spectral_norm(nn.Linear(8, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.spectral(self.norm(x))
+
+
+class Experts(nn.Module):
+    """Sends each token to two of four experts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Linear(8, 4, bias=False)
+        self.experts = nn.ModuleList([nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8)) for _ in range(4)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.reshape(-1, x.shape[-1])
+        weights, chosen = torch.topk(self.gate(flat).softmax(-1), 2)
+        out = torch.zeros_like(flat)
+        for number, expert in enumerate(self.experts):
+            row, rank = torch.where(chosen == number)
+            if row.numel():
+                out.index_add_(0, row, expert(flat[row]) * weights[row, rank, None])
+        return out.view_as(x)
+
+
+class Until(nn.Module):
+    """Repeats until the values are small."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        while x.norm() > 0.1:
+            x = 0.3 * x + 0 * self.layer(x)
+        return x
+
+
+class Forces(nn.Module):
+    """The gradient of an energy, taken inside the forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.energy = nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            place = x.detach().requires_grad_()
+            (force,) = torch.autograd.grad(self.energy(place).sum(), place)
+        return -force

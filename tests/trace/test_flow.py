@@ -10,15 +10,10 @@ from torch import nn
 
 from darkit_nb.errors import ModelError
 from darkit_nb.records.trace_flow import TraceFlow
-from darkit_nb.spikify import spikify
 from darkit_nb.trace import trace_flow
-from darkit_nb.trace.flow import forward_lines
-from darkit_nb.trace.flow_export import export_graph, level_steps
 from darkit_nb.trace.flow_fold import folded_positions
-from darkit_nb.trace.inputs import arguments_of
-from darkit_nb.trace.untouched import untouched
 from tests.evaluate.models import decoder
-from tests.trace.models import Broken, Loose, Shared, SmallResNet, StateLoop, StepMode, Tagger, Unrolled
+from tests.trace.models import Broken, Loose, Shared, SmallResNet, StateLoop, StepMode, Unrolled
 
 IDS = torch.arange(24).view(2, 12) % 20
 IMAGE = torch.randn(1, 3, 32, 32)
@@ -62,33 +57,6 @@ def test_a_written_out_membrane_goes_back_to_an_earlier_box():
     flow = trace_flow(Unrolled(4), torch.rand(2, 6))
     back = [edge for edge in flow.edges if edge.feedback]
     assert [(edge.shape, edge.calls) for edge in back] == [((2, 8), 3), ((2, 4), 3)]
-
-
-@pytest.mark.parametrize(
-    ("model", "inputs"),
-    [
-        (lambda: decoder("llama"), IDS),
-        (lambda: decoder("gpt2"), IDS),
-        (lambda: decoder("qwen3"), IDS),
-        (lambda: spikify(decoder("llama"), attention=True), IDS),
-        (SmallResNet, IMAGE),
-        (Tagger, IDS),
-        (Shared, torch.randn(2, 4)),
-        (lambda: StateLoop(3), torch.rand(2, 6)),
-        (lambda: Unrolled(3), torch.rand(2, 6)),
-    ],
-    ids=["llama", "gpt2", "qwen3", "spiking llama", "resnet", "lstm", "shared", "state loop", "unrolled"],
-)
-def test_every_operator_is_drawn_in_exactly_one_level(model: Any, inputs: Any):
-    built = model()
-    with untouched(built):
-        exported = export_graph(built, arguments_of(built, inputs))
-    drawn: list[str] = []
-    for path, module in built.named_modules():
-        steps = level_steps(exported, path, "", {}, forward_lines(module))
-        drawn += [step.full_name for step in steps if step.kind == "operator"]
-    assert len(exported.operators) >= 3
-    assert sorted(drawn) == sorted(each.name for each in exported.operators)
 
 
 def test_a_decoder_layer_is_drawn_as_it_is_known():

@@ -56,29 +56,6 @@ def test_decoders_are_traced_truly(family: str, spiking: bool):
     assert trace.root.flops == sum(node.own_flops for node in trace.nodes)
 
 
-@pytest.mark.parametrize(
-    ("family", "fields"),
-    [("bert", {}), ("distilbert", {}), ("albert", {}), ("electra", {}), ("t5", {}), ("bart", {}), ("mamba", {})],
-)
-def test_other_architectures_of_transformers(family: str, fields: dict[str, Any]):
-    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
-    if family == "distilbert":
-        sizes = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48}
-    if family in ("t5", "bart"):
-        sizes = {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 48, "d_kv": 8}
-    if family == "mamba":
-        sizes = {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}
-    model = AutoModel.from_config(AutoConfig.for_model(family, vocab_size=50, **sizes | fields)).eval()
-    inputs = {"input_ids": IDS} | ({"decoder_input_ids": IDS} if family in ("t5", "bart") else {})
-    trace = trace_model(model, inputs)
-    assert trace.problem is None
-    assert names(trace) == [name for name, _ in model.named_modules()]
-    assert trace.root.parameters == sum(p.numel() for p in model.parameters())
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(**inputs, **({"use_cache": False} if family != "distilbert" else {}))
-    assert trace.root.flops >= counter.get_total_flops() > 0
-
-
 def test_layers_shared_by_albert_are_one_row_each():
     model = AutoModel.from_config(
         AutoConfig.for_model("albert", hidden_size=32, num_hidden_layers=5, num_attention_heads=4, intermediate_size=48)
