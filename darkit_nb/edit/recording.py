@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,6 +31,25 @@ class RecordedCall:
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A module to try an edit on, alone.
+
+    Attributes:
+        module: as it is.
+        calls: what it was called with.
+        path: dotted path in its model.
+        config: of its model, if it has one.
+        arguments: of its constructor, where they are known: an edit may change `__init__`.
+    """
+
+    module: nn.Module
+    calls: tuple[RecordedCall, ...]
+    path: str = ""
+    config: Any = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 from torch import nn
 
 from darkit_nb.edit.packing import cells_of, pack
-from darkit_nb.edit.recording import RecordedCall
+from darkit_nb.edit.recording import Subject
 from darkit_nb.edit.trial_problems import printed, stopped
 from darkit_nb.edit.trial_process import last_line, make_line_file
 from darkit_nb.errors import PatchError
@@ -62,7 +62,7 @@ class TrialSession:
     """A process for trials. It ends with this one, or when closed.
 
         with TrialSession() as session:
-            session.run(module, calls, patch).problems
+            session.run(Subject(module, calls), patch).problems
 
     Args:
         forks: fork for each trial; False starts a fresh process each time, as where forking is not safe.
@@ -95,21 +95,17 @@ class TrialSession:
             return time.monotonic() - began
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, and the trial that runs in it. May be called from any thread, to give up waiting."""
         process, self._process = self._process, None
         if process is None or self._owner != os.getpid():
             return
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            with suppress(OSError):
-                pipe.close()  # type: ignore[union-attr]
+        process.wait()  # its pipes may be in use by another thread, which finds them ended
 
     def run(
         self,
-        module: nn.Module,
-        calls: Iterable[RecordedCall],
+        subject: Subject,
         patch: Patch,
         *,
         device: str = "cpu",
@@ -119,8 +115,7 @@ class TrialSession:
         """Try an edit on a copy of one module.
 
         Args:
-            module: copied as it is now, without hooks.
-            calls: what it was called with.
+            subject: the module, copied as it is now, without hooks.
             patch: whatever its targets are, this module is the one that is edited.
             device: kind of device to check for; the trial itself runs on the CPU.
             time_limit_s: for the checks.
@@ -129,15 +124,15 @@ class TrialSession:
         Raises:
             PatchError: the module cannot be copied, or no process can be started.
         """
-        parts = {"module": module, "calls": list(calls), "patch": patch.to_dict(), "device": device}
-        data = pack({**parts, "cells": cells_of(module, patch.source)})
+        cells = cells_of(subject.module, patch.source)
+        data = pack({"subject": subject, "patch": patch.to_dict(), "device": device, "cells": cells})
         limit = MEMORY_LIMIT_BYTES + COPIES * len(data) if memory_limit_bytes is None else memory_limit_bytes
         with self._lock, tempfile.TemporaryDirectory(prefix="darkit-trial-") as folder:
             make_line_file(folder)
             request = {
                 "size": len(data),
                 "folder": folder,
-                "modules": sorted(_installed(module)),
+                "modules": sorted(_installed(subject.module)),
                 "path": [os.path.abspath(each) for each in sys.path],  # noqa: PTH100 - an empty entry is the folder here
                 "time_limit_s": time_limit_s,
                 "memory_limit_bytes": limit,
@@ -171,9 +166,12 @@ class TrialSession:
             pipe.write(json.dumps(request).encode() + b"\n")
             pipe.write(data)
             pipe.flush()
+            return self._answer(request["time_limit_s"] + _GRACE_S)
         except OSError:
             raise self._lost() from None
-        return self._answer(request["time_limit_s"] + _GRACE_S)
+        except BaseException:  # an interrupt: the answer that comes later belongs to nobody
+            self.close()
+            raise
 
     def _answer(self, limit_s: float) -> dict[str, Any]:
         pipe: Any = self._process.stdout if self._process else None

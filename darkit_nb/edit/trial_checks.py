@@ -5,9 +5,10 @@ The copy is unpacked twice: one stays as it was and says what is expected, the o
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from darkit_nb.edit.apply import apply
+from darkit_nb.edit.class_text import edited_class, methods_of
 from darkit_nb.edit.lineage import original_class
 from darkit_nb.edit.packing import unpack
+from darkit_nb.edit.recording import Subject
 from darkit_nb.edit.trial_device import device_problem
 from darkit_nb.edit.trial_gradient import forward_line, gradient_problems, gradients, no_gradient
 from darkit_nb.edit.trial_harm import Guard, input_changed, not_finite, seed_problems, tensors_of
@@ -25,6 +28,7 @@ from darkit_nb.edit.trial_problems import failed
 from darkit_nb.edit.trial_run import Run, Runner
 from darkit_nb.edit.trial_spikes import spike_problem
 from darkit_nb.edit.trial_values import Difference, difference, finite
+from darkit_nb.errors import PatchError
 from darkit_nb.records.patch import Patch, PatchProblem
 
 _NUDGE = 0.05
@@ -55,7 +59,7 @@ class Trial:
     """One edit of one module.
 
     Args:
-        data: `pack`ed mapping of `module`, `calls`, `patch`, and `device`, the kind of device the live module is on.
+        data: `pack`ed mapping of `subject`, `patch`, `cells`, and `device`, the kind of device the live module is on.
         folder: where the file of the edit goes.
         stage: told what is being checked.
         line: told each line of the edit before it runs.
@@ -68,11 +72,11 @@ class Trial:
         stage("copy")
         parts = unpack(data)
         parts["cells"].put()
-        self._before: nn.Module = parts["module"]
-        self._after = self._before
-        self._runner = Runner(parts["calls"])
+        subject: Subject = parts["subject"]
+        self._before = self._after = subject.module
+        self._runner = Runner(subject.calls)
         self._device: str = parts["device"]
-        self._patch = dataclasses.replace(Patch.from_dict(parts["patch"]), targets=("module",))
+        self._patch = dataclasses.replace(Patch.from_dict(parts["patch"]), targets=(subject.path,))
         home = sys.modules.get(original_class(type(self._before)).__module__)
         self._homes = [] if home is None or home.__name__ == "__main__" else [home]
         self._outcome = Outcome()
@@ -100,7 +104,7 @@ class Trial:
     def _edit(self) -> list[PatchProblem]:
         guard = Guard(self._homes)
         with self._lines(guard.harm) as lines:
-            self._after = self._edited(unpack(self._data)["module"])
+            self._after = self._edited(unpack(self._data)["subject"])
         return guard.problems(lines.harmed or lines.last, "when its text is imported")
 
     def _parameters(self) -> Iterator[PatchProblem]:
@@ -160,10 +164,10 @@ class Trial:
     def _devices(self) -> Iterator[PatchProblem]:
         if self._device == "cpu":
             return
-        parts = [unpack(self._data, device="meta") for _ in range(2)]
-        runner, edited = Runner(parts[0]["calls"]), self._edited(parts[1]["module"])
+        was, now = (unpack(self._data, device="meta")["subject"] for _ in range(2))
+        runner, edited = Runner(was.calls), self._edited(now)
         problem, note = device_problem(
-            lambda: runner.run(parts[0]["module"]).outputs,
+            lambda: runner.run(was.module).outputs,
             lambda: runner.run(edited).outputs,
             self._lines(),
             self._folder,
@@ -192,14 +196,42 @@ class Trial:
                     each.add_(_NUDGE * torch.randn(each.shape, generator=generator))
         return gradients(self._after, self._runner.run(self._after, training=True, gradient=True))
 
-    def _edited(self, module: nn.Module) -> nn.Module:
-        holder = nn.Module()
-        holder.add_module("module", module)
-        apply(holder, self._patch, folder=self._folder)
-        return holder.get_submodule("module")
+    def _edited(self, subject: Subject) -> nn.Module:
+        model = _bare_model(subject)
+        try:
+            apply(model, self._patch, folder=self._folder)
+        except PatchError:
+            given = _taken(subject.arguments, self._patch)
+            if not given:
+                raise
+            apply(model, self._patch, folder=self._folder, arguments=given)
+        return subject.module
 
     def _lines(self, harm: Harm | None = None) -> Lines:
         return Lines(self._folder, self._line, harm)
+
+
+def _bare_model(subject: Subject) -> nn.Module:
+    """A model with nothing in it but the module, at its path."""
+    model = inside = subject.module if not subject.path else nn.Module()
+    if subject.path:
+        model.config = subject.config
+        *above, last = subject.path.split(".")
+        for name in above:
+            inside.add_module(name, nn.Module())
+            inside = inside.get_submodule(name)
+        inside.add_module(last, subject.module)
+    return model
+
+
+def _taken(arguments: Mapping[str, Any], patch: Patch) -> dict[str, Any]:
+    """Those of the known arguments that the edited `__init__` takes."""
+    node = edited_class(ast.parse(patch.source), patch.class_name.rpartition(".")[2])
+    init = methods_of(node).get("__init__") if node else None
+    if init is None or init.args.kwarg is not None:
+        return dict(arguments)
+    names = {each.arg for each in (*init.args.args, *init.args.kwonlyargs)}
+    return {name: value for name, value in arguments.items() if name in names}
 
 
 def _output_problem(found: Difference, line: int | None) -> PatchProblem:

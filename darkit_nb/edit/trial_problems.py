@@ -12,12 +12,15 @@ from darkit_nb.records.patch import PatchProblem
 _MEMORY = ("can't allocate memory", "out of memory", "unable to allocate", "std::bad_alloc")
 _DEVICE = ("same device", "not compiled with cuda", "expected device", "different devices")
 _DOING = {
-    "copy": "the copy of the module was unpacked",
-    "import": "the text was imported",
-    "forward": "forward ran",
-    "training": "forward ran in training",
-    "backward": "the gradient was computed",
-    "device": "the devices were checked",
+    "start": "starting",
+    "copy": "unpacking the copy of the module",
+    "import": "importing the text",
+    "parameters": "comparing parameters",
+    "forward": "running forward",
+    "training": "running forward in training",
+    "backward": "computing the gradient",
+    "state": "drawing random numbers",
+    "device": "checking devices",
 }
 
 
@@ -51,7 +54,7 @@ def failed(error: BaseException, folder: str, check: str) -> PatchProblem:
     first = text.splitlines()[0]
     return PatchProblem(
         check="forward" if check == "training" else check,
-        message=f"It fails when {_DOING.get(check, check)}: {first}",
+        message=f"It fails while {_DOING.get(check, check)}: {first}",
         line=line,
         expected="a result",
         received=first,
@@ -86,7 +89,7 @@ def stopped(status: int | None, stage: str, line: int | None, *, limit_s: float,
     if status is None:
         problem = PatchProblem(
             check="time",
-            message=f"It was not done after {limit_s:g} s, when {doing}, and was stopped.",
+            message=f"It was not done after {limit_s:g} s, while {doing}, and was stopped.",
             line=line,
             expected=f"all checks within {limit_s:g} s",
             cause="a loop without end, or a module that is slow on this machine's CPU",
@@ -95,7 +98,7 @@ def stopped(status: int | None, stage: str, line: int | None, *, limit_s: float,
     elif status == -signal.SIGKILL:
         problem = PatchProblem(
             check="memory",
-            message=f"The system ended the trial when {doing}.",
+            message=f"The system ended the trial while {doing}.",
             line=line,
             received="SIGKILL",
             cause="the machine ran out of memory, or the edit killed its own process",
@@ -104,7 +107,7 @@ def stopped(status: int | None, stage: str, line: int | None, *, limit_s: float,
         name = signal.Signals(-status).name if -status in {each.value for each in signal.Signals} else str(status)
         problem = PatchProblem(
             check="crash",
-            message=f"The process of the trial crashed with {name} when {doing}.",
+            message=f"The process of the trial crashed with {name} while {doing}.",
             line=line,
             expected="a result",
             received=name,

@@ -10,6 +10,7 @@ nowhere else. It is no sandbox: an edit can do what its author can.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import mmap
 import os
@@ -19,6 +20,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,6 +34,7 @@ SPOKEN = 1500
 
 _LINE = struct.Struct("<q")
 _TICK_S = 0.02
+_PR_SET_PDEATHSIG = 1
 _FORKS = sys.platform == "linux"
 """On macOS, system libraries may not be used in a fork of a process that has loaded them."""
 
@@ -45,6 +48,7 @@ def serve(source: IO[bytes], answers: IO[bytes], *, forks: bool) -> None:
     while line := source.readline():
         request = json.loads(line)
         data = source.read(request["size"])
+        request["parent"] = os.getpid()
         child = _Forked(request, data) if forks else _Fresh(request, data)
         answers.write(json.dumps(_supervise(child, request["time_limit_s"])).encode() + b"\n")
         answers.flush()
@@ -52,6 +56,7 @@ def serve(source: IO[bytes], answers: IO[bytes], *, forks: bool) -> None:
 
 def try_edit(request: dict[str, Any], data: bytes, told: Callable[[dict[str, Any]], None]) -> None:
     """One trial, in the process that may be lost."""
+    _end_with(request["parent"])
     sys.path[:] = request["path"]
     from darkit_nb.edit.packing import unpack
     from darkit_nb.edit.trial_checks import Trial
@@ -218,6 +223,22 @@ class _Spoken:
         lost = self._size - len(self._first) - len(self._last)
         gap = f"\n… {lost:,} characters …\n".encode() if lost else b""
         return bytes(self._first + gap + self._last).decode(errors="replace")
+
+
+def _end_with(parent: int) -> None:
+    """Have this process end when the one that watches over it does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_TICK_S * 10)
+    os._exit(1)
 
 
 def _limit_memory(extra: int) -> bool:

@@ -9,9 +9,11 @@ from typing import Any
 from torch import nn
 
 from darkit_nb.edit.apply import fitting, target_modules
+from darkit_nb.edit.constructor import Place, constructor_arguments
+from darkit_nb.edit.init_change import changes_init
 from darkit_nb.edit.lineage import original_class
-from darkit_nb.edit.recording import Recording, record_inputs
-from darkit_nb.edit.source import known_globals, plain_module
+from darkit_nb.edit.recording import Recording, Subject, record_inputs
+from darkit_nb.edit.source import class_text, known_globals, plain_module
 from darkit_nb.edit.static_check import static_problems
 from darkit_nb.edit.trial import TIME_LIMIT_S, TrialReport, TrialSession, trial_session
 from darkit_nb.errors import DarkitError
@@ -30,6 +32,7 @@ def validate(
     memory_limit_bytes: int | None = None,
     session: TrialSession | None = None,
     device: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Validation:
     """Everything that can be known of an edit before it is applied. The model stays bit for bit as it is.
 
@@ -43,6 +46,7 @@ def validate(
         time_limit_s: for each module that is tried.
         memory_limit_bytes: what the edit may take; by default 2 GB and room for a few copies of the module.
         session: the process to try in; by default one that is shared and stays warm.
+        arguments: of the constructor, as for `apply`.
         device: kind of device the edit has to hold on, by default the model's; only the CPU computes in a trial.
 
     Raises:
@@ -68,8 +72,10 @@ def validate(
             if not calls:
                 problems = [_unused(paths[0])]
                 break
+            known = _arguments(Place(plain, paths[0], module), patch, arguments or {})
+            subject = Subject(module, calls, paths[0], getattr(plain, "config", None), known)
             report = tries.run(
-                module, calls, patch, device=kind, time_limit_s=time_limit_s, memory_limit_bytes=memory_limit_bytes
+                subject, patch, device=kind, time_limit_s=time_limit_s, memory_limit_bytes=memory_limit_bytes
             )
             reports[paths] = report
             if report.problems:
@@ -113,6 +119,17 @@ def _by_base(targets: dict[str, nn.Module], patch: Patch) -> Iterator[PatchProbl
         except DarkitError as error:
             yield _told("base", error)
             return
+
+
+def _arguments(place: Place, patch: Patch, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the module's constructor was given, as far as the model tells; a module alone cannot say all of it."""
+    kind = type(place.module)
+    if patch.kind != "code" or not changes_init(class_text(kind)[0], patch.source, original_class(kind).__name__):
+        return {}
+    try:
+        return {**constructor_arguments(place, kind, {}, line=True), **given}
+    except DarkitError:
+        return dict(given)
 
 
 def _told(check: str, error: DarkitError) -> PatchProblem:
