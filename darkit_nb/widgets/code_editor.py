@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
 
 from darkit_nb.runs import RunMonitor
+from darkit_nb.runs.run import Run
 from darkit_nb.widgets.base import StaticView
 from darkit_nb.widgets.edit_desk import desk_of
 from darkit_nb.widgets.edit_pane import EditPane
@@ -59,16 +60,14 @@ class CodeEditor(StaticView, ipywidgets.Box):
         layout = {"display": "flex", "flex_flow": "row wrap", "align_items": "flex-start", "margin": "0"}
         layout |= {"grid_gap": "8px", "overflow": "visible"}
         super().__init__(parts, layout=layout)
+        self._inputs, self._tokenizer, self._wanted = inputs, tokenizer, path
         self.pane.observe(lambda change: self._opened(change["new"]), "source")
         self.pane.on_edited = self._edited
-        self._inputs, self._tokenizer = inputs, tokenizer
-        self._unwatch = lambda: None
-        if isinstance(self.desk, RunDesk):
-            self._unwatch = RunMonitor.shared().watch(self.desk.root.directory, self._run_moved)
-            self.pane.opening = "Asking the run for its model…"
-            threading.Thread(target=self._ask_run, args=(path,), name="darkit-editor", daemon=True).start()
+        self._unwatch: Callable[[], None] = lambda: None
+        if isinstance(self.desk, RunDesk) and self.tree is not None:
+            self._follow(self.desk.root, self.tree)
         else:
-            self._show_tree()
+            self._edited()
             if path is not None:
                 self.path = path
 
@@ -111,31 +110,33 @@ class CodeEditor(StaticView, ipywidgets.Box):
             self.tree.selected = source["path"]
 
     def _edited(self) -> None:
-        """The model has changed: so has its tree."""
-        if isinstance(self.desk, RunDesk):
-            threading.Thread(target=self._ask_run, args=(None,), name="darkit-editor", daemon=True).start()
-        else:
-            self.pane.guard(self._show_tree)
-
-    def _show_tree(self) -> None:
-        if self.tree is None:
-            return
-        if isinstance(self.desk, RunDesk):
-            self.tree.show(self.desk.trace)
-        else:
+        """The model has changed: so has its tree. That of a run looks after itself."""
+        if self.tree is not None and self.desk.kind == "model":
             self.tree.show(self.desk.root, self._inputs, tokenizer=self._tokenizer)
 
-    def _ask_run(self, path: str | None) -> None:
-        def ask() -> None:
-            try:
-                self._show_tree()
-                self.pane.list_modules()
-            finally:
-                self.pane.opening = ""
-            if path is not None:
-                self.pane.choose(path)
+    def _follow(self, run: Run, tree: ModelTree) -> None:
+        """Show the model of a run, which answers in its own time."""
+        self._unwatch = RunMonitor.shared().watch(run.directory, self._run_moved)
+        self.pane.opening = "Asking the run for its model…"
+        tree.observe(lambda _: self.pane.guard(self._run_answered, tree), "tree")
+        tree.observe(self._run_failed, "problem")
+        tree.follow(run)
 
-        self.pane.guard(ask)
+    def _run_answered(self, tree: ModelTree) -> None:
+        """The run has sent what its model looks like."""
+        trace = tree.trace
+        if trace is None or not isinstance(self.desk, RunDesk):
+            return
+        self.desk.learn(trace)
+        self.pane.list_modules()
+        self.pane.opening = ""
+        path, self._wanted = self._wanted, None
+        if path is not None:
+            self.pane.choose(path)
+
+    def _run_failed(self, change: Any) -> None:
+        if change["new"] is not None:
+            self.pane.opening = ""
 
     def _run_moved(self, change: Any) -> None:
         if any(event.get("kind") in ("patch", "revert") for event in change.events):

@@ -53,6 +53,10 @@ class RunDesk(EditDesk):
             self._trace, self._traced = self.root.trace().wait(TRACE_SECONDS).trace(), now
         return self._trace
 
+    def learn(self, trace: ModelTrace) -> None:
+        """Somebody else has asked for the trace."""
+        self._trace, self._traced = trace, self._in_effect()
+
     def _in_effect(self) -> tuple[int, ...]:
         return tuple(each.number for each in self.root.patches if each.state == "applied")
 

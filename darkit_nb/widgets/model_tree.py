@@ -15,6 +15,7 @@ from darkit_nb.records.trace_wire import to_wire
 from darkit_nb.runs import Run
 from darkit_nb.views.tree_columns import headline, notes_of
 from darkit_nb.widgets.base import script, style
+from darkit_nb.widgets.edit_cell import EDIT_MODULE
 from darkit_nb.widgets.spike_raster import SpikeRaster
 from darkit_nb.widgets.tree_answers import AnsweringTree
 from darkit_nb.widgets.tree_follow import FollowedRun, News
@@ -179,6 +180,7 @@ class ModelTree(AnsweringTree):
             if self.selected is not None and not self._has(self.selected):
                 self.selected = None
             self._forget_answers()
+            self.actions = [EDIT_MODULE] if after.live or self._followed is not None else []
             self.about = self._described(after, before, comparison)
             self.other = (
                 b""

@@ -13,6 +13,7 @@ from darkit_nb.records.snapshot import SpikeSnapshot
 from darkit_nb.runs.requests import Request
 from darkit_nb.views.spike_raster import token_label
 from darkit_nb.widgets.base import DarkitWidget, problem_of
+from darkit_nb.widgets.edit_cell import patch_cell
 from darkit_nb.widgets.following import Following
 from darkit_nb.widgets.spike_raster import colour_ramps, example_sentence, picture_of
 from darkit_nb.widgets.tree_follow import FollowedRun
@@ -56,6 +57,11 @@ class AnsweringTree(DarkitWidget):
     def do_parameters(self, path: str, side: Side = "after") -> None:
         """Send what the numbers in a module's parameters look like."""
         self._answer("parameters", path, side, lambda: {"rows": self._subject(side).parameters(path)})
+
+    def do_edit_module(self, path: str) -> None:
+        """Send the cell in which a module can be edited."""
+        root = self._followed.run if self._followed is not None else self._subject().model
+        self.send({"insert_cell": patch_cell(root, path, self._after.trace if self._after else None)})
 
     def _answer(self, name: str, path: str, side: Side, make: Callable[[], Mapping[str, Any]]) -> None:
         try:
