@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from darkit_nb.nn.gif import GIF
-from darkit_nb.records.trace import ModelTrace
+from darkit_nb.records.trace import ModelTrace, TraceNode
 from darkit_nb.trace.inputs import device_of
 from darkit_nb.trace.kinds import class_name_of
 from darkit_nb.trace.tracer import TraceRows, trace_model
@@ -35,14 +35,13 @@ def outline_model(model: nn.Module) -> ModelTrace:
     trace = _traced(model, length) if length else None
     if trace is None:
         note = "The model was not run, so there are no shapes: dk.trace_model(model, inputs) has them, and its spikes."
-        listed = TraceRows(model, {}, {}, set()).nodes({}, {}, {})
-        nodes = tuple(dataclasses.replace(node, own_energy_pj=None, energy_pj=None) for node in listed)
+        nodes = _unpriced(TraceRows(model, {}, {}, set()).nodes({}, {}, {}))
         return ModelTrace(model=class_name_of(model), device=str(device_of(model)), nodes=nodes, notes=(note,))
     note = (
         f"Shapes and operations are of {length} tokens, reckoned without running the model: "
         "dk.trace_model(model, inputs) runs it and counts spikes."
     )
-    return dataclasses.replace(trace, device=str(device_of(model)), notes=(note,))
+    return dataclasses.replace(trace, device=str(device_of(model)), nodes=_unpriced(trace.nodes), notes=(note,))
 
 
 def without_weights(model: nn.Module) -> nn.Module:
@@ -73,6 +72,11 @@ def _traced(model: nn.Module, length: int) -> ModelTrace | None:
     except Exception:  # noqa: BLE001 - whatever cannot be copied or traced so is still listed
         return None
     return trace if trace.problem is None else None
+
+
+def _unpriced(nodes: tuple[TraceNode, ...]) -> tuple[TraceNode, ...]:
+    """Without energies: where no spike is counted, only those of what does not spike would be known."""
+    return tuple(dataclasses.replace(node, own_energy_pj=None, energy_pj=None) for node in nodes)
 
 
 def _length(model: nn.Module) -> int:
