@@ -26,6 +26,8 @@ def tree(
     fold: bool = True,
     meta: Annotated[bool, Parameter(negative="")] = False,
     spikes: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    timing: Annotated[bool, Parameter(negative="")] = False,
+    memory: Annotated[bool, Parameter(negative="")] = False,
     runs_dir: str = "runs",
 ) -> int:
     """Show a model as a tree: shapes, parameters, operations, and how every layer fires.
@@ -47,18 +49,21 @@ def tree(
         fold: Show identical blocks as one row.
         meta: Open the model without its weights: shapes and sizes only.
         spikes: Text to read while spikes are counted.
+        timing: Also measure the seconds of every module, where there are weights.
+        memory: Also measure the memory of every module's activations.
         runs_dir: Folder of runs.
     """
     _check(compare, only_changed, format)
     from darkit_nb.trace.subject import trace_named
 
-    trace = trace_named(model, meta=meta, text=spikes, runs_dir=runs_dir)
+    options = {"meta": meta, "text": spikes, "timing": timing, "memory": memory, "runs_dir": runs_dir}
+    trace = trace_named(model, **options)
     if compare is None:
         _show(trace, depth, format, fold)
         return 0 if trace.problem is None else 1
     from darkit_nb.records.trace_compare import compare_traces
 
-    other = trace_named(compare, meta=meta, text=spikes, runs_dir=runs_dir)
+    other = trace_named(compare, **options)
     _show_comparison(compare_traces(trace, other), depth, format, fold, only_changed)
     return 0 if trace.problem is None and other.problem is None else 1
 

@@ -29,7 +29,15 @@ META_TOKENS = 128
 """Tokens that pass a model without weights, at most."""
 
 
-def trace_named(name: str, *, meta: bool = False, text: str | None = None, runs_dir: str = "runs") -> ModelTrace:
+def trace_named(
+    name: str,
+    *,
+    meta: bool = False,
+    text: str | None = None,
+    timing: bool = False,
+    memory: bool = False,
+    runs_dir: str = "runs",
+) -> ModelTrace:
     """The trace of a preset, of the newest checkpoint of a run, of a model folder, or of a hub id.
 
     Args:
@@ -37,6 +45,8 @@ def trace_named(name: str, *, meta: bool = False, text: str | None = None, runs_
             before a name opens the model with its float layers.
         meta: without weights; spikes are then not counted. A preset without a text is always opened so.
         text: what the model reads.
+        timing: also measure seconds, of a model with weights.
+        memory: also measure the memory of activations.
         runs_dir: where run ids are looked up.
 
     Raises:
@@ -53,24 +63,24 @@ def trace_named(name: str, *, meta: bool = False, text: str | None = None, runs_
     if name.endswith(".json") and Path(name).is_file():
         return read_trace(name)
     twin, name = name.startswith(FLOAT), name.removeprefix(FLOAT)
+    measured = {"timing": timing, "memory": memory}
     if name in registry("model"):
-        return _preset(name, text, twin)
+        model, inputs = _preset(name, text, twin)
+        return trace_model(model, inputs, **measured)
     place = _place(name, runs_dir)
     model = _empty(place) if meta else load_model(place)
     if twin:
         unspikify(model)
     if meta:
-        return trace_model(model, _tokens(model))
+        return trace_model(model, _tokens(model), **measured)
     tokenizer: Any = AutoTokenizer.from_pretrained(place)
-    return trace_model(model, SAMPLE if text is None else text, tokenizer=tokenizer)
+    return trace_model(model, SAMPLE if text is None else text, tokenizer=tokenizer, **measured)
 
 
-def _preset(name: str, text: str | None, twin: bool) -> ModelTrace:
+def _preset(name: str, text: str | None, twin: bool) -> tuple[PreTrainedModel, Tensor]:
     with torch.device("meta" if text is None else "cpu"):
         model = build_model(name) if twin else spikify(build_model(name))
-    if text is None:
-        return trace_model(model, _tokens(model))
-    return trace_model(model, torch.tensor([list(text.encode())]))
+    return model, _tokens(model) if text is None else torch.tensor([list(text.encode())])
 
 
 def _place(name: str, runs_dir: str) -> Path | str:

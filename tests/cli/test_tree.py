@@ -22,10 +22,10 @@ def test_a_preset_opens_without_weights(capsys: pytest.CaptureFixture[str]):
 
 
 def test_a_preset_reads_a_text(capsys: pytest.CaptureFixture[str]):
-    assert run(["tree", "spike-gpt2-nano", "--spikes", "def main():", "--depth", "1"]) == 0
+    assert run(["tree", "spike-gpt2-nano", "--spikes", "def main():", "--depth", "1", "--timing", "--memory"]) == 0
     out = capsys.readouterr().out
     assert "on cpu · 11 tokens" in out
-    assert "fires" in out
+    assert out.splitlines()[1].split()[-5:] == ["spikes", "fires", "energy", "time", "memory"]
 
 
 @pytest.fixture(scope="module")
