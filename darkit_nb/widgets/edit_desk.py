@@ -12,10 +12,10 @@ from typing import Any, Literal
 from darkit_nb.edit.static_check import static_problems
 from darkit_nb.errors import DarkitError, PatchError
 from darkit_nb.records.patch import Patch, PatchProblem
-from darkit_nb.records.spike_spec import SpikeSpec
 from darkit_nb.runs.run import Run
 from darkit_nb.views.edit_report import EditReport, PastEdit, excerpts
 from darkit_nb.widgets.edit_completion import Item
+from darkit_nb.widgets.edit_settings import Settings
 from darkit_nb.widgets.module_paths import is_model, layer_range, same_place
 
 
@@ -164,8 +164,8 @@ class EditDesk(ABC):
         """Try an edit, and put it into the model."""
 
     @abstractmethod
-    def spec(self, path: str) -> tuple[SpikeSpec, tuple[str, ...]] | None:
-        """Spike settings at or below a module, and the spiking modules there; None where nothing spikes."""
+    def settings(self, path: str) -> Settings | None:
+        """Spike settings at or below a module; None where nothing spikes."""
 
     @abstractmethod
     def apply_spec(self, path: str, changes: Mapping[str, Any], progress: Progress) -> EditReport:

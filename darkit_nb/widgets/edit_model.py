@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from darkit_nb.errors import DarkitError, PatchError
 from darkit_nb.records.patch import AppliedPatch, Patch, PatchProblem, Validation, text_hash
-from darkit_nb.records.spike_spec import SpikeSpec
 from darkit_nb.views.edit_report import EditReport, PastEdit, excerpts
 from darkit_nb.widgets.edit_completion import Item, attributes_of, complete
 from darkit_nb.widgets.edit_desk import Edit, EditDesk, OpenModule, Progress, SavedFork, as_saved, refusal
+from darkit_nb.widgets.edit_settings import Settings
 from darkit_nb.widgets.module_paths import resolve
 
 _CANCELLED = EditReport(title="Cancelled; nothing was changed", ok=False)
@@ -126,9 +126,9 @@ class ModelDesk(EditDesk):
         from darkit_nb.edit.apply import apply
         from darkit_nb.edit.spec_edit import make_spec_patch
 
-        found = self.spec(resolve(path, self.paths()))
+        found = self.settings(resolve(path, self.paths()))
         try:
-            patch = make_spec_patch(self.root, found[1] if found else (path,), **changes)
+            patch = make_spec_patch(self.root, found.modules if found else path, **changes)
             progress.tell("Trying it…")
             done = apply(self.root, patch, optimizer=self.optimizer)
         except DarkitError as error:
@@ -136,15 +136,22 @@ class ModelDesk(EditDesk):
         title = f"Edit {done.number} applied: {', '.join(f'{name} = {value}' for name, value in changes.items())}"
         return EditReport(title=title, ok=True, diff=patch.diff)
 
-    def spec(self, path: str) -> tuple[SpikeSpec, tuple[str, ...]] | None:
-        """Spike settings of the first spiking module at or below a path, and all spiking modules there."""
+    def settings(self, path: str) -> Settings | None:
+        """Spike settings of the first spiking module at or below a path, and all modules there with the same ones."""
+        from darkit_nb.edit.spec_edit import editable_fields
+        from darkit_nb.functional.surrogate import DEFAULT_SURROGATE, SURROGATES, resolve_surrogate
+
         below = f"{path}." if path else ""
-        found = {
-            name: spec
-            for name, module in self.root.named_modules()
-            if (name == path or name.startswith(below)) and isinstance(spec := getattr(module, "spec", None), SpikeSpec)
-        }
-        return (next(iter(found.values())), tuple(found)) if found else None
+        inside = ((name, each) for name, each in self.root.named_modules() if name == path or name.startswith(below))
+        found = {name: fields for name, each in inside if (fields := editable_fields(each))}
+        if not found:
+            return None
+        values = dict(next(iter(found.values())))
+        if "surrogate" in values:
+            values["surrogate"] = values["surrogate"] or DEFAULT_SURROGATE
+            values["alpha"] = resolve_surrogate(values["surrogate"], values["alpha"])[1]
+        alike = tuple(name for name, fields in found.items() if set(fields) == set(values))
+        return Settings(values, alike, {"surrogate": tuple(SURROGATES), "reset": ("soft", "hard")})
 
     def revert(self, count: int = 1) -> EditReport:
         """Take the last edits back."""

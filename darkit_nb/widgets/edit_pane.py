@@ -17,7 +17,6 @@ from darkit_nb.views.edit_report import EditHistory, EditReport, PastEdit
 from darkit_nb.views.python_html import diff_html, python_html
 from darkit_nb.widgets.base import DarkitWidget, script, style
 from darkit_nb.widgets.edit_desk import Edit, EditDesk, OpenModule, Progress
-from darkit_nb.widgets.edit_settings import changed_settings, settings_of
 from darkit_nb.widgets.module_paths import as_python, name_of, same_place
 
 _MOST_PATHS = 2000
@@ -106,7 +105,7 @@ class EditPane(DarkitWidget):
 
     def _show(self, opened: OpenModule) -> None:
         before, self.opened = self.opened, opened
-        found = self.desk.spec(opened.path)
+        found = self.desk.settings(opened.path)
         layers = opened.layers
         with self.hold_sync():
             if before is None or before.path != opened.path:
@@ -115,7 +114,7 @@ class EditPane(DarkitWidget):
             if self.drafts.get(opened.path) == opened.text:
                 self.drafts = {path: text for path, text in self.drafts.items() if path != opened.path}
             self.checked = None
-            self.spec = settings_of(opened.path, *found) if found else None
+            self.spec = found.form(opened.path) if found else None
             self.source = {
                 "path": opened.path,
                 "class_name": opened.class_name,
@@ -184,10 +183,10 @@ class EditPane(DarkitWidget):
     def do_spec(self, changes: dict[str, Any]) -> None:
         """Changed settings of neurons are to be applied."""
         opened = self._needed()
-        found = self.desk.spec(opened.path)
+        found = self.desk.settings(opened.path)
         if found is None:
             raise PatchError(f"Nothing spikes in {opened.path or 'the model'}.")
-        wanted = changed_settings(found[0], changes)
+        wanted = found.changed(changes)
         self._work("spec", "", lambda progress: self.desk.apply_spec(opened.path, wanted, progress))
 
     def do_fork(self, name: str) -> None:

@@ -12,7 +12,6 @@ from typing import Any, Literal
 from darkit_nb.edit.class_text import attributes_in, classes_in
 from darkit_nb.errors import DarkitError, PatchError, RunError
 from darkit_nb.records.patch import Patch, PatchProblem, text_hash
-from darkit_nb.records.spike_spec import SpikeSpec
 from darkit_nb.records.trace import ModelTrace
 from darkit_nb.runs.patching import PatchRefusedError, Sent, load_patch, send_patch, send_revert
 from darkit_nb.runs.run import Run
@@ -20,11 +19,14 @@ from darkit_nb.views.edit_report import EditReport, PastEdit, excerpts
 from darkit_nb.widgets.class_file import class_at, file_of_module, module_names
 from darkit_nb.widgets.edit_completion import Item, complete
 from darkit_nb.widgets.edit_desk import Edit, EditDesk, OpenModule, Progress, SavedFork, as_saved, refusal
+from darkit_nb.widgets.edit_settings import Settings
 from darkit_nb.widgets.module_paths import resolve
 
 TRACE_SECONDS = 120.0
 PATCH_SECONDS = 300.0
 _LOOK_SECONDS = 0.5
+_OF_THE_MODEL = ("attention", "include", "exclude")
+"""Spike settings that choose modules, and say nothing of one that was chosen."""
 
 
 class RunDesk(EditDesk):
@@ -134,7 +136,7 @@ class RunDesk(EditDesk):
         problems = self.problems(edit.opened, patch.source)
         return self._refused(problems, patch) if problems else self._send(patch, progress)
 
-    def spec(self, path: str) -> tuple[SpikeSpec, tuple[str, ...]] | None:
+    def settings(self, path: str) -> Settings | None:
         """Spike settings of the first spiking module at or below a path, and all spiking modules there."""
         below = f"{path}." if path else ""
         found = tuple(
@@ -149,15 +151,20 @@ class RunDesk(EditDesk):
         for each in self.history():
             if each.patch.kind == "spec" and not each.reverted and found[0] in each.patch.targets:
                 changes |= each.patch.spec
-        return SpikeSpec.from_dict({**spec.to_dict(), **changes}), found
+        values = {
+            name: value for name, value in spec.to_dict().items() if name not in ("attention", "include", "exclude")
+        }
+        return Settings({**values, **changes}, found)
 
     def apply_spec(self, path: str, changes: Mapping[str, Any], progress: Progress) -> EditReport:
         """Change spike settings at or below a module."""
-        found = self.spec(path)
+        found = self.settings(path)
         if found is None:
             raise PatchError(f"Nothing spikes in {path or 'the model'}.", fix="choose a module that fires")
-        node = self.trace.node(found[1][0])
-        patch = Patch(kind="spec", targets=found[1], spec=dict(changes), module=node.module, class_name=node.class_name)
+        node = self.trace.node(found.modules[0])
+        patch = Patch(
+            kind="spec", targets=found.modules, spec=dict(changes), module=node.module, class_name=node.class_name
+        )
         return self._send(patch, progress)
 
     def revert(self, count: int = 1) -> EditReport:

@@ -1,16 +1,17 @@
-"""The spike settings of a module as fields of a small form, and back."""
+"""The settings of a spiking module as fields of a small form."""
 
 from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from darkit_nb.errors import PatchError
 from darkit_nb.records.spike_spec import SpikeSpec
 
-TITLES = {
+_TITLES = {
     "num_levels": "Levels",
     "num_steps": "Steps",
     "coding": "Coding",
@@ -21,44 +22,77 @@ TITLES = {
     "weight_bits": "Weight bits",
     "saliency": "Saliency",
     "reselect_every": "Reselect every",
+    "threshold": "Threshold",
+    "decay": "Decay",
+    "reset": "Reset",
+    "surrogate": "Surrogate gradient",
+    "alpha": "Surrogate width",
+    "max_count": "Most spikes",
+    "decay_input": "Decay input",
+    "detach_reset": "Detach reset",
 }
-"""Settings a module can change while it lives, with their titles."""
+"""In the order of the form; what has no title, as the backend, is no matter of the model."""
+
+_OF_NEURONS = {
+    "threshold": "Membrane potential at which it fires.",
+    "decay": "Share of the membrane that is left after a step, 0 … 1.",
+    "reset": "What a spike does to the membrane.",
+    "surrogate": "Derivative that stands for that of the spike in training.",
+    "alpha": "How steep the surrogate is.",
+    "max_count": "Most spikes of one step.",
+    "decay_input": "Scale the input by 1 − decay.",
+    "detach_reset": "No gradient through the reset.",
+}
 
 
-def settings_of(path: str, spec: SpikeSpec, modules: Sequence[str]) -> dict[str, Any]:
-    """The form of a spec."""
-    hints = typing.get_type_hints(SpikeSpec)
-    known = {info.name: info for info in dataclasses.fields(SpikeSpec)}
-    fields = []
-    for name, title in TITLES.items():
-        choices = [str(each) for each in typing.get_args(hints[name])]
-        limits = known[name].metadata
-        fields.append(
-            {
-                "name": name,
-                "title": title,
-                "help": limits["description"],
-                "kind": "choice" if choices else hints[name].__name__,
-                "value": getattr(spec, name),
-                "least": limits.get("ge"),
-                "most": limits.get("le"),
-                "choices": choices,
-            }
-        )
-    return {"path": path, "modules": len(modules), "fields": fields}
+@dataclass(frozen=True)
+class Settings:
+    """What can be changed of spiking modules without code.
 
-
-def changed_settings(spec: SpikeSpec, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `changes` differs from a spec, checked.
-
-    Raises:
-        PatchError: a setting that is none of the form's.
-        ConfigError: a value, or a combination of them, without a meaning.
+    Attributes:
+        values: by name, of the first of them.
+        modules: dotted paths of all that will change.
+        choices: words a setting can have, beyond those of `SpikeSpec`.
     """
-    unknown = sorted(set(changes) - set(TITLES))
-    if unknown:
-        raise PatchError(
-            "These are no settings of a spiking module.", expected=", ".join(TITLES), received=", ".join(unknown)
-        )
-    dataclasses.replace(spec, **changes)
-    return {name: value for name, value in changes.items() if value != getattr(spec, name)}
+
+    values: Mapping[str, Any]
+    modules: tuple[str, ...]
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def form(self, path: str) -> dict[str, Any]:
+        """As the page shows it."""
+        fields = [self._field(name) for name in _TITLES if name in self.values]
+        return {"path": path, "modules": len(self.modules), "fields": fields}
+
+    def changed(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """What of `changes` differs.
+
+        Raises:
+            PatchError: a setting it does not have.
+            ConfigError: a value, or a combination of them, without a meaning.
+        """
+        unknown = sorted(set(changes) - set(self.values))
+        if unknown:
+            raise PatchError(
+                "These are no settings of this module.", expected=", ".join(self.values), received=", ".join(unknown)
+            )
+        known = {info.name for info in dataclasses.fields(SpikeSpec)}
+        if set(self.values) <= known:
+            SpikeSpec(**{**self.values, **changes})
+        return {name: value for name, value in changes.items() if value != self.values[name]}
+
+    def _field(self, name: str) -> dict[str, Any]:
+        info = next((each for each in dataclasses.fields(SpikeSpec) if each.name == name), None)
+        limits: Mapping[str, Any] = info.metadata if info else {"description": _OF_NEURONS.get(name, "")}
+        hint = typing.get_type_hints(SpikeSpec)[name] if info else type(self.values[name])
+        choices = [str(each) for each in typing.get_args(hint)] or list(self.choices.get(name, ()))
+        return {
+            "name": name,
+            "title": _TITLES[name],
+            "help": limits["description"],
+            "kind": "choice" if choices else hint.__name__,
+            "value": self.values[name],
+            "least": limits.get("ge"),
+            "most": limits.get("le"),
+            "choices": choices,
+        }
