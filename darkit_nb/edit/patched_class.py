@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from darkit_nb.data.cache import cache_root
 from darkit_nb.edit.class_text import edited_class
 from darkit_nb.edit.lineage import BASE, FOLDER, ORIGINAL, PATCH, PatchedType, original_class, patch_of
@@ -197,14 +199,14 @@ def _future_flags(base_class: type) -> int:
 
 
 def _checked(kind: Any, chosen: ast.ClassDef, base_class: type) -> type:
-    if isinstance(kind, PatchedType) and issubclass(kind, original_class(base_class)):
+    if isinstance(kind, PatchedType) and issubclass(kind, original_class(base_class)) and nn.Module in type.mro(kind):
         return kind
     raise PatchError(
         f"{chosen.name} does not end as a class that can stand for {base_class.__name__}.",
         line=chosen.lineno,
         expected=f"a subclass of {', '.join(base.__name__ for base in original_class(base_class).__bases__)}",
         received=repr(kind),
-        cause="a decorator replaced it, or a later line of the text did",
+        cause="its bases are no modules, or a decorator or a later line of the text replaced it",
     )
 
 
