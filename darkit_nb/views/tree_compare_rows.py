@@ -129,7 +129,8 @@ def totals(comparison: TraceComparison) -> list[tuple[str, str, str, str]]:
     roots = comparison.before.root, comparison.after.root
     found = [_total(name, write, *(getattr(root, field) for root in roots)) for name, write, field in _TOTALS]
     rates = [trace.firing_rate(0) for trace in (comparison.before, comparison.after)]
-    found.insert(4, _total("fires", percent, *rates))
+    fires, points = _total("fires", percent, *rates), _points(*rates)
+    found.insert(4, (*fires[:3], points))
     known = [total for total in found if total[1] != "–" or total[2] != "–"]
     return [total for total in known if total[0] != "trainable" or total[1] != total[2]]
 
@@ -176,6 +177,13 @@ def _change(before: float | None, after: float | None) -> str:
     if 0 < ratio <= 0.1:
         return f"÷{short(1 / ratio)}"
     return f"{100 * (ratio - 1):+.1f} %".replace("-", "−")
+
+
+def _points(before: float | None, after: float | None) -> str:
+    """The difference of two shares in percentage points: a percentage of a percentage is easily misread."""
+    if before is None or after is None or before == after:
+        return ""
+    return f"{100 * (after - before):+.1f} points".replace("-", "−")
 
 
 def _line(comparison: TraceComparison, row: TreeRow) -> ComparedLine:

@@ -13,7 +13,7 @@ from darkit_nb.records.trace_compare import compare_traces
 from darkit_nb.views.tree import tree
 from darkit_nb.views.tree_compare_html import comparison_html, comparison_page
 from darkit_nb.views.tree_compare_rows import compared_lines, totals
-from tests.records.traces import large_trace, node, small_trace
+from tests.records.traces import large_trace, node, small_trace, spikes
 from tests.views.test_tree import parsed
 
 
@@ -111,6 +111,11 @@ def test_sums_of_both():
     assert ("trainable", "0", "4", "") in found
     assert ("MACs", "192", "6", "÷32.0") in found
     assert ("energy", "22.5 pJ", "–", "") in found
+    fewer = dataclasses.replace(after.nodes[2], spikes=spikes(1, 10, 5))
+    found = totals(
+        compare_traces(before, dataclasses.replace(after, nodes=(*after.nodes[:2], fewer, *after.nodes[3:])))
+    )
+    assert ("fires", "43.3 %", "33.3 %", "−10.0 points") in found
     assert not any(name in ("time", "memory") for name, *_ in found)
 
 
