@@ -94,6 +94,7 @@ def _syntax(error: Exception, source: str) -> PatchProblem:
         line=line,
         expected="Python",
         received=lines[line - 1].strip() if line and line <= len(lines) else None,
+        fix="look there and just before: often a bracket, a quote or a colon is missing",
     )
 
 
@@ -134,7 +135,7 @@ def _no_class(tree: ast.Module, name: str) -> PatchProblem:
         return PatchProblem(
             check="class",
             message="There is no class in this text.",
-            line=1,
+            line=tree.body[0].lineno if tree.body else 1,
             expected=f"class {name}(…), or a class that derives from {name}",
             received=f"{len(tree.body)} statements without a class" if tree.body else "an empty text",
             fix=f"keep the line `class {name}(…):`, or write `class My{name}({name}):`",
