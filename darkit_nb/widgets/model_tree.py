@@ -237,7 +237,7 @@ class ModelTree(AnsweringTree):
                     self._put(Subject(news.trace), None)
                 if news.rates is not None:
                     self.rates = news.rates.tobytes()
-                if news.problem is not None:
+                if news.problem is not None or news.trace is not None:
                     self.problem = news.problem
                 self.pulse = news.pulse
                 if news.rates is not None or news.trace is not None:

@@ -149,10 +149,13 @@ class FollowedRun:
         self._history = change.history
         measured = [record for record in change.metrics if record.get("kind") == "spikes"]
         self._spikes = measured[-1] if measured else self._spikes
+        # The status is written every few seconds, measurements at once.
+        newest = [record.get("step") for record in (change.history.latest("train"), self._spikes) if record]
+        steps = [step for step in (status.step, *newest) if isinstance(step, int)]
         self._status = {
             "state": status.state,
             "reason": (status.reason or "").partition("\n")[0],
-            "step": status.step,
+            "step": max(steps, default=None),
             "total_steps": status.total_steps,
         }
         edited = self._greeted and any(event.get("kind") in _EDITS for event in change.events)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import linecache
@@ -13,10 +14,12 @@ import pytest
 import torch
 from torch import nn
 
+import darkit_nb as dk
 from darkit_nb.errors import ModelError, ShapeError
 from darkit_nb.records.trace import ModelTrace
 from darkit_nb.records.trace_wire import from_wire
-from darkit_nb.widgets import ModelTree
+from darkit_nb.widgets import ModelTree, SpikeRaster
+from tests.records.snapshots import layer, snapshot
 from tests.records.traces import large_trace, node, small_trace
 
 
@@ -176,3 +179,86 @@ def test_a_trace_is_shown_without_torch(tmp_path: Path):
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_two_traces_are_one_tree_and_each_side_answers():
+    before, after = small_trace(), dataclasses.replace(small_trace(), nodes=small_trace().nodes[:-1])
+    tree = ModelTree(after, compare=before)
+    sent = json.loads(tree.other)
+    assert from_wire(sent["before"]) == before
+    assert from_wire(json.loads(tree.tree)) == after
+    assert sent["rows"]["states"][sent["rows"]["state"][-1]] == "gone"
+    assert tree.about["before"] == tree.about["headline"]
+    tree.selected = "head"  # gone, and still there to look at
+    tree._receive(None, {"do": "source", "path": "head", "side": "before"}, [])
+    assert tree.source["side"] == "before"
+    assert "head" in tree.text()
+    assert "head" in tree.snapshot()
+    tree.compare(None)
+    assert (tree.other, tree.comparison, tree.selected) == (b"", None, None)
+    tree.compare(before)
+    assert tree.comparison is not None
+    tree.show(small_trace())
+    assert tree.comparison is None
+    with pytest.raises(ModelError, match="no model in this tree"):
+        ModelTree().compare(before)
+
+
+def test_a_float_model_and_its_spiking_twin():
+    model = dk.build_model("spike-llama-nano", overrides={"num_hidden_layers": 1})
+    ids = torch.arange(12).reshape(1, 12)
+    tree = ModelTree(dk.spikify(copy.deepcopy(model)), ids, compare=model)
+    assert tree.about["live"] == ["before", "after"]
+    assert tree.comparison is not None
+    row = tree.comparison.row("model.layers.0.mlp.up_proj")
+    assert row.state == "changed"
+    assert {"class_name", "energy_pj"} <= set(row.changed)
+    tree._receive(None, {"do": "raster", "path": row.path, "side": "after"}, [])
+    assert tree.raster["picture"]["name"] == row.path
+    assert tree.raster["tokens"] == [str(token) for token in range(12)]
+    tree._receive(None, {"do": "raster", "path": row.path, "side": "before"}, [])
+    assert "No raster" in tree.raster["problem"]["message"]
+    tree._receive(None, {"do": "parameters", "path": row.path, "side": "before"}, [])
+    [weight] = tree.parameters["rows"]
+    assert (weight["name"], weight["shape"], weight["not_finite"]) == ("weight", (512, 128), 0)
+    held = model.get_submodule(row.path).weight
+    assert weight["mean"] == pytest.approx(held.double().mean().item())
+
+
+def test_what_needs_the_model_says_so_of_a_trace():
+    tree = ModelTree(small_trace())
+    for kind in ("raster", "parameters", "flow"):
+        tree._receive(None, {"do": kind, "path": "body.up"}, [])
+        assert "holds only its trace" in getattr(tree, kind)["problem"]["message"]
+    model = Twice()
+    changed = ModelTree(model, torch.ones(3, 4))
+    del model.first
+    changed.do_parameters("first")
+    assert "has changed since it was traced" in changed.parameters["problem"]["message"]
+
+
+def test_a_comparison_costs_little_more_than_its_two_traces():
+    tree = ModelTree(dk.compare_traces(large_trace(4_000), large_trace(3_800)))
+    assert len(tree.other) < 1.3 * len(tree.tree)  # the other trace, and a few figures a row
+    assert len(tree.snapshot()) < 1_000_000
+
+
+def test_the_chosen_module_and_the_layer_of_a_raster_are_one_choice():
+    up, down = "body.up", "body.down"
+    tree, raster = ModelTree(small_trace()), SpikeRaster()
+    unlink = tree.link(raster)
+    tree.selected = down
+    assert raster.layer == ""  # it has no spikes yet
+    raster.show(snapshot(layer(up), layer(down)))
+    assert raster.layer == down
+    tree.selected = up
+    assert raster.layer == up
+    raster.layer = down
+    assert tree.selected == down
+    tree.selected = "body"  # holds what is drawn
+    assert raster.layer == down
+    tree.selected = "head"  # holds no layer
+    assert raster.layer == down
+    unlink()
+    tree.selected = up
+    assert raster.layer == down

@@ -129,9 +129,10 @@ export function ratio(was: number, is: number): number {
 export function times(share: number): string {
   if (Number.isNaN(share)) return "";
   if (share === 1) return "=";
+  if (share === 0) return "×0";
   const digits = share >= 100 ? 0 : share >= 10 ? 1 : share >= 0.095 ? 2 : 3;
   const text = share.toFixed(digits);
-  return `×${Number(text) === 1 ? share.toPrecision(4) : share > 0 && Number(text) === 0 ? share.toExponential(1) : text}`;
+  return `×${Number(text) === 1 ? share.toPrecision(4) : Number(text) === 0 ? share.toExponential(1) : text}`;
 }
 
 /** Row of the next differing module in a direction, around the end; −1 where nothing differs. */

@@ -6,8 +6,8 @@ import { bytes, time } from "./model_tree_columns";
 /** A name, what to say, and the number behind it where a ratio of two makes sense. */
 export type Fact = { name: string; text: string; number?: number };
 
-/** What is known of a module; `firing` of a live run stands in the tree already. */
-export function factsOf(tree: Tree, row: number): Fact[] {
+/** What is known of a module; `measured` is the step of a run whose firing rates the tree shows in place of the traced ones. */
+export function factsOf(tree: Tree, row: number, measured: number | null = null): Fact[] {
   const number = (name: string) => tree.numbers(name)[row] as number;
   const [own, total] = [number("own_parameters"), number("parameters")];
   const aliases = (tree.other("aliases", row) as string[] | null) ?? [];
@@ -23,7 +23,7 @@ export function factsOf(tree: Tree, row: number): Fact[] {
     { name: "buffers", text: number("buffer_bytes") ? bytes(number("buffer_bytes")) : "", number: number("buffer_bytes") },
     { name: "MACs", text: number("macs") ? pair(whole(Math.floor(number("own_flops") / 2)), whole(number("macs"))) : "", number: number("macs") },
     { name: "energy", text: number("energy_pj") > 0 ? `${pair(number("own_energy_pj") > 0 ? energy(number("own_energy_pj")) : "0 pJ", energy(number("energy_pj")))} · simulated` : "", number: number("energy_pj") },
-    { name: "fires", text: Number.isNaN(number("firing")) ? "" : `${(100 * number("firing")).toFixed(2)} % of the slots in it`, number: number("firing") },
+    { name: "fires", text: Number.isNaN(number("firing")) ? "" : `${(100 * number("firing")).toFixed(2)} % of the slots in it${measured === null ? "" : `, at step ${whole(measured)}`}`, number: number("firing") },
     { name: "time", text: Number.isNaN(number("seconds")) ? "" : time(number("seconds")), number: number("seconds") },
     { name: "memory", text: number("memory_bytes") > 0 ? bytes(number("memory_bytes")) : "", number: number("memory_bytes") },
     { name: "state", text: number("stateful") ? "keeps tensors from one call to the next" : "" },
@@ -33,13 +33,13 @@ export function factsOf(tree: Tree, row: number): Fact[] {
   return facts.filter((fact) => fact.text);
 }
 
-/** How a module fires by itself. */
-export function firingFacts(spikes: Spikes): Fact[] {
+/** How a module fired by itself when it was traced. */
+export function firingFacts(spikes: Spikes, live = false): Fact[] {
   const counted = spikes.slots > 0;
   const facts: Fact[] = [
     { name: "spikes", text: `${spikes.signed ? "signed, " : ""}${spikes.coding}, Q = ${spikes.num_levels} levels, S = ${spikes.num_steps} steps${spikes.weight_bits === null ? "" : `, weights of ${spikes.weight_bits} bits`}` },
     { name: "salient", text: spikes.salient_fraction === null ? "" : `${percent(spikes.salient_fraction)} of the features have all steps` },
-    { name: "firing", text: counted ? `${(100 * spikes.active_slots / spikes.slots).toFixed(2)} % (${whole(spikes.active_slots)} of ${whole(spikes.slots)} slots)` : "not counted", number: counted ? spikes.active_slots / spikes.slots : Number.NaN },
+    { name: live ? "traced" : "firing", text: counted ? `${(100 * spikes.active_slots / spikes.slots).toFixed(2)} % (${whole(spikes.active_slots)} of ${whole(spikes.slots)} slots)` : "not counted", number: counted ? spikes.active_slots / spikes.slots : Number.NaN },
     { name: "silent", text: spikes.pairs ? `${percent(spikes.silent / spikes.pairs)} of (token, feature) pairs` : "", number: spikes.silent / spikes.pairs },
     { name: "unit spikes", text: counted ? whole(spikes.unary_events) : "", number: spikes.unary_events },
     { name: "additions", text: spikes.ac_unary ? `${whole(spikes.ac_unary)} of unit spikes, ${whole(spikes.ac_bitwise)} of set bits · simulated` : "", number: spikes.ac_unary },

@@ -17,9 +17,9 @@ const WORDS: Record<State, string> = { same: "the same before and after", change
 
 /** What the kernel can do: sides whose model it holds, and whether a run answers for its spikes. */
 export type Reach = { live: Side[]; probes: boolean };
-type Props = { model: Model; tree: Tree; row: number; reach: Reach; onChoose: (path: string | null) => void };
+type Props = { model: Model; tree: Tree; row: number; reach: Reach; measured: number | null; onChoose: (path: string | null) => void };
 
-export function Detail({ model, tree, row, reach, onChoose }: Props) {
+export function Detail({ model, tree, row, reach, measured, onChoose }: Props) {
   const [tab, setTab] = useState<string>(lastTab);
   const compared = tree instanceof ComparedTree ? tree : null;
   const sides: Side[] = compared ? (["before", "after"] as const).filter((each) => compared.at(each, row)) : ["after"];
@@ -47,8 +47,9 @@ export function Detail({ model, tree, row, reach, onChoose }: Props) {
         <Tabs names={TABS} selected={tab} label="What to see of the module" onSelect={(name) => { lastTab = name; setTab(name); }} />
         {sides.length > 1 && tab !== "facts" && <SidePicker side={side} onSide={setSide} />}
       </div>
-      {tab === "facts" && (compared ? <ComparedFacts tree={compared} row={row} /> : <Facts tree={tree} row={row} />)}
-      {tab === "facts" && <CourseLine model={model} path={path} />}
+      {tab === "facts" && (compared
+        ? <ComparedFacts tree={compared} row={row} />
+        : <Facts tree={tree} row={row} measured={measured}><CourseLine model={model} path={path} /></Facts>)}
       {tab === "spikes" && <Raster model={model} tree={own[0]} row={own[1]} side={side} live={live || reach.probes} onChoose={onChoose} />}
       {tab === "parameters" && <Parameters model={model} path={path} side={side} live={live} />}
       {tab === "source" && <Source model={model} path={path} side={side} />}

@@ -1,15 +1,16 @@
 // The facts of a module, of one trace or of two.
+import type { ComponentChildren } from "preact";
 import { ratio, times, type ComparedTree } from "../core/tree_compare";
 import { whole } from "../core/format";
 import type { Spikes, Tree } from "../core/model_tree";
 import { type Fact, factsOf, firingFacts, paired } from "../core/tree_facts";
 
-export function Facts({ tree, row }: { tree: Tree; row: number }) {
+export function Facts({ tree, row, measured, children }: { tree: Tree; row: number; measured: number | null; children: ComponentChildren }) {
   const spikes = tree.spikes(row);
   return (
     <div class="mt-facts" data-two={spikes !== null}>
-      <List facts={factsOf(tree, row)} />
-      {spikes && <div class="mt-firing"><List facts={firingFacts(spikes)} />{spikes.histogram.length > 0 && <Histogram spikes={spikes} />}</div>}
+      <div><List facts={factsOf(tree, row, measured)} />{children}</div>
+      {spikes && <div class="mt-firing"><List facts={firingFacts(spikes, measured !== null)} />{spikes.histogram.length > 0 && <Histogram spikes={spikes} />}</div>}
     </div>
   );
 }

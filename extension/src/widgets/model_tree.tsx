@@ -114,7 +114,7 @@ function Opened({ model, tree, about, pulse }: { model: Model; tree: Tree; about
       <Grid tree={tree} rows={rows} open={open} marks={marks} of={of} order={order} chosen={chosen} here={here} beat={pulse?.measured ?? null} turn={turn} handle={handle}
         onOrder={setOrder} onChoose={choose} onToggle={toggle} onKey={typed} />
       {chosen >= 0
-        ? <Detail key={chosen} model={model} tree={tree} row={chosen} reach={reach} onChoose={setSelected} />
+        ? <Detail key={chosen} model={model} tree={tree} row={chosen} reach={reach} measured={pulse?.measured ?? null} onChoose={setSelected} />
         : <p class="dk-muted mt-hint">{whole(tree.count)} modules. Choose one to see its shapes, spikes, parameters, source and dataflow. Bars compare the rows of one level.</p>}
       {about.notes?.map((note) => <p key={note} class="dk-muted mt-note">{note}</p>)}
     </>
