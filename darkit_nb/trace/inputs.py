@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -131,7 +131,21 @@ def _copy(value: Any, known: dict[int, Any]) -> Any:
         return {key: _copied(each, known) for key, each in value.items()}
     if isinstance(value, nn.Module) or callable(value):
         return value
+    # deepcopy refuses tensors that autograd made, as in a cache that was filled with gradients on.
+    tensors = {id(tensor): _copied(tensor, known) for tensor in _within(value, set())}
     try:
-        return copy.deepcopy(value)
+        return copy.deepcopy(value, tensors)
     except Exception:  # noqa: BLE001 - what cannot be copied is handed over as it is
         return value
+
+
+def _within(value: Any, met: set[int]) -> Iterator[Tensor]:
+    """Every tensor that an object holds, however deep."""
+    if isinstance(value, Tensor):
+        yield value
+    elif id(value) not in met and not isinstance(value, type | nn.Module):
+        met.add(id(value))
+        inside = list(value.values()) if isinstance(value, Mapping) else []
+        inside += value if isinstance(value, list | tuple | set) else []
+        for each in (*inside, *getattr(value, "__dict__", {}).values()):
+            yield from _within(each, met)

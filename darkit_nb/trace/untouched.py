@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -51,41 +53,54 @@ def _unfused() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-@dataclass
 class ModuleState:
-    """What one module holds besides parameters and submodules: buffers, membranes, counters."""
+    """What one module holds besides parameters and submodules: buffers, membranes, counters.
 
-    module: nn.Module
-    attributes: dict[str, Any]
-    inside: dict[str, Any]
-    tensors: list[tuple[Tensor, Tensor, int]]
+    Attributes:
+        module: whose state it is.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self._attributes = {name: value for name, value in vars(module).items() if name not in _OWN}
+        self._attributes["_buffers"] = module._buffers
+        self._inside: dict[int, tuple[Any, Any]] = {}
+        self._tensors: dict[int, tuple[Tensor, Tensor, int]] = {}
 
     @staticmethod
     def of(module: nn.Module) -> ModuleState:
-        """Its state now, tensors copied."""
-        attributes = {name: value for name, value in vars(module).items() if name not in _OWN}
-        attributes["_buffers"] = module._buffers
-        inside = {name: value.copy() for name, value in attributes.items() if type(value) in (dict, list, set)}
-        found = [value for value in attributes.values() if isinstance(value, Tensor)]
-        for held in inside.values():
-            found += [each for each in _values(held) if isinstance(each, Tensor)]
-        kept = [(tensor, tensor.clone(), tensor._version) for tensor in found if not is_lazy(tensor)]
-        return ModuleState(module, attributes, inside, kept)
+        """Its state now; tensors, and containers that lie in its attributes or in one another, are copied."""
+        state = ModuleState(module)
+        for value in state._attributes.values():
+            state._keep(value)
+        return state
+
+    def _keep(self, value: Any) -> None:
+        held = _container(value)
+        if isinstance(value, Tensor) and not is_lazy(value):
+            self._tensors.setdefault(id(value), (value, value.clone(), value._version))
+        elif isinstance(value, tuple):
+            for each in value:
+                self._keep(each)
+        elif held is not None and id(held) not in self._inside:
+            self._inside[id(held)] = held, held.copy()
+            for each in _values(held):
+                self._keep(each)
 
     def restore(self) -> bool:
         """Put everything back, and say whether a tensor was kept or changed."""
         now = vars(self.module)
         names = [name for name in now if name not in _OWN]
-        changed = any(isinstance(now[name], Tensor) and now[name] is not self.attributes.get(name) for name in names)
+        changed = any(isinstance(now[name], Tensor) and now[name] is not self._attributes.get(name) for name in names)
         for name in names:
-            if name not in self.attributes:
+            if name not in self._attributes:
                 del now[name]
-        for name, value in self.attributes.items():
+        for name, value in self._attributes.items():
             if now.get(name) is not value:
                 now[name] = value
-        for name, before in self.inside.items():
-            changed |= self._refill(self.attributes[name], before)
-        for tensor, copy, version in self.tensors:
+        for held, before in self._inside.values():
+            changed |= self._refill(held, before)
+        for tensor, copy, version in self._tensors.values():
             if tensor._version != version:
                 changed = True
                 tensor.copy_(copy)
@@ -96,12 +111,17 @@ class ModuleState:
         """Give a container its former content; whether a tensor in it is another one now."""
         mine = {id(each) for each in _values(before)}
         changed = any(isinstance(each, Tensor) and id(each) not in mine for each in _values(held))
-        if isinstance(held, list):
-            held[:] = before
-        else:
-            held.clear()
-            held.update(before)
+        held.clear()
+        held.extend(before) if isinstance(held, list | deque) else held.update(before)
         return changed
+
+
+def _container(value: Any) -> Any:
+    """What can be emptied and filled again: a list, a dictionary, a set, or the fields of a plain record."""
+    if type(value) in (dict, list, set, deque, OrderedDict, defaultdict):
+        return value
+    plain = dataclasses.is_dataclass(value) or isinstance(value, SimpleNamespace)
+    return getattr(value, "__dict__", None) if plain and not isinstance(value, type) else None
 
 
 def _values(container: Any) -> list[Any]:
