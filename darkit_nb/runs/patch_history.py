@@ -92,7 +92,7 @@ def schedule(events: Iterable[Record]) -> tuple[ScheduledAction, ...]:
         if not isinstance(step, int):
             continue
         if kind == "patches":
-            done = [each for each in done if each.step < step or step == 0]
+            done = [each for each in done if each.step < step]
             missing = [number for number in event.get("in_effect", []) if number not in in_effect(done)]
             done += [ScheduledAction(step, "patch", number) for number in missing]
         elif kind == "patch" and event.get("reason") != "resume":

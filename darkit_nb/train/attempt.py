@@ -63,6 +63,7 @@ class Attempt:
             how, problem = "failed", problem_of(error)
             message = f"{type(error).__name__}: {error}"
         try:
+            self.control.refuse_edits(self.step, _ended(how))
             if how == "stopped":
                 self.control.acknowledge_stops(self.step)
             self.run.append_event(how, step=self.step, message=message)
@@ -72,6 +73,15 @@ class Attempt:
         except DarkitError as second:
             # The first error is the one that explains; a full disk must not hide it behind its own echo.
             print(f"The end of the run could not be recorded: {second.message}", file=sys.stderr)
+
+
+def _ended(how: str) -> RunError:
+    return RunError(
+        "The training ended before the edit could take effect.",
+        expected="a training that goes on",
+        received=how,
+        fix="resume the run, then send it again",
+    )
 
 
 @contextmanager

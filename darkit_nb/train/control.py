@@ -29,6 +29,7 @@ class Control:
         stop_requested: why training is to end; None as long as it is not.
         in_order: whether it ends with an evaluation, as at a time limit; who pressed Stop does not wait for one.
         checkpoints: commands to write a checkpoint at the next step boundary.
+        edits: patches to apply and wishes to take some back, for a step boundary.
         requests: probes and generations to answer at a step boundary.
     """
 
@@ -36,6 +37,7 @@ class Control:
         self.stop_requested: str | None = None
         self.in_order = False
         self.checkpoints: deque[Command] = deque()
+        self.edits: deque[Command] = deque()
         self.requests: deque[Command] = deque()
         self.interrupted: set[str] = set()
         self._run = run
@@ -91,12 +93,23 @@ class Control:
         while run is not None and self._stops:
             acknowledge(run, self._stops.pop(), step=step)
 
+    def refuse_edits(self, step: int | None, error: BaseException) -> None:
+        """Tell everybody who waits for an edit why it is not done."""
+        run = self._run
+        while run is not None and self.edits:
+            command = self.edits.popleft()
+            number = str(command.arguments.get("file", "")).partition("-")[0]
+            named = {"number": int(number)} if number.isdecimal() else {}
+            acknowledge(run, command, step=step, error=error, **named)
+
     def _take(self, command: Command) -> None:
         if command.command == "stop":
             self._stops.append(command)
             self.stop("stopped on request")
         elif command.command == "checkpoint":
             self.checkpoints.append(command)
+        elif command.command in ("patch", "revert"):
+            self.edits.append(command)
         elif command.command in REQUESTS:
             self.requests.append(command)
 

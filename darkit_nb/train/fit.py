@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from darkit_nb.ops.backend import resolve_backend
 from darkit_nb.runs import Checkpoint
 from darkit_nb.train.attempt import Attempt
 from darkit_nb.train.control import stop_on_signals
+from darkit_nb.train.patching import Patching
 from darkit_nb.train.progress import TerminalProgress
 from darkit_nb.train.recorder import RunRecorder
 from darkit_nb.train.session import Session, spike_probe
@@ -43,6 +45,7 @@ def fit(
             probe=spike_probe(data, config),
             report=display.report,
         )
+        patching = Patching(attempt, session.edits, changed=recorder.forget_facts)
         trainer = RunTrainer(
             run=run,
             config=config,
@@ -52,8 +55,13 @@ def fit(
             eval_windows=_validation(session),
             on_log=recorder.on_values,
             callbacks=[recorder],
+            patching=patching,
+            layout=session.edits.layout,
         )
-    attempt.running(resume_from.step if resume_from else 0, config.train.steps)
+        recorder.guard = partial(patching.guarded, trainer)
+    begun = resume_from.step if resume_from else 0
+    attempt.running(begun, config.train.steps)
+    patching.begin(begun, trainer.args.world_size)
     if config.spike is not None and attempt.active:
         backend = resolve_backend(config.spike.backend, trainer.args.device)
         run.append_event("backend", name=backend.name, reason=backend.reason)

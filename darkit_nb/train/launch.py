@@ -22,6 +22,7 @@ from darkit_nb.runs.launcher import refuse_active
 from darkit_nb.runs.resuming import plan_resume
 from darkit_nb.train.arguments import resolve_device
 from darkit_nb.train.attempt import begin
+from darkit_nb.train.edits import edits_of, keep_fork
 from darkit_nb.train.fit import fit
 from darkit_nb.train.progress import TerminalProgress
 from darkit_nb.train.session import check_same_architecture, open_session
@@ -47,6 +48,8 @@ def train(config: RunConfig, *, progress: bool = True) -> RunDirectory:
         with state.main_process_first():
             session = open_session(config, display.preparing)
         run = _shared_run(state, lambda: RunDirectory.create(config, command=command_line(config)))
+        if state.is_main_process:
+            keep_fork(run, session.edits)
         with begin(run, active=state.is_main_process) as attempt:
             fit(attempt, session, state, display, resume_from=None)
     return run
@@ -75,8 +78,9 @@ def resume(
     display = TerminalProgress(config.train.steps, enabled=progress and state.is_main_process, start=done)
     with display:
         check_model_memory(config)
+        edits = edits_of(config, run, checkpoint)
         with state.main_process_first():
-            session = open_session(config, display.preparing)
+            session = open_session(config, display.preparing, edits)
         if checkpoint:
             check_same_architecture(session.model, checkpoint.path)
         with begin(run, active=state.is_main_process) as attempt:

@@ -24,6 +24,10 @@ from darkit_nb.train.trainer import EvaluationStopped
 ProgressReport = Callable[[str, dict[str, Any]], None]
 
 
+def _directly(act: Callable[[], None]) -> None:
+    act()
+
+
 class RunRecorder(TrainerCallback):
     """Turns what `Trainer` reports into the lines of `metrics.jsonl`.
 
@@ -33,6 +37,9 @@ class RunRecorder(TrainerCallback):
         bytes_per_token: of the validation text, for bits per byte.
         probe: `[B, L]` token ids whose spikes are measured.
         report: also receives every line, as (kind, values), for progress bars.
+
+    Attributes:
+        guard: does a measurement, in whatever way makes sure that it cannot end the training.
     """
 
     def __init__(
@@ -53,6 +60,7 @@ class RunRecorder(TrainerCallback):
         self._step_seconds = 0.0
         self._process = psutil.Process()
         self._facts: ModelFacts | None = None
+        self.guard: Callable[[Callable[[], None]], None] = _directly
         self._device = torch.device("cpu")
 
     # -- lines -----------------------------------------------------------------------------------------------------
@@ -110,7 +118,7 @@ class RunRecorder(TrainerCallback):
         last = state.global_step >= state.max_steps
         every = self.config.monitor.spikes_every
         if every and (last or state.global_step % every == 0 or state.global_step == 1):
-            self.measure(kwargs["model"], state.global_step)
+            self.guard(lambda: self.measure(kwargs["model"], state.global_step))
         limit = self.config.train.max_seconds
         if limit is not None and not last and time.monotonic() - self._began > limit:
             self.control.stop(f"the time limit of {limit:g} seconds (train.max_seconds)", in_order=True)
@@ -137,6 +145,10 @@ class RunRecorder(TrainerCallback):
                 refuse_again(self.run, command, step=step)
             else:
                 answer(self.run, command, model, processing_class, step=step, give_up=self._stopped)
+
+    def forget_facts(self) -> None:
+        """The model's code is another: what is known of its costs has to be looked up again."""
+        self._facts = None
 
     def _stopped(self) -> str | None:
         return self.control.stop_requested

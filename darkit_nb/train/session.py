@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,10 +15,14 @@ from transformers import PreTrainedModel
 
 from darkit_nb.config import RunConfig
 from darkit_nb.data import PreparedData, prepare
-from darkit_nb.errors import ModelError, RunError
+from darkit_nb.data.cache import cache_root
+from darkit_nb.edit import trust as trusting
+from darkit_nb.edit.apply import apply
+from darkit_nb.errors import DarkitError, ModelError, RunError
 from darkit_nb.models.build import build_model
 from darkit_nb.plugins import import_modules
-from darkit_nb.spikify import load_model, spikify
+from darkit_nb.spikify import DarkitConfig, load_model, spikify
+from darkit_nb.train.edits import RunEdits, edits_of
 
 Progress = Any
 
@@ -29,17 +34,29 @@ class Session:
     config: RunConfig
     data: PreparedData
     model: PreTrainedModel
+    edits: RunEdits
 
 
-def open_session(config: RunConfig, progress: Progress | None = None) -> Session:
-    """Import plug-ins, prepare data, build the model and make it spiking.
+def open_session(config: RunConfig, progress: Progress | None = None, edits: RunEdits | None = None) -> Session:
+    """Import plug-ins, prepare data, build the model, make it spiking and put its edits in.
+
+    Args:
+        config: of the run.
+        progress: told what is being prepared.
+        edits: those the run begins or goes on with; by default those of its fork.
 
     Raises:
         DarkitError: whatever is wrong with plug-ins, data, model or their combination, before anything is written.
     """
+    edits = edits_of(config) if edits is None else edits
     import_modules(config.plugins, Path.cwd())
     data = prepare(config.data, seed=config.data.split_seed, progress=progress)
-    return Session(config, data, make_model(config, data))
+    model = make_model(config, data)
+    for patch in edits.patches:
+        apply(model, patch, folder=cache_root(None) / "patches")
+        with suppress(DarkitError):  # then whoever loads a checkpoint is asked
+            trusting.remember(trusting.patch_hash(patch), patch.label)
+    return Session(config, data, model, edits)
 
 
 def make_model(config: RunConfig, data: PreparedData) -> PreTrainedModel:
@@ -63,6 +80,14 @@ def make_model(config: RunConfig, data: PreparedData) -> PreTrainedModel:
     _check_vocabulary(cast(Tensor, model.get_input_embeddings().weight).shape[0], data)
     _check_context(model, config)
     already = getattr(model.config, "quantization_config", None)
+    if isinstance(already, DarkitConfig) and already.spike is None and config.spike is not None:
+        raise ModelError(
+            "A float model with edits cannot be made spiking as it is loaded.",
+            expected="spike=null, or a model without edits",
+            received=f"{len(getattr(already, 'patches', ()))} edits in {settings.path}",
+            cause="its edits were made for float layers",
+            fix="train it with spike=null; or make a fork of the edits and train the base with model.fork",
+        )
     if config.spike is not None and already is None:
         spikify(model, config.spike)
     return model

@@ -24,6 +24,8 @@ from darkit_nb.errors import TrainingError
 from darkit_nb.runs import RunDirectory
 from darkit_nb.train.arguments import learning_rate_schedule, training_arguments
 from darkit_nb.train.data_order import EndlessStream, EpochOrder, TellEpoch
+from darkit_nb.train.edits import arrange, write_edits
+from darkit_nb.train.patching import Patching
 
 
 class EvaluationStopped(Exception):  # noqa: N818 - a way out, not an error
@@ -47,6 +49,9 @@ class RunTrainer(Trainer):
         eval_windows: validation windows.
         on_log: receives (step, values) for every training log and every evaluation.
         callbacks: further `TrainerCallback`s.
+        patching: edits of the model while it trains.
+        layout: names of the parameters in each group of the optimizer, where a saved state counts in another order
+            than a fresh one.
     """
 
     def __init__(
@@ -60,10 +65,13 @@ class RunTrainer(Trainer):
         eval_windows: Any,
         on_log: Callable[[int, dict[str, float]], None],
         callbacks: list[Any],
+        patching: Patching,
+        layout: Sequence[Sequence[str]] | None = None,
     ) -> None:
         self.run = run
         self.config = config
         self._on_log = on_log
+        self.patching, self._layout = patching, layout
         self._order = None if isinstance(train_windows, StreamingWindows) else EpochOrder(train_windows, config.seed)
         super().__init__(
             model=model,
@@ -72,7 +80,7 @@ class RunTrainer(Trainer):
             train_dataset=cast(Any, train_windows),  # anything with len and [i]; a stream has a loader of its own
             eval_dataset=eval_windows,
             processing_class=tokenizer,
-            callbacks=[*([TellEpoch(self._order)] if self._order else []), *callbacks],
+            callbacks=[*([TellEpoch(self._order)] if self._order else []), *callbacks, patching],
         )
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -92,6 +100,28 @@ class RunTrainer(Trainer):
         if self.is_world_process_zero():
             self._on_log(self.state.global_step, logs)
 
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The optimizer, counting its parameters as the state does that is to be loaded into it."""
+        optimizer = super().create_optimizer(model)
+        if self._layout is not None:
+            arrange(optimizer, self.edited_model, self._layout)
+        return optimizer
+
+    @property
+    def edited_model(self) -> nn.Module:
+        """The model whose code may be edited."""
+        return cast(nn.Module, self.model)
+
+    @property
+    def edited_optimizer(self) -> Optimizer:
+        """The optimizer that has to follow its parameters."""
+        return cast(Optimizer, self.optimizer)
+
+    @property
+    def added_loss(self) -> Tensor:
+        """The losses of this step so far, where `Trainer` adds them up."""
+        return self._tr_loss
+
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> Any:
         """The schedule of the configuration, which has a floor and shapes of its own."""
         if self.lr_scheduler is None:
@@ -101,8 +131,9 @@ class RunTrainer(Trainer):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Validate; a stop on the way leaves no result, and a checkpoint instead."""
+        evaluate = super().evaluate
         try:
-            return super().evaluate(*args, **kwargs)
+            return self.patching.guarded(self, lambda: evaluate(*args, **kwargs), passes=EvaluationStopped)
         except EvaluationStopped:
             self.control.should_save = self.control.should_training_stop = True
             return {}
@@ -110,6 +141,10 @@ class RunTrainer(Trainer):
     # -- numbers that are no numbers -------------------------------------------------------------------------------
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """One forward and backward pass, after what is to be done to the model's code at this boundary."""
+        return self.patching.step(self, model, inputs, num_items_in_batch)
+
+    def plain_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """One forward and backward pass; a loss that is NaN or infinite ends the run before weights change."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not math.isfinite(loss.item()):
@@ -117,6 +152,9 @@ class RunTrainer(Trainer):
         return loss
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
+        return self.patching.norm(self, model, lambda: self._checked_norm(model))
+
+    def _checked_norm(self, model: nn.Module) -> Any:
         norm = super()._clip_grad_norm(model)
         # In float16 the loss scaler meets infinite gradients by design and skips the step itself.
         if norm is not None and self.config.train.precision != "float16" and not math.isfinite(float(norm)):
@@ -127,8 +165,7 @@ class RunTrainer(Trainer):
         last = self.run.latest_checkpoint()
         kept = f"the checkpoint of step {last.step} is intact" if last else "there is no checkpoint yet"
         return TrainingError(
-            f"The {what} became {value} in step {self.state.global_step + 1}; "
-            "training stopped before the weights changed.",
+            f"The {what} became {value} in step {self.state.global_step + 1}; the weights did not change.",
             expected=f"a finite {what}",
             received=str(value),
             cause="a learning rate that is too high, float16 overflow, or broken input",
@@ -154,6 +191,8 @@ class RunTrainer(Trainer):
         # A pickle of Trainer's own settings: config.yaml says the same, and no foreign reader should have to open it.
         if self.args.should_save:
             (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+            if self.patching.touched:
+                write_edits(folder, self.patching.numbers, self.edited_model, self.edited_optimizer)
         self._save_optimizer_and_scheduler(str(folder))
         self._save_scaler(str(folder))
         self._save_rng_state(str(folder))

@@ -41,6 +41,7 @@ def _train(attempt: Attempt, overrides: Sequence[str]) -> None:
         config, checkpoint = plan_resume(attempt.run, overrides)
         attempt.preparing("loading libraries")
         # Here, so that the run says that it is starting before torch takes its seconds.
+        from darkit_nb.train.edits import edits_of, keep_fork
         from darkit_nb.train.fit import fit
         from darkit_nb.train.launch import check_model_memory, start_processes
         from darkit_nb.train.progress import TerminalProgress
@@ -48,7 +49,9 @@ def _train(attempt: Attempt, overrides: Sequence[str]) -> None:
 
         state = start_processes(config)
         check_model_memory(config)
-        session = open_session(config, attempt.preparing)
+        edits = edits_of(config, attempt.run, checkpoint)
+        keep_fork(attempt.run, edits)
+        session = open_session(config, attempt.preparing, edits)
         if checkpoint:
             check_same_architecture(session.model, checkpoint.path)
     with TerminalProgress(config.train.steps, start=checkpoint.step if checkpoint else 0) as display:

@@ -30,7 +30,7 @@ def edit_marks(events: Iterable[Mapping[str, Any]]) -> tuple[EditMark, ...]:
     for event in events:
         step, number, kind = event.get("step"), event.get("number"), event.get("kind")
         if kind == "patches" and isinstance(step, int):
-            marks = [mark for mark in marks if mark.step < step or step == 0]
+            marks = [mark for mark in marks if mark.step < step]
         elif kind in ("patch", "revert") and isinstance(step, int) and event.get("reason") != "resume":
             out = kind == "revert"
             label = f"edit {number}{' out' if out else ''}"
