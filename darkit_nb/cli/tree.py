@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from darkit_nb.errors import ConfigError
 from darkit_nb.records.trace import ModelTrace
 from darkit_nb.records.trace_compare import TraceComparison
+
+LIVE_SECONDS = 600.0
+"""How long an answer is waited for; a trainer may be in a long step or evaluation."""
 
 Format = Literal["text", "json", "html", "mermaid", "dot"]
 
@@ -28,6 +31,7 @@ def tree(
     spikes: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     timing: Annotated[bool, Parameter(negative="")] = False,
     memory: Annotated[bool, Parameter(negative="")] = False,
+    live: Annotated[bool, Parameter(negative="")] = False,
     runs_dir: str = "runs",
 ) -> int:
     """Show a model as a tree: shapes, parameters, operations, and how every layer fires.
@@ -51,24 +55,37 @@ def tree(
         spikes: Text to read while spikes are counted.
         timing: Also measure the seconds of every module, where there are weights.
         memory: Also measure the memory of every module's activations.
+        live: Of runs: ask the process that trains one, between two steps, instead of loading its last checkpoint.
         runs_dir: Folder of runs.
     """
-    _check(compare, only_changed, format)
-    from darkit_nb.trace.subject import trace_named
-
-    options = {"meta": meta, "text": spikes, "timing": timing, "memory": memory, "runs_dir": runs_dir}
-    trace = trace_named(model, **options)
+    _check(compare, only_changed, format, meta and live)
+    options = {"live": live, "meta": meta, "text": spikes, "timing": timing, "memory": memory, "runs_dir": runs_dir}
+    trace = _opened(model, **options)
     if compare is None:
         _show(trace, depth, format, fold)
         return 0 if trace.problem is None else 1
     from darkit_nb.records.trace_compare import compare_traces
 
-    other = trace_named(compare, **options)
+    other = _opened(compare, **options)
     _show_comparison(compare_traces(trace, other), depth, format, fold, only_changed)
     return 0 if trace.problem is None and other.problem is None else 1
 
 
-def _check(compare: str | None, only_changed: bool, format: Format) -> None:
+def _opened(name: str, *, live: bool, meta: bool, runs_dir: str, **options: Any) -> ModelTrace:
+    if live:
+        from darkit_nb.runs import open_run
+
+        return open_run(name, runs_dir).trace(**options).wait(LIVE_SECONDS).trace()
+    from darkit_nb.trace.subject import trace_named
+
+    return trace_named(name, meta=meta, runs_dir=runs_dir, **options)
+
+
+def _check(compare: str | None, only_changed: bool, format: Format, weightless: bool) -> None:
+    if weightless:
+        raise ConfigError(
+            "A run that answers has weights.", expected="--live or --meta", received="both", fix="leave out one of them"
+        )
     if compare is None and only_changed:
         raise ConfigError(
             "Only a comparison has changes.",

@@ -88,8 +88,12 @@ def test_a_saved_model_is_compared_with_a_saved_trace(folder: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [(["--only-changed"], "--compare OTHER"), (["--compare", "x", "-f", "dot"], "cannot be drawn in this format")],
+    [
+        (["--only-changed"], "--compare OTHER"),
+        (["--live", "--meta"], "has weights"),
+        (["--compare", "x", "-f", "dot"], "cannot be drawn in this format"),
+    ],
 )
-def test_what_only_a_comparison_can_or_cannot_do(options: list[str], words: str, capsys: pytest.CaptureFixture[str]):
+def test_options_that_do_not_go_together(options: list[str], words: str, capsys: pytest.CaptureFixture[str]):
     assert run(["tree", "spike-llama-nano", *options]) == 2
     assert words in capsys.readouterr().err

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from darkit_nb.cli.app import run as command
 from darkit_nb.config import RunConfig
 from darkit_nb.errors import ConfigError, RunError
 from darkit_nb.runs import Request, Run, RunDirectory, identity
@@ -81,7 +82,7 @@ def test_a_training_with_probes_is_bit_for_bit_one_without(tiny: RunConfig, monk
     assert [layer.firing_rate for layer in snapshot.layers] == rates
 
 
-def test_a_finished_run_answers_through_one_worker(trained: RunDirectory):
+def test_a_finished_run_answers_through_one_worker(trained: RunDirectory, capsys: pytest.CaptureFixture[str]):
     run = Run(trained)
     first, second = run.probe("def f():", layers=["*.mlp.*"]), run.generate("def ", max_new_tokens=4, seed=3)
     first.wait(SECONDS)
@@ -98,6 +99,8 @@ def test_a_finished_run_answers_through_one_worker(trained: RunDirectory):
     trace = run.trace().wait(SECONDS).trace()
     assert (trace.tokens, trace.problem) == (32, None)  # the sentence of ours, as far as this model can attend
     assert trace.root.seconds is None
+    assert command(["tree", str(run.root), "--live", "--spikes", "class A:"]) == 0
+    assert "LlamaForCausalLM on cpu · 8 tokens" in capsys.readouterr().out
     with pytest.raises(RunError, match="no trace to show"):
         second.trace()
     end_worker(run.directory)
