@@ -44,6 +44,7 @@ class CodeEditor(StaticView, ipywidgets.Box):
     def __init__(
         self, root: Any, inputs: Any = None, *, tokenizer: Any = None, optimizer: Any = None, path: str | None = None
     ) -> None:
+        self._unwatch: Callable[[], None] = lambda: None
         self.desk = desk_of(root, inputs, tokenizer=tokenizer, optimizer=optimizer)
         self.pane = EditPane(self.desk)
         self.pane.snapshot_parent = self
@@ -63,7 +64,6 @@ class CodeEditor(StaticView, ipywidgets.Box):
         self._inputs, self._tokenizer, self._wanted = inputs, tokenizer, path
         self.pane.observe(lambda change: self._opened(change["new"]), "source")
         self.pane.on_edited = self._edited
-        self._unwatch: Callable[[], None] = lambda: None
         if isinstance(self.desk, RunDesk) and self.tree is not None:
             self._follow(self.desk.root, self.tree)
         else:
