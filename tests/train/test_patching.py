@@ -1,0 +1,241 @@
+"""A model is edited while it trains: between two steps, marked, revertible, and again bit for bit."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from darkit_nb.config import RunConfig
+from darkit_nb.edit.apply import apply, history, make_patch
+from darkit_nb.edit.fork import Fork, forks_beside
+from darkit_nb.edit.source import module_source
+from darkit_nb.errors import PatchError
+from darkit_nb.models.build import build_model
+from darkit_nb.records.patch import Patch
+from darkit_nb.runs import PatchRefusedError, Run, RunDirectory, list_runs
+from darkit_nb.spikify import load_model, spikify
+from darkit_nb.train.launch import resume, train
+from darkit_nb.views.edit_marks import edit_marks
+
+MLP, OTHER = "model.layers.0.mlp", "model.layers.1.mlp"
+SECONDS = 120.0
+
+
+@pytest.fixture(autouse=True)
+def _config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DARKIT_CONFIG", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def long(tiny: RunConfig) -> RunConfig:
+    """So long that it is stopped; its learning rate does not depend on how long it is."""
+    once = {"checkpoint.every": 0, "evaluation.every": 0, "monitor.spikes_every": 0}
+    return tiny.replace({"train.steps": 100_000, "train.warmup_steps": 0, "train.schedule": "constant", **once})
+
+
+def model_of(config: RunConfig) -> Any:
+    model = build_model(config.model.preset, vocab_size=259, seq_len=32, overrides=config.model.overrides)
+    return model if config.spike is None else spikify(model, config.spike)
+
+
+def edit(config: RunConfig, change: Callable[[str], str], path: str = MLP, **more: Any) -> Patch:
+    """The patch that a change of a module's text makes."""
+    model = model_of(config)
+    text = module_source(model, path).text
+    assert change(text) != text
+    return make_patch(model, path, change(text), **more)
+
+
+def scaled(factor: str) -> Callable[[str], str]:
+    return lambda text: text.replace("return down_proj", f"return down_proj * {factor}")
+
+
+def gated(text: str) -> str:
+    """A new parameter, so that the module is built again and the optimizer gets one more."""
+    text = text.replace(
+        "self.act_fn = ", "self.gate = torch.nn.Parameter(torch.ones(config.hidden_size))\n        self.act_fn = "
+    )
+    return text.replace("return down_proj", "return down_proj * self.gate")
+
+
+def spoilt(what: str) -> Callable[[str], str]:
+    """An edit that passes its checks, which are done on two windows, and goes wrong on a whole batch."""
+    return lambda text: text.replace(
+        "return down_proj", f"if x.shape[0] == 4:\n            {what}\n        return down_proj"
+    )
+
+
+def weights(run: RunDirectory) -> dict[str, torch.Tensor]:
+    found = run.latest_checkpoint()
+    assert found is not None
+    return load_model(found.path).state_dict()
+
+
+def same(one: RunDirectory, other: RunDirectory) -> bool:
+    left, right = weights(one), weights(other)
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def curve(run: RunDirectory) -> list[tuple[int, float]]:
+    return [(line["step"], line["loss"]) for line in run.read_metrics() if line["kind"] == "train"]
+
+
+def events(run: RunDirectory, *kinds: str) -> list[dict[str, Any]]:
+    return [event for event in run.read_events() if event["kind"] in kinds]
+
+
+class Notebook:
+    """Somebody who edits the run that is trained in this process, from a thread."""
+
+    def __init__(self, config: RunConfig, act: Callable[[Run], None], known: int = 0) -> None:
+        self.config, self.act, self.known = config, act, known
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._edit)
+
+    def _edit(self) -> None:
+        try:
+            end = time.monotonic() + SECONDS
+            while len(found := list_runs(self.config.runs_dir)) <= self.known or not curve(found[-1]):
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            run = Run(found[-1])
+            try:
+                self.act(run)
+            finally:
+                run.stop()
+        except BaseException as error:  # noqa: BLE001 - raised in the test's own thread
+            self.error = error
+
+    def __enter__(self) -> Notebook:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thread.join()
+        if self.error is not None:
+            raise self.error
+
+
+def trained(config: RunConfig, act: Callable[[Run], None], known: int = 0) -> RunDirectory:
+    with Notebook(config, act, known):
+        return train(config, progress=False)
+
+
+def test_edited_three_times_taken_back_once_and_repeated_from_its_fork_bit_for_bit(long: RunConfig):
+    def act(run: Run) -> None:
+        one = run.patch(edit(long, scaled("0.5"), note="half"), wait_s=SECONDS)
+        assert (one.number, one.state) == (1, "applied")
+        assert run.patch(edit(long, gated, OTHER), wait_s=SECONDS).state == "applied"
+        assert [each.state for each in run.revert(wait_s=SECONDS)] == ["applied", "reverted"]
+        assert run.patch(edit(long, gated, OTHER, note="again"), wait_s=SECONDS).number == 3
+
+    run = trained(long, act)
+    told = events(run, "patch", "revert")
+    assert [(event["kind"], event["number"]) for event in told] == [
+        ("patch", 1), ("patch", 2), ("revert", 2), ("patch", 3)
+    ]  # fmt: skip
+    steps = [event["step"] for event in told]
+    assert steps == sorted(set(steps)), "one step boundary for each"
+    assert told[1]["new"] == [f"{OTHER}.gate"]
+    assert {event["who"].partition("@")[1] for event in told} == {"@"}
+    marks = edit_marks(run.read_events())
+    assert [mark.label for mark in marks] == ["edit 1", "edit 2", "edit 2 out", "edit 3"]
+    assert [mark.step for mark in marks] == steps
+    saved = weights(run)
+    assert not torch.equal(saved[f"{OTHER}.gate"], torch.ones(32)), "the new parameter is trained"
+    assert not torch.equal(model_of(long).state_dict()[f"{MLP}.up_proj.weight"], saved[f"{MLP}.up_proj.weight"])
+
+    fork = Run(run).save_fork("thrice", note="for a colleague")
+    assert [each.action for each in fork.schedule] == ["patch", "patch", "revert", "patch"]
+    last = run.read_status().step
+    config = RunConfig.model_validate(fork.config).replace({"runs_dir": long.runs_dir, "train.steps": last})
+    again = train(config.replace({"model.fork": "thrice", "model.fork_replay": True}), progress=False)
+    assert curve(again) == curve(run)
+    assert same(again, run)
+    assert [event["reason"] for event in events(again, "patch", "revert")] == ["replay"] * 4
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_an_edit_that_spoils_a_step_is_taken_out_and_the_run_equals_one_that_never_saw_it(
+    long: RunConfig, accumulation: int
+):
+    long = long.replace({"train.gradient_accumulation": accumulation, "model.overrides.attention_dropout": 0.1})
+    ways = {
+        "down_proj = down_proj * float('nan')": "The loss became nan",
+        "down_proj = down_proj.float().sqrt().mul(0).add(down_proj)": "became nan",
+        "self.act_fn.no_such_thing": r"line 1\d: AttributeError",
+        "exit()": r"line 1\d: SystemExit",
+    }
+
+    def act(run: Run) -> None:
+        for what, problem in ways.items():
+            with pytest.raises(PatchRefusedError, match=problem) as caught:
+                run.patch(edit(long, spoilt(what)), wait_s=SECONDS)
+            assert caught.value.problems[0]["check"] == "training"
+            assert run.patches[-1].state == "reverted"
+        with pytest.raises(PatchRefusedError, match="line"):
+            run.patch(edit(long, scaled("no_such_name")), wait_s=SECONDS)
+        assert [each.state for each in run.patches] == ["reverted"] * 4 + ["refused"]
+
+    run = trained(long, act)
+    assert [event["reason"] for event in events(run, "revert")] == ["failed"] * 4
+    last = run.read_status().step
+    assert last is not None
+    never = train(long.replace({"train.steps": last}), progress=False)
+    assert curve(never) == curve(run)
+    assert same(never, run)
+
+
+def test_a_patched_run_goes_on_from_its_checkpoint_as_if_never_stopped(long: RunConfig):
+    def act(run: Run) -> None:
+        run.patch(edit(long, gated), wait_s=SECONDS)
+        run.patch(edit(long, scaled("0.5"), OTHER), wait_s=SECONDS)
+
+    run = trained(long, act)
+    checkpoint = run.latest_checkpoint()
+    assert checkpoint is not None
+    assert [each.patch.label for each in history(load_model(checkpoint.path))] == [
+        f"LlamaMLP in {MLP}", f"LlamaMLP in {OTHER}"
+    ]  # fmt: skip
+    Run(run).save_fork("two")
+    more = checkpoint.step + 5
+    resume(run, [f"train.steps={more}"], progress=False)
+    replayed = long.replace({"model.fork": "two", "model.fork_replay": True, "train.steps": more})
+    whole = train(replayed, progress=False)
+    assert curve(run) == curve(whole)
+    assert same(run, whole)
+    (left,) = events(run, "patches")
+    assert left["in_effect"] == [1, 2]
+
+
+def test_a_fork_begins_a_run_and_the_run_keeps_its_own_copy(tiny: RunConfig):
+    model = model_of(tiny)
+    text = module_source(model, MLP).text
+    apply(model, make_patch(model, MLP, gated(text)))
+    forks = forks_beside(tiny.runs_dir)
+    Fork.create("gate", model).save(forks)
+    config = tiny.replace({"model.fork": "gate", "train.steps": 4})
+    run = train(config, progress=False)
+    assert f"{MLP}.gate" in weights(run)
+    assert [(each.number, each.state, each.step) for each in Run(run).patches] == [(1, "applied", 0)]
+    shutil.rmtree(forks)
+    resume(run, ["train.steps=6"], progress=False)
+    assert run.read_status().state == "finished"
+    with pytest.raises(PatchError, match="no fork"):
+        train(config, progress=False)
+
+
+def test_a_training_that_is_not_edited_writes_nothing_of_edits(tiny: RunConfig):
+    run = train(tiny.replace({"train.steps": 3}), progress=False)
+    checkpoint = run.latest_checkpoint()
+    assert checkpoint is not None
+    assert not (checkpoint.path / "edits.json").exists()
+    assert not (run.root / "patches").exists()
+    assert not events(run, "patch", "revert", "patches")
