@@ -100,6 +100,11 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """What `%load_ext darkit_nb` does: `%darkit` and `%%darkit`. Importing the package in a shell does it too."""
+    import_module("darkit_nb.magics").load_ipython_extension(shell)
+
+
 class _Package(ModuleType):
     """Some exported functions share their name with a subpackage: `spikify`, `train`.
 
@@ -113,3 +118,6 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+
+if "IPython" in sys.modules and (_shell := sys.modules["IPython"].get_ipython()) is not None:
+    load_ipython_extension(_shell)
