@@ -103,12 +103,13 @@ def apply(
         for change in changes:
             change.make()
             done.append(change)
+        after = named_by_id(plain)
+        moved = optimizer is not None and before.keys() != after.keys()
+        groups = follow(optimizer, before, after) if optimizer is not None and moved else None
     except BaseException:
         for each in reversed(done):
             each.revert()
         raise
-    after = named_by_id(plain)
-    groups = follow(optimizer, before, after) if optimizer is not None and before.keys() != after.keys() else None
     applied = AppliedPatch(
         patch=patch,
         number=len(entries(plain)) + 1,

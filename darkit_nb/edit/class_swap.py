@@ -15,8 +15,8 @@ from darkit_nb.errors import PatchError
 _STORES = ("_parameters", "_buffers", "_modules")
 
 
-class ClassSwap(Undo):
-    """Gives a module its edited class, and later its old one, with what the edit's code added to it taken away.
+class ClassChange(Undo):
+    """A module that gets another class.
 
     Args:
         path: of the module.
@@ -33,6 +33,23 @@ class ClassSwap(Undo):
             )
         self.path, self.module = path, module
         self.before, self.after = type(module), kind
+
+    def check(self) -> None:
+        """The module still has the class this change gave it."""
+        if type(self.module) is not self.after:
+            raise PatchError(
+                f"{self.path or 'The model'} was changed by other means since it was patched.",
+                expected=f"the class of the patch, {self.after.__module__}.{self.after.__qualname__}",
+                received=f"{type(self.module).__module__}.{type(self.module).__qualname__}",
+                fix="undo that change first",
+            )
+
+
+class ClassSwap(ClassChange):
+    """Gives a module its edited class, and later its old one, with what the edit's code added to it taken away."""
+
+    def __init__(self, path: str, module: nn.Module, kind: type) -> None:
+        super().__init__(path, module, kind)
         self.written = _written(kind) - _written(type(module))
         self.held = {store: {name for name in self.written if name in vars(module)[store]} for store in _STORES}
         self.values = {name: value for name, value in vars(module).items() if name in self.written}
@@ -47,16 +64,6 @@ class ClassSwap(Undo):
                 received=str(error),
                 cause="the edit adds __slots__ or a base class written in C",
             ) from error
-
-    def check(self) -> None:
-        """The module still has the class this change gave it."""
-        if type(self.module) is not self.after:
-            raise PatchError(
-                f"{self.path or 'The model'} was changed by other means since it was patched.",
-                expected=f"the class of the patch, {self.after.__module__}.{self.after.__qualname__}",
-                received=f"{type(self.module).__module__}.{type(self.module).__qualname__}",
-                fix="undo that change first",
-            )
 
     def revert(self) -> None:
         """The old class again; attributes that only the edit's code writes are as they were."""

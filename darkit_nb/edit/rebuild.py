@@ -16,13 +16,13 @@ import torch
 from torch import nn
 
 from darkit_nb.edit.carry import STORES, carry_over
+from darkit_nb.edit.class_swap import ClassChange
 from darkit_nb.edit.constructor import Place, constructor_arguments
-from darkit_nb.edit.history import Undo
 from darkit_nb.edit.lineage import patch_of
 from darkit_nb.errors import PatchError
 
 
-class Rebuild(Undo):
+class Rebuild(ClassChange):
     """Runs the edited `__init__` on the module itself, which stays the same object for all who hold it.
 
     Two instances are compared: one that the class as it was builds, and the living module. What differs was done after
@@ -39,8 +39,7 @@ class Rebuild(Undo):
     """
 
     def __init__(self, model: nn.Module, path: str, module: nn.Module, kind: type, given: Mapping[str, Any]) -> None:
-        self.path, self.module = path, module
-        self.before, self.after = type(module), kind
+        super().__init__(path, module, kind)
         self.seed = int(sha256(f"{getattr(patch_of(kind), 'id', '')}:{path}".encode()).hexdigest()[:8], 16)
         sample = next((each for each in module.parameters() if each.is_floating_point()), None)
         self.device = torch.device("cpu") if sample is None else sample.device
@@ -85,16 +84,6 @@ class Rebuild(Undo):
             raise
         finally:
             del self.reference
-
-    def check(self) -> None:
-        """The module still has the class this change gave it."""
-        if type(self.module) is not self.after:
-            raise PatchError(
-                f"{self.path or 'The model'} was changed by other means since it was patched.",
-                expected=f"the class of the patch, {self.after.__module__}.{self.after.__qualname__}",
-                received=f"{type(self.module).__module__}.{type(self.module).__qualname__}",
-                fix="undo that change first",
-            )
 
     def revert(self) -> None:
         """The old class and what the edit had replaced; what it had kept stays as training left it."""

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -177,14 +178,23 @@ def _files(kind: type) -> list[str]:
 
 def _node(kind: type, lines: list[str]) -> ast.ClassDef | None:
     """The class in the text of its file. None where that text is not what was imported."""
-    try:
-        tree = ast.parse("".join(lines))
-    except (SyntaxError, ValueError):
-        return None
     codes = [each.__code__ for each in own_functions(kind)]
-    named = [node for name, node in _classes(tree, "") if name == kind.__qualname__.replace("<locals>.", "")]
-    fitting = [node for node in named if all(_stands_in(code, node) for code in codes)]
+    name = kind.__qualname__.replace("<locals>.", "")
+    fitting = [
+        node
+        for each, node in _classes_of("".join(lines))
+        if each == name and all(_stands_in(code, node) for code in codes)
+    ]
     return fitting[-1] if fitting else None
+
+
+@lru_cache(maxsize=64)
+def _classes_of(text: str) -> tuple[tuple[str, ast.ClassDef], ...]:
+    """Every class of a text with its qualified name, without `<locals>`."""
+    try:
+        return tuple(_classes(ast.parse(text), ""))
+    except (SyntaxError, ValueError):
+        return ()
 
 
 def _classes(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.ClassDef]]:
