@@ -34,6 +34,12 @@ class ComparedRow:
     changed: tuple[str, ...] = ()
     below: int = 0
 
+    @property
+    def affected(self) -> bool:
+        """Changed only in how it fires: as a consequence of what changed elsewhere, or of other weights."""
+        own = set(self.changed) - (SUMS if self.below else set())
+        return self.state == "changed" and own <= MEASURED
+
 
 @dataclass(frozen=True, eq=False)
 class TraceComparison:
@@ -132,7 +138,8 @@ def to_wire(comparison: TraceComparison) -> dict[str, Any]:
     """Plain data for JSON, to go beside the wires of the two traces.
 
     `before`, `after` and `parent` hold a row each, −1 for none; `state` an index into `states`; `below` the number of
-    differing modules inside; `changed` the places of the rows that differ, by field.
+    differing modules inside; `changed` the places of the rows that differ, by field; `affected` those of the rows that
+    only fire differently.
     """
     changed: dict[str, list[int]] = {}
     for place, row in enumerate(comparison.rows):
@@ -147,6 +154,7 @@ def to_wire(comparison: TraceComparison) -> dict[str, Any]:
         "state": [STATES.index(row.state) for row in comparison.rows],
         "below": [row.below for row in comparison.rows],
         "changed": changed,
+        "affected": [place for place, row in enumerate(comparison.rows) if row.affected],
         "notes": list(comparison.notes),
     }
 
@@ -169,7 +177,8 @@ def _code(facts: SpikeFacts | None) -> tuple[Any, ...] | None:
 
 
 FIELDS: Mapping[str, Callable[[TraceNode], Any]] = {
-    "class_name": lambda node: (node.module, node.class_name),
+    "class_name": lambda node: node.class_name,
+    "module": lambda node: node.module,
     "source": _source,
     "signature": lambda node: node.signature,
     "calls": lambda node: (node.calls, node.calls_per_parent),
@@ -193,6 +202,9 @@ FIELDS: Mapping[str, Callable[[TraceNode], Any]] = {
 
 SUMS = frozenset(("parameters", "trainable", "parameter_bytes", "buffer_bytes", "flops", "energy_pj", "firing_rate"))
 """Fields that may differ because of a submodule."""
+
+MEASURED = frozenset(("firing_rate", "own_energy_pj", "energy_pj"))
+"""Fields that depend on the values that passed, and not on the module alone."""
 
 _MAY_BE_UNKNOWN = frozenset(("own_energy_pj", "energy_pj"))
 

@@ -92,7 +92,7 @@ class TreeComparisonView:
         for place, (name, row) in enumerate(zip(names, table, strict=True)):
             cells = "".join(f"  {' ' * (size - text_width(text))}{text}" for text, size in zip(row, widths))  # noqa: B905 - the last ones may not fit
             line = lines[place - 1] if place else None
-            style = "dim" if line is None else "" if line.below else _STYLES[line.state]
+            style = "dim" if line is None else "" if line.below or line.affected else _STYLES[line.state]
             yield [*fitted(name, min(first, width)), (cells, style)]
             problem = line and line.row.problem
             if problem:
@@ -100,7 +100,7 @@ class TreeComparisonView:
 
 
 def _name(line: ComparedLine) -> list[tuple[str, str]]:
-    style = _STYLES[line.state]
+    style = "cyan" if line.affected else _STYLES[line.state]
     mark = marks_of(line.row)
     kind = f" {line.kind}" if line.row.depth or ARROW in line.kind else ""
     return [

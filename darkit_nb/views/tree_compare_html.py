@@ -24,6 +24,7 @@ _STYLE = """
 .dk-compare .c { flex: 0 0 13em }
 .dk-compare .w { flex: 0 0 16em; text-align: left; padding-left: 1.5em; white-space: nowrap }
 .dk-compare .changed .g, .dk-compare .changed b, .dk-compare .changed .m i { color: #b36b00; opacity: 1 }
+.dk-compare .affected .g { color: #1c7ed6 }
 .dk-compare .new .g, .dk-compare .new b, .dk-compare .new .m i { color: #2b8a3e; opacity: 1 }
 .dk-compare .gone .g, .dk-compare .gone b, .dk-compare .gone .m i { color: #e5484d; opacity: 1 }
 .dk-compare .gone b, .dk-compare .gone .m i { text-decoration: line-through }
@@ -108,5 +109,5 @@ def _line(line: ComparedLine, columns: list[Column], extra: str) -> str:
     name = f'<span class="m" style="padding-left:{row.depth * 1.2:.1f}em">{words}</span>'
     also = f'<span class="w">{html.escape(line.words(columns))}</span>'
     title = html.escape(f"{line.state}\n{row_title(row)}")
-    classes = f"{line.state} {extra}".strip()
+    classes = f"{'affected' if line.affected else line.state} {extra}".strip()
     return f' class="{classes}" title="{title}">{name} {cells}{also}'

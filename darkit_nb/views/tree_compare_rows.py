@@ -16,6 +16,9 @@ from darkit_nb.views.tree_rows import TreeRow, row_shapes, tree_rows
 SIGNS: dict[RowState, str] = {"same": " ", "changed": "~", "new": "+", "gone": "−"}
 """What marks a row beside its colour."""
 
+AFFECTED = "≈"
+"""Marks a row that only fires differently."""
+
 INSIDE = "·"
 """Marks a row that is the same and has differences in it."""
 
@@ -24,6 +27,7 @@ ARROW = "→"
 _WORDS = {
     "source": "source",
     "signature": "signature",
+    "module": "module",
     "calls": "calls",
     "aliases": "shared",
     "stateful": "state",
@@ -54,6 +58,7 @@ class ComparedLine:
     Attributes:
         row: the line in the tree of both.
         state: of the modules it stands for.
+        affected: whether they only fire differently.
         below: how many modules in each of them differ.
         changed: fields that differ.
         before, after: the same line in each trace; None where it is not there.
@@ -61,6 +66,7 @@ class ComparedLine:
 
     row: TreeRow
     state: RowState
+    affected: bool
     below: int
     changed: tuple[str, ...]
     before: TreeRow | None
@@ -69,6 +75,8 @@ class ComparedLine:
     @property
     def sign(self) -> str:
         """What marks it."""
+        if self.affected:
+            return AFFECTED
         return INSIDE if self.state == "same" and self.below else SIGNS[self.state]
 
     @property
@@ -88,7 +96,8 @@ class ComparedLine:
 
     def words(self, columns: list[Column]) -> str:
         """What differs of the module itself beyond the class, with all that comes with it, and the columns shown."""
-        implied = ("source", "signature") if "class_name" in self.changed else ()
+        implied = {"source", "signature", "module"} if "class_name" in self.changed else set[str]()
+        implied |= {"module"} if "source" in self.changed else set()
         own = [name for name in self.changed if name not in implied and not (self.below and name in SUMS)]
         shown = {column.key for column in columns}
         words = dict.fromkeys(_WORDS[name] for name in own if name in _WORDS)
@@ -140,7 +149,17 @@ def headline(comparison: TraceComparison) -> str:
     before, after = (_whose(trace) for trace in (comparison.before, comparison.after))
     names = before if before == after else f"{before} {ARROW} {after}"
     counts = comparison.counts
-    differing = [f"{counts[state]:,} {state}" for state in ("changed", "new", "gone") if counts[state]]
+    affected = sum(row.affected for row in comparison.rows)
+    differing = [
+        f"{number:,} {word}"
+        for number, word in (
+            (counts["changed"] - affected, "changed"),
+            (counts["new"], "new"),
+            (counts["gone"], "gone"),
+            (affected, "firing differently"),
+        )
+        if number
+    ]
     same = f"{counts['same']:,} the same" if differing else f"all {counts['same']:,} modules are the same"
     return " · ".join([names, *differing, same])
 
@@ -150,6 +169,7 @@ def notes_of(comparison: TraceComparison, *, only_changed: bool) -> list[str]:
     same = comparison.counts["same"]
     hidden = sum(1 for row in comparison.rows[1:] if row.state == "same" and not row.below)
     signs = ", ".join(f"{SIGNS[state]} {state}" for state in ("changed", "new", "gone"))
+    signs += f", {AFFECTED} fires differently" if any(row.affected for row in comparison.rows) else ""
     notes = [f"{signs}; {INSIDE} the same, with differences in it."] if same < len(comparison.rows) else []
     notes += [f"{hidden:,} modules that are the same are not shown."] if only_changed and hidden else []
     return [*notes, *comparison.notes]
@@ -192,6 +212,7 @@ def _line(comparison: TraceComparison, row: TreeRow) -> ComparedLine:
     return ComparedLine(
         row=row,
         state=first.state,
+        affected=first.affected,
         below=first.below,
         changed=first.changed,
         before=_side(comparison.before, row, [each.before for each in compared]),

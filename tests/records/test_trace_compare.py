@@ -36,7 +36,7 @@ def test_a_trace_is_the_same_as_itself_in_every_row():
     ("changes", "named"),
     [
         ({"class_name": "Gated"}, "class_name"),
-        ({"module": "elsewhere"}, "class_name"),
+        ({"module": "elsewhere"}, "module"),
         ({"file": "/other/place/net.py", "line": 4}, "source"),
         ({"signature": "(x, y)"}, "signature"),
         ({"calls": 2, "calls_per_parent": 2}, "calls"),
@@ -111,6 +111,16 @@ def test_what_is_new_follows_its_sibling_and_what_is_gone_keeps_its_place():
         comparison.row("nowhere")
 
 
+def test_what_only_fires_differently_is_told_apart_from_what_was_edited():
+    before = small_trace()
+    after = edited(before, "body.up", spikes=spikes(6, 10, 26), own_energy_pj=9.0, energy_pj=9.0)
+    after = edited(after, "body.down", spikes=spikes(9, 20, 31), own_energy_pj=8.0, energy_pj=8.0, line=7)
+    comparison = compare_traces(before, after)
+    assert [row.path for row in comparison.rows if row.affected] == ["body.up"]
+    assert comparison.counts["changed"] == 2
+    assert to_wire(comparison)["affected"] == [2]
+
+
 def test_what_was_not_counted_is_no_difference():
     counted = small_trace()
     unknown = ModelTrace(
@@ -153,6 +163,7 @@ def test_the_wire_says_the_same():
     assert wire["after"] == [0, 1, 2, 3, 4, 5]
     assert wire["parent"] == [-1, 0, 1, 1, 0, 0]
     assert wire["changed"] == {"class_name": [2]}
+    assert wire["affected"] == []
     assert wire["below"] == [2, 1, 0, 0, 0, 0]
 
 

@@ -73,6 +73,19 @@ def test_what_else_differs_is_named():
     assert head.endswith("source, calls, trainable")
 
 
+def test_what_only_fires_differently_has_a_sign_of_its_own():
+    before = small_trace()
+    fewer = dataclasses.replace(before.nodes[2], spikes=spikes(1, 10, 5), own_energy_pj=1.0, energy_pj=1.0)
+    comparison = compare_traces(
+        before, dataclasses.replace(before, nodes=(*before.nodes[:2], fewer, *before.nodes[3:]))
+    )
+    lines = tree(comparison).to_text().splitlines()
+    assert lines[0] == "Net spiking · 1 firing differently · 4 the same"
+    assert [line[0] for line in lines if "up SpikeLinear" in line] == ["≈"]
+    assert "≈ fires differently" in lines[-1]
+    assert 'class="affected leaf"' in comparison_html(comparison)
+
+
 def test_a_narrow_terminal():
     for width in (30, 60, 100):
         lines = tree(compare_traces(*both())).to_text(width).splitlines()
