@@ -48,16 +48,20 @@ class Cells:
 
     Attributes:
         lines: of each cell, by the name Python has for its file.
+        qualified: qualified names of classes inside functions or classes, which do not travel with them.
         names: globals an edited text reads, by the class whose module they are in.
     """
 
     lines: dict[str, list[str]]
+    qualified: dict[type, str]
     names: dict[type, dict[str, Any]]
 
     def put(self) -> None:
         """Make them known in this process."""
         for file, lines in self.lines.items():
             linecache.cache[file] = (sum(map(len, lines)), None, lines, file)
+        for kind, name in self.qualified.items():
+            kind.__qualname__ = name
         for kind, names in self.names.items():
             for function in own_functions(kind):
                 for name, value in names.items():
@@ -69,14 +73,15 @@ def cells_of(module: nn.Module, source: str) -> Cells:
     kinds = {kind for each in module.modules() for kind in type(each).__mro__}
     files = {function.__code__.co_filename for kind in kinds for function in own_functions(kind)}
     lines = {file: linecache.getlines(file) for file in files if not Path(file).exists()}
+    qualified = {kind: kind.__qualname__ for kind in kinds if "<locals>" in kind.__qualname__}
     first = original_class(type(module))
     home = sys.modules.get(first.__module__)
     names = {}
-    if home is None or getattr(home, "__spec__", None) is None:
+    if home is None or getattr(home, "__spec__", None) is None or first in qualified:
         read = {each.id for each in ast.walk(ast.parse(source)) if isinstance(each, ast.Name)}
         known = known_globals(first)
         names[first] = {name: known[name] for name in read if name in known and known[name] is not first}
-    return Cells({file: text for file, text in lines.items() if text}, names)
+    return Cells({file: text for file, text in lines.items() if text}, qualified, names)
 
 
 _WITHOUT_HOOKS = types.SimpleNamespace(__name__=__name__, Pickler=_Pickler)

@@ -70,8 +70,7 @@ class Trial:
     ) -> None:
         self._data, self._folder, self._stage, self._line = data, folder, stage, line
         stage("copy")
-        parts = unpack(data)
-        parts["cells"].put()
+        parts = self._unpacked()
         subject: Subject = parts["subject"]
         self._before = self._after = subject.module
         self._runner = Runner(subject.calls)
@@ -104,7 +103,7 @@ class Trial:
     def _edit(self) -> list[PatchProblem]:
         guard = Guard(self._homes)
         with self._lines(guard.harm) as lines:
-            self._after = self._edited(unpack(self._data)["subject"])
+            self._after = self._edited(self._unpacked()["subject"])
         return guard.problems(lines.harmed or lines.last, "when its text is imported")
 
     def _parameters(self) -> Iterator[PatchProblem]:
@@ -164,7 +163,7 @@ class Trial:
     def _devices(self) -> Iterator[PatchProblem]:
         if self._device == "cpu":
             return
-        was, now = (unpack(self._data, device="meta")["subject"] for _ in range(2))
+        was, now = (self._unpacked("meta")["subject"] for _ in range(2))
         runner, edited = Runner(was.calls), self._edited(now)
         problem, note = device_problem(
             lambda: runner.run(was.module).outputs,
@@ -195,6 +194,12 @@ class Trial:
                 if name in self._outcome.new:
                     each.add_(_NUDGE * torch.randn(each.shape, generator=generator))
         return gradients(self._after, self._runner.run(self._after, training=True, gradient=True))
+
+    def _unpacked(self, device: str = "cpu") -> dict[str, Any]:
+        """The parts once more. Classes of cells come anew each time, without their globals."""
+        parts = unpack(self._data, device)
+        parts["cells"].put()
+        return parts
 
     def _edited(self, subject: Subject) -> nn.Module:
         model = _bare_model(subject)

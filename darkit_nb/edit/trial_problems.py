@@ -48,13 +48,14 @@ def failed(error: BaseException, folder: str, check: str) -> PatchProblem:
         )
     if isinstance(error, DarkitError):
         told = error.to_dict()
-        return PatchProblem(check=check, line=line, **{**told, "message": error.message})
+        fix = error.fix or "mend the line named; the class as it was has no such fault"
+        return PatchProblem(check=check, line=line, **{**told, "message": error.message, "fix": fix})
     if any(each in text.lower() for each in _DEVICE):
         return device_fault(text.splitlines()[0], line)
     first = text.splitlines()[0]
     return PatchProblem(
         check="forward" if check == "training" else check,
-        message=f"It fails while {_DOING.get(check, check)}: {first}",
+        message=f"It fails while {_DOING.get(check, check)}: {first.rstrip('.')}.",
         line=line,
         expected="a result",
         received=first,
@@ -102,6 +103,7 @@ def stopped(status: int | None, stage: str, line: int | None, *, limit_s: float,
             line=line,
             received="SIGKILL",
             cause="the machine ran out of memory, or the edit killed its own process",
+            fix="try a smaller batch, or lower memory_limit_bytes to see which line takes it",
         )
     elif status < 0:
         name = signal.Signals(-status).name if -status in {each.value for each in signal.Signals} else str(status)
@@ -112,6 +114,7 @@ def stopped(status: int | None, stage: str, line: int | None, *, limit_s: float,
             expected="a result",
             received=name,
             cause="compiled code was given memory that is not its own",
+            fix="look at the line named, and at what it hands to compiled code",
         )
     else:
         problem = _exit_problem("The edit ends the process.", line, f"exit status {status}")

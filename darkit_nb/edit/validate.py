@@ -10,6 +10,7 @@ from torch import nn
 
 from darkit_nb.edit.apply import fitting, target_modules
 from darkit_nb.edit.constructor import Place, constructor_arguments
+from darkit_nb.edit.effect import measure_effect
 from darkit_nb.edit.init_change import changes_init
 from darkit_nb.edit.lineage import original_class
 from darkit_nb.edit.recording import Recording, Subject, record_inputs
@@ -33,6 +34,7 @@ def validate(
     session: TrialSession | None = None,
     device: str | None = None,
     arguments: Mapping[str, Any] | None = None,
+    effect: bool = False,
 ) -> Validation:
     """Everything that can be known of an edit before it is applied. The model stays bit for bit as it is.
 
@@ -47,6 +49,8 @@ def validate(
         memory_limit_bytes: what the edit may take; by default 2 GB and room for a few copies of the module.
         session: the process to try in; by default one that is shared and stays warm.
         arguments: of the constructor, as for `apply`.
+        effect: whether to measure loss, spikes and speed before and after, once all checks passed. That runs the edit
+            in this process, on the same inputs.
         device: kind of device the edit has to hold on, by default the model's; only the CPU computes in a trial.
 
     Raises:
@@ -88,6 +92,7 @@ def validate(
         kept=_names(reports, "kept"),
         dropped=_names(reports, "dropped"),
         notes=tuple(dict.fromkeys(note for report in reports.values() for note in report.notes)),
+        effect=measure_effect(plain, patch, inputs, tokenizer=tokenizer) if effect and not problems else None,
         seconds=time.monotonic() - began,
     )
 
