@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -70,6 +71,7 @@ class DarkitMagics(Magics):
         super().__init__(shell)
         self._root = ""  # what the last edit was made in, as text: a model is not kept alive by it
         self._runs: dict[str, EditDesk] = {}
+        self._texts: dict[str, set[str]] = {}  # hashes of what cells of this notebook began from, by module
 
     @line_cell_magic
     def darkit(self, line: str, cell: str | None = None) -> None:
@@ -124,20 +126,29 @@ class DarkitMagics(Magics):
         options = [word for word in words if word != asked.module]
         head = " ".join(["%%darkit patch", *map(_quoted, [name, *options])])
         desk.prepare()
+        self._texts.setdefault(name, set()).add(opened.hash)
         self._shell.set_next_input(f"{head}\n{opened.text.rstrip()}", replace=False)
 
     def _patch(self, words: list[str], cell: str) -> None:
+        from darkit_nb.records.patch import text_hash
         from darkit_nb.views.edit_report import in_cell
         from darkit_nb.widgets.edit_desk import Edit, Progress
 
         asked = _PARSERS["patch"]().parse_args(words)
-        desk, opened, _ = self._open(asked)
+        desk, opened, name = self._open(asked)
         _needs_text(opened)
         targets = _targets(opened, asked)
+        known = self._texts.setdefault(name, set())
+        replaced = bool(known) and opened.hash not in known
         edit = Edit(opened=opened, text=cell, targets=targets, note=asked.note, effect=asked.effect)
         shown = display({"text/plain": "Trying the edit…"}, raw=True, display_id=True)
         progress = Progress(lambda said: shown.update({"text/plain": said}, raw=True) if shown else None)
         report = _answered(desk.validate if asked.dry_run else desk.apply, edit, progress)
+        if report.ok and not asked.dry_run:
+            known.add(text_hash(cell))
+        if replaced:
+            note = f"{opened.class_name} had been changed since this cell was made; %darkit history shows by what."
+            report = dataclasses.replace(report, notes=[*report.notes, note])
         lead = len(cell) - len(cell.lstrip("\n"))
         self._tell(in_cell(report, 1 + lead), shown)
 

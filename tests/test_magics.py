@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
+from darkit_nb.widgets.edit_desk import Edit, Progress, desk_of
 from tests.widgets.edited import Mixer, Net, inputs
 
+EDITED = inspect.getsource(Mixer).replace("torch.relu", "torch.sigmoid")
 PATCH = "%%darkit patch net.layers[1].mixer"
 
 
@@ -71,6 +74,7 @@ def test_a_cell_is_tried_applied_shown_and_taken_back(shell: InteractiveShell, c
     assert "✓ Edit 1 applied to layers.1.mixer · +1 −1" in told
     assert not torch.equal(net(inputs()), before)
     assert run(shell, "%darkit history") == (True, run(shell, "%darkit history net")[1])
+    assert run(shell, edited)[1].strip().endswith("✓ The module has this text already")  # run all, again
     assert "1 softer applied" in run(shell, "%darkit history")[1]
     ok, told = run(shell, "%darkit fork save softer")
     assert ok, told
@@ -80,6 +84,15 @@ def test_a_cell_is_tried_applied_shown_and_taken_back(shell: InteractiveShell, c
     assert torch.equal(net(inputs()), before)
     assert type(net.layers[1].mixer) is Mixer
     assert "1 softer reverted" in run(shell, "%darkit history")[1]
+
+
+def test_a_cell_says_when_the_class_was_changed_since_it_was_made(shell: InteractiveShell, cell: str):
+    desk = desk_of(shell.user_ns["net"], inputs())
+    edit = Edit(opened=desk.open("layers.1.mixer"), text=EDITED, targets=("layers.1.mixer",))
+    assert desk.apply(edit, Progress()).ok
+    ok, told = run(shell, cell.replace("torch.relu", "torch.tanh"))
+    assert ok, told
+    assert "Mixer had been changed since this cell was made" in told
 
 
 def test_all_of_a_class_and_some_layers(shell: InteractiveShell, cell: str):

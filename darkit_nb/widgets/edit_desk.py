@@ -111,6 +111,9 @@ class SavedFork:
     patches: int
 
 
+NOTHING_TO_DO = EditReport(title="The module has this text already", ok=True)
+
+
 class EditDesk(ABC):
     """Where the modules of one model are edited.
 
@@ -229,3 +232,17 @@ def refusal(error: DarkitError, patch: Patch | None = None) -> EditReport:
 def as_saved(fork: Any) -> SavedFork:
     """What there is to tell of a fork that was saved."""
     return SavedFork(fork.name, Path(fork.folder), len(fork.in_effect))
+
+
+def as_patch(edit: Edit) -> Patch:
+    """The edit as a patch."""
+    opened = edit.opened
+    return Patch(
+        kind="code",
+        targets=edit.targets,
+        module=opened.module,
+        class_name=opened.class_name,
+        base=opened.text,
+        source=edit.text,
+        note=edit.note,
+    )

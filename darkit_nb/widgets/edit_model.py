@@ -7,10 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from darkit_nb.errors import DarkitError, PatchError
-from darkit_nb.records.patch import AppliedPatch, Patch, PatchProblem, Validation, text_hash
+from darkit_nb.records.patch import AppliedPatch, Patch, PatchProblem, Validation
 from darkit_nb.views.edit_report import EditReport, PastEdit, excerpts
 from darkit_nb.widgets.edit_completion import Item, attributes_of, complete
-from darkit_nb.widgets.edit_desk import Edit, EditDesk, OpenModule, Progress, SavedFork, as_saved, refusal
+from darkit_nb.widgets.edit_desk import (
+    NOTHING_TO_DO,
+    Edit,
+    EditDesk,
+    OpenModule,
+    Progress,
+    SavedFork,
+    as_patch,
+    as_saved,
+    refusal,
+)
 from darkit_nb.widgets.edit_settings import Settings
 from darkit_nb.widgets.module_paths import resolve
 
@@ -181,25 +191,12 @@ class ModelDesk(EditDesk):
     # -- behind the scenes -------------------------------------------------------------------------------------------
 
     def _patch(self, edit: Edit) -> Patch | EditReport:
-        """The edit as a patch, or why it is none."""
-        from darkit_nb.edit.apply import make_patch
-
+        """The edit as a patch, or why it is none. A class that was changed meanwhile is merged, or both are shown."""
         try:
-            patch = make_patch(self.root, edit.opened.path, edit.text, targets=edit.targets, note=edit.note)
+            patch = as_patch(edit)
         except PatchError as error:
             return refusal(error)
-        if text_hash(edit.opened.text) != patch.base_hash:
-            changed = PatchProblem(
-                check="base",
-                message=f"{patch.class_name} was changed since this text was fetched.",
-                cause="another edit was applied or reverted meanwhile",
-                fix="open the module again, and make the change there",
-            )
-            return EditReport(title=_refused([changed]), ok=False, problems=[changed])
-        if patch.source == patch.base:
-            same = PatchProblem(check="base", message="The text is what the module has already.")
-            return EditReport(title="Nothing to apply", ok=False, problems=[same])
-        return patch
+        return NOTHING_TO_DO if patch.source == patch.base else patch
 
     def _checked(self, edit: Edit, patch: Patch, progress: Progress) -> Validation:
         from darkit_nb.edit.trial import trial_session

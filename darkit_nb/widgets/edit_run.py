@@ -18,7 +18,17 @@ from darkit_nb.runs.run import Run
 from darkit_nb.views.edit_report import EditReport, PastEdit, excerpts
 from darkit_nb.widgets.class_file import class_at, file_of_module, module_names
 from darkit_nb.widgets.edit_completion import Item, complete
-from darkit_nb.widgets.edit_desk import Edit, EditDesk, OpenModule, Progress, SavedFork, as_saved, refusal
+from darkit_nb.widgets.edit_desk import (
+    NOTHING_TO_DO,
+    Edit,
+    EditDesk,
+    OpenModule,
+    Progress,
+    SavedFork,
+    as_patch,
+    as_saved,
+    refusal,
+)
 from darkit_nb.widgets.edit_settings import Settings
 from darkit_nb.widgets.module_paths import resolve
 
@@ -119,7 +129,7 @@ class RunDesk(EditDesk):
 
     def validate(self, edit: Edit, progress: Progress) -> EditReport:
         """Look the text through; the run itself tries an edit before it takes it."""
-        patch = _patch(edit)
+        patch = as_patch(edit)
         problems = self.problems(edit.opened, patch.source)
         if problems:
             return self._refused(problems, patch)
@@ -129,10 +139,9 @@ class RunDesk(EditDesk):
 
     def apply(self, edit: Edit, progress: Progress) -> EditReport:
         """Send an edit to the run, and wait until it was taken or refused."""
-        patch = _patch(edit)
+        patch = as_patch(edit)
         if patch.source == patch.base:
-            same = PatchProblem(check="base", message="The text is what the module has already.")
-            return EditReport(title="Nothing to apply", ok=False, problems=[same])
+            return NOTHING_TO_DO
         problems = self.problems(edit.opened, patch.source)
         return self._refused(problems, patch) if problems else self._send(patch, progress)
 
@@ -231,9 +240,12 @@ class RunDesk(EditDesk):
             RunError: no answer, or it was not done.
             PatchError: nobody waits any more.
         """
-        end = time.monotonic() + PATCH_SECONDS
+        end, told = time.monotonic() + PATCH_SECONDS, ""
         while True:
-            progress.tell(said())
+            now = said()
+            if now != told:
+                progress.tell(now)
+                told = now
             try:
                 sent.wait(_LOOK_SECONDS)
                 return
@@ -272,19 +284,6 @@ class RunDesk(EditDesk):
             return [*held, *((name, "instance", "", 1) for name in sorted(written - taken))]
 
         return own
-
-
-def _patch(edit: Edit) -> Patch:
-    opened = edit.opened
-    return Patch(
-        kind="code",
-        targets=edit.targets,
-        module=opened.module,
-        class_name=opened.class_name,
-        base=opened.text,
-        source=edit.text,
-        note=edit.note,
-    )
 
 
 def _tree(text: str) -> ast.Module:

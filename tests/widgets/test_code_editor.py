@@ -175,8 +175,12 @@ def test_what_is_written_outlives_the_page_other_modules_and_edits_of_elsewhere(
     assert other.pane.apply().ok
     assert stale is editor.pane.opened
     ask(editor, "apply", text=edited)
-    assert "changed since this text was fetched" in editor.pane.outcome["problems"][0]["message"]
+    assert editor.pane.outcome["problems"][0]["check"] == "base"  # both changed this line: a conflict
     assert editor.code == edited
+    ask(editor, "apply", text=stale.text.replace('"""Mixes features."""', '"""Mixes."""'))
+    assert editor.pane.outcome["state"] == "done", editor.pane.outcome["problems"]
+    assert "torch.sigmoid" in editor.code  # merged
+    assert '"""Mixes."""' in editor.code
 
 
 def test_a_long_trial_can_be_given_up(editor: CodeEditor):
