@@ -20,7 +20,9 @@ def rows(name: str) -> list[dict[str, Any]]:
 
 def figures() -> str:
     """Markdown of what was measured last."""
-    return "\n\n".join(part for part in (_demo(), _gap(), _text(), _monitoring(), _interface(), _charts()) if part)
+    return "\n\n".join(
+        part for part in (_demo(), _gap(), _text(), _monitoring(), _interface(), _charts(), _tree()) if part
+    )
 
 
 def _demo() -> str:
@@ -113,6 +115,43 @@ def _charts() -> str:
         f"{size['LiveCharts'] / 1000:.0f} kB on the wire; Plotly's own figure, given lists, takes "
         f"{row['seconds'][plain]['median']:.1f} s and {size[plain] / 1e6:.0f} MB ({_source('charts', row)})."
     )
+
+
+def _tree() -> str:
+    opened = {row["shape"]: row for row in rows("tree") if row["operation"] == "open"}
+    browsed = [row for row in rows("tree") if row["operation"] == "browse"]
+    parts = []
+    for row in (each for shape, each in opened.items() if "spiking" in shape):
+        parts.append(
+            f"{row['shape'].partition(',')[0]} without weights is traced and shown in "
+            f"{row['seconds']['trace and widget']['median']:.1f} s ({row['rows']:,} rows, "
+            f"{row['payload_bytes'] / 1000:.0f} kB)"
+        )
+    for row in browsed[-1:]:
+        ms = {name: each["median"] for name, each in row["ms"].items()}
+        parts.append(
+            f"a tree of {row['rows']:,} rows expands in {ms['expand_all']:.0f} ms and answers a key in {ms['key']:.0f} ms"
+        )
+    return f"The model tree: {'; '.join(parts)} ({_source('tree', rows('tree')[-1])})." if parts else ""
+
+
+def viewers() -> str:
+    """Markdown of the comparison with other viewers of models, for the decision about the tree."""
+    last = {row["model"]: row for row in rows("tree_viewers")}
+    names = next(iter(last.values()))["viewers"] if last else {}
+    lines = ["| Model | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for model, row in last.items():
+        lines.append(f"| {model} | " + " | ".join(_viewed(each) for each in row["viewers"].values()) + " |")
+    return "\n".join(lines) if last else ""
+
+
+def _viewed(each: dict[str, Any]) -> str:
+    if "stopped" in each:
+        return f"stopped {each['stopped']}"
+    if not each["drawn"]:
+        return "nothing: it raises"
+    size, cut = each["bytes"] / 1000, ", partial: it raises" if "raised" in each else ""
+    return f"{each['seconds']['median']:.1f} s, {each['drawn']:,} shown, {size:,.0f} kB{cut}"
 
 
 def _source(name: str, row: dict[str, Any]) -> str:
