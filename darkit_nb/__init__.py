@@ -21,6 +21,7 @@ _EXPORTS = {
     "SpikeCode": "darkit_nb.functional.spike_code",
     "SpikeSpec": "darkit_nb.records.spike_spec",
     "Studio": "darkit_nb.widgets",
+    "apply_patch": "darkit_nb.edit",
     "build_model": "darkit_nb.models.build",
     "compare_runs": "darkit_nb.runs",
     "compare_traces": "darkit_nb.records.trace_compare",
@@ -35,10 +36,15 @@ _EXPORTS = {
     "list_runs": "darkit_nb.runs",
     "load_config": "darkit_nb.config",
     "load_model": "darkit_nb.spikify",
+    "make_patch": "darkit_nb.edit",
+    "make_spec_patch": "darkit_nb.edit",
     "measure_spikes": "darkit_nb.evaluate",
+    "module_source": "darkit_nb.edit",
     "open_run": "darkit_nb.runs",
+    "patch_history": "darkit_nb.edit",
     "prepare": "darkit_nb.data",
     "resume": "darkit_nb.runs",
+    "revert_patch": "darkit_nb.edit",
     "spike_table": "darkit_nb.views",
     "spikify": "darkit_nb.spikify",
     "trace_flow": "darkit_nb.trace",
@@ -46,6 +52,7 @@ _EXPORTS = {
     "train": "darkit_nb.runs",
     "tree": "darkit_nb.views.tree",
     "unspikify": "darkit_nb.spikify",
+    "validate_patch": "darkit_nb.edit",
 }
 
 __all__ = ["__version__", *_EXPORTS]
@@ -55,6 +62,13 @@ if TYPE_CHECKING:
     from darkit_nb.config import load_config as load_config
     from darkit_nb.data import DataPreview as DataPreview
     from darkit_nb.data import prepare as prepare
+    from darkit_nb.edit import apply_patch as apply_patch
+    from darkit_nb.edit import make_patch as make_patch
+    from darkit_nb.edit import make_spec_patch as make_spec_patch
+    from darkit_nb.edit import module_source as module_source
+    from darkit_nb.edit import patch_history as patch_history
+    from darkit_nb.edit import revert_patch as revert_patch
+    from darkit_nb.edit import validate_patch as validate_patch
     from darkit_nb.edit.fork import Fork as Fork
     from darkit_nb.evaluate import energy_report as energy_report
     from darkit_nb.evaluate import evaluate_run as evaluate_run

@@ -13,9 +13,19 @@ _EXPORTS = {
     "module_source": ("darkit_nb.edit.source", "module_source"),
     "patch_history": ("darkit_nb.edit.apply", "history"),
     "revert_patch": ("darkit_nb.edit.apply", "revert"),
+    "validate_patch": ("darkit_nb.edit.validate", "validate"),
 }
 
-__all__ = ["Fork", "apply_patch", "make_patch", "make_spec_patch", "module_source", "patch_history", "revert_patch"]
+__all__ = [
+    "Fork",
+    "apply_patch",
+    "make_patch",
+    "make_spec_patch",
+    "module_source",
+    "patch_history",
+    "revert_patch",
+    "validate_patch",
+]
 
 if TYPE_CHECKING:
     from darkit_nb.edit.apply import apply as apply_patch
@@ -25,6 +35,7 @@ if TYPE_CHECKING:
     from darkit_nb.edit.fork import Fork as Fork
     from darkit_nb.edit.source import module_source as module_source
     from darkit_nb.edit.spec_edit import make_spec_patch as make_spec_patch
+    from darkit_nb.edit.validate import validate as validate_patch
 
 
 def __getattr__(name: str) -> Any:
