@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError
 from darkit_nb import __version__
 from darkit_nb.cli.data import data
 from darkit_nb.cli.doctor import doctor
+from darkit_nb.cli.forks import fork
 from darkit_nb.cli.lab import lab
 from darkit_nb.cli.models import evaluate, generate
 from darkit_nb.cli.run_commands import import_command, runs
@@ -37,7 +38,7 @@ def make_app() -> App:
     )
     # In the order of `--help`. These modules import next to nothing until a command runs.
     for order, command in enumerate(
-        (demo, lab, train, resume, stop, generate, evaluate, tree, runs, import_command, data, doctor)
+        (demo, lab, train, resume, stop, generate, evaluate, tree, runs, fork, import_command, data, doctor)
     ):
         if isinstance(command, App):
             command.sort_key = order

@@ -12,11 +12,17 @@ if TYPE_CHECKING:
     from darkit_nb.config import RunConfig
 
 
-def config_of(settings: Sequence[str], preset: str | None = None) -> RunConfig:
-    """The configuration of `[CONFIG.yaml] [key=value …] [--preset NAME]`.
+def config_of(
+    settings: Sequence[str], preset: str | None = None, fork: str | None = None, *, trust: bool = False
+) -> RunConfig:
+    """The configuration of `[CONFIG.yaml] [key=value …] [--preset NAME] [--fork NAME]`.
+
+    Without a file, a fork's own settings are those to start from.
 
     Raises:
         ConfigError: two files, a word that is neither file nor setting, or a setting that does not fit.
+        PatchError: there is no such fork.
+        TrustError: the fork holds code from elsewhere.
     """
     from darkit_nb.config import load_config
 
@@ -37,4 +43,13 @@ def config_of(settings: Sequence[str], preset: str | None = None) -> RunConfig:
                 fix=f"--preset {file}, if you mean a model" if not file[:1].isdigit() else None,
             )
     overrides = [word for word in settings if word not in files]
-    return load_config(files[0] if files else None, overrides, preset)
+    file = files[0] if files else None
+    overrides += [] if fork is None else [f"model.fork={fork}"]
+    plain = load_config(file, overrides, preset)
+    if fork is None:
+        return plain
+    from darkit_nb.edit.fork import Fork, forks_beside
+
+    found = Fork.load(fork, forks_dir=forks_beside(plain.runs_dir), trust=trust)
+    own = {key: value for key, value in (found.config or {}).items() if key not in ("name", "runs_dir")}
+    return load_config(file, overrides, preset, base=own)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 def train(
     *settings: Annotated[str, Parameter(metavar="CONFIG.yaml | key=value")],
     preset: str | None = None,
+    fork: str | None = None,
+    trust: Annotated[bool, Parameter(negative="")] = False,
     print_config: Annotated[bool, Parameter(negative="")] = False,
     keys: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
@@ -37,6 +39,8 @@ def train(
     Args:
         settings: A YAML file, and settings with dotted keys such as train.steps=200. `--keys` lists all of them.
         preset: Model to train with fresh weights, such as spike-llama-nano.
+        fork: Name of a fork: its edits are put into the model, and its settings are those to start from.
+        trust: Agree to run the code of that fork, as long as no byte of it changes.
         print_config: Print the whole configuration as YAML and stop, to be saved and edited.
         keys: List every setting with its default, limits and meaning, and stop.
         quiet: Draw no progress bar.
@@ -48,7 +52,7 @@ def train(
     if keys:
         print(describe_keys())
         return
-    config = config_of(settings, preset)
+    config = config_of(settings, preset, fork, trust=trust)
     if print_config:
         print(dump_yaml(config), end="")
         return

@@ -14,18 +14,25 @@ from darkit_nb.errors import ConfigError
 _LARGEST_FILE_BYTES = 4 * 2**20
 
 
-def load_config(path: str | Path | None = None, overrides: Sequence[str] = (), preset: str | None = None) -> RunConfig:
+def load_config(
+    path: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    preset: str | None = None,
+    *,
+    base: Mapping[str, Any] | None = None,
+) -> RunConfig:
     """Build a configuration from defaults, a YAML file, a preset and overrides, each winning over the one before.
 
     Args:
         path: YAML file; None starts from the defaults.
         overrides: `key=value` with dotted keys; the value is read as YAML (`train.steps=200`, `spike=null`).
         preset: Name of a model preset; it also replaces a `model.path` of the file.
+        base: Settings to start from where there is no file, as those of a fork.
 
     Raises:
         ConfigError: the file cannot be read, is from a newer version, or holds unknown keys or unusable values.
     """
-    data = {} if path is None else _read(Path(path))
+    data = dict(base or {}) if path is None else _read(Path(path))
     changes: dict[str, Any] = {} if preset is None else {"model.preset": preset, "model.path": None}
     changes |= parse_overrides(overrides)
     return from_dict(apply_changes(data, changes))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -13,6 +12,7 @@ from torch.optim import Optimizer
 from darkit_nb.config import RunConfig
 from darkit_nb.edit import fork_files
 from darkit_nb.edit import trust as trusting
+from darkit_nb.edit.agree import saved_patches
 from darkit_nb.edit.fork import Fork, forks_beside
 from darkit_nb.edit.optimizer import plain_optimizer
 from darkit_nb.errors import RunError
@@ -134,20 +134,6 @@ def _of_checkpoint(checkpoint: Checkpoint, fork: Fork | None, config: RunConfig)
     if len(numbers) != len(patches):
         raise _damaged(checkpoint, f"{len(numbers)} numbers for {len(patches)} edits")
     return RunEdits(patches=patches, numbers=numbers, fork=fork, replay=left, layout=layout)
-
-
-def saved_patches(folder: Path) -> tuple[Patch, ...]:
-    """The edits that a saved model carries, read without loading it; none where it is no model.
-
-    Raises:
-        PatchError: one of them cannot be read.
-    """
-    try:
-        stated: Any = from_json((folder / "config.json").read_bytes()).get("quantization_config")
-    except (OSError, ValueError):
-        return ()
-    records = stated.get("patches", ()) if isinstance(stated, Mapping) else ()
-    return tuple(Patch.from_dict(record) for record in records)
 
 
 def _damaged(checkpoint: Checkpoint, received: str) -> RunError:

@@ -46,6 +46,7 @@ class _InEffect:
         until: last step in which it counts as new; 0 where it never did.
         command: the request for it, as long as it has no answer.
         who: who asked.
+        made: id of the patch as it was applied, after a merge another one.
     """
 
     number: int
@@ -53,6 +54,7 @@ class _InEffect:
     until: int = 0
     command: Command | None = None
     who: str = ""
+    made: str = ""
 
     def facts(self) -> dict[str, Any]:
         """What events say of it."""
@@ -256,7 +258,7 @@ class Patching(TrainerCallback):
             trusting.remember(trusting.patch_hash(applied.patch), f"{patch.label}, in the run {self.run.id}")
         until = step + max(1, trial if isinstance(trial, int) else TRIAL_STEPS)
         who = str(command.arguments.get("who", ""))
-        self._add(_InEffect(number, patch, until, command, who), step, effect=applied)
+        self._add(_InEffect(number, patch, until, command, who, applied.patch.id), step, effect=applied)
 
     def _revert(self, trainer: RunTrainer, command: Command, step: int) -> None:
         count = command.arguments.get("count", 1)
@@ -309,7 +311,7 @@ class Patching(TrainerCallback):
         traceback.print_exception(error, file=sys.stderr)
         failed = self._stack[-1]
         self._remove(trainer, 1)
-        told = _told(error, self.run.patches_path, step)
+        told = _told(error, failed, step)
         self.run.append_event("revert", step=step, reason="failed", problem=problem_of(told), **failed.facts())
         if failed.command is not None:
             acknowledge(
@@ -369,10 +371,10 @@ def _nothing_drawn() -> Iterator[None]:
         state.restore()
 
 
-def _told(error: BaseException, folder: Path, step: int) -> PatchError:
+def _told(error: BaseException, failed: _InEffect, step: int) -> PatchError:
     """Why a step failed, with the line of the edit it failed in."""
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename).parent == folder.absolute()]
+    lines = [frame.lineno for frame in frames if Path(frame.filename).stem.endswith(f"_{failed.made}")]
     line = lines[-1] if lines else None
     said = problem_of(error)
     place = f"line {line}: " if line is not None else ""
