@@ -13,6 +13,9 @@ PIP_INSTALL := $(BIN)/python -m pip install $(if $(CI),--quiet,) --constraint co
 FRONT := .venv/.front
 FRONT_SOURCES := $(shell find extension/src -type f) $(addprefix extension/,build.mjs hatch_build.py install.json \
   package.json package-lock.json tsconfig.json) notebooks/01_quickstart.ipynb
+# The CPU library: built where there is a C++ compiler, and everything works without it, slower.
+NATIVE := .venv/.native
+NATIVE_SOURCES := $(wildcard kernels/cpu/*) darkit_nb/ops/native_build.py
 # Where `make lab` works; not in git.
 FOLDER ?= playground
 
@@ -26,10 +29,10 @@ help:
 	@echo "make check      lint, formatting and types"
 	@echo "make check-all  all of that, the slow proofs and a quick pass of the benchmarks"
 	@echo "make bench      the benchmarks, appended to benchmarks/results/"
-	@echo "make setup      only the virtual environment and the front end"
+	@echo "make setup      only the virtual environment, the front end and the CPU library"
 	@echo "make tools      what the tests need besides Python: a compiler, a browser, Graphviz"
 
-setup: $(READY) $(FRONT)
+setup: $(READY) $(FRONT) $(NATIVE)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -45,10 +48,13 @@ $(FRONT): $(READY) $(FRONT_SOURCES)
 	@$(BIN)/python extension/hatch_build.py
 	@touch $(FRONT)
 
-demo: $(READY)
+$(NATIVE): $(READY) $(NATIVE_SOURCES)
+	@if $(BIN)/python darkit_nb/ops/native_build.py; then touch $(NATIVE); fi
+
+demo: $(READY) $(NATIVE)
 	$(BIN)/darkit-nb demo
 
-lab: $(READY) $(FRONT)
+lab: $(READY) $(FRONT) $(NATIVE)
 	$(BIN)/darkit-nb lab $(FOLDER) $(OPTIONS)
 
 # The kernel tests compile C++, the widgets are driven in a browser, graphs are drawn by Graphviz. Root on Debian gets
@@ -65,6 +71,7 @@ tools:
 	[ -z "$$packages" ] || echo "Missing, so some tests will be skipped: $$packages" >&2
 
 test: $(READY) $(FRONT) tools
+	@$(MAKE) --no-print-directory $(NATIVE)
 	$(BIN)/python -m pytest -m "not slow"
 
 check: $(READY)
@@ -74,8 +81,9 @@ check: $(READY)
 	$(BIN)/python extension/hatch_build.py npm run check
 
 check-all: check $(FRONT) tools
+	@$(MAKE) --no-print-directory $(NATIVE)
 	$(BIN)/python -m pytest
 	$(BIN)/python -m benchmarks --quick
 
-bench: $(READY)
+bench: $(READY) $(NATIVE)
 	$(BIN)/python -m benchmarks

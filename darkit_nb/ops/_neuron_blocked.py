@@ -67,7 +67,8 @@ def _forward_block(x: Tensor, v: Tensor, spikes: Tensor, decay: Tensor, threshol
     fired = torch.empty_like(v)
     for current, out in zip(x.unbind(0), spikes.unbind(0), strict=True):
         v.mul_(decay).add_(current)
-        out.copy_(_fire(v, threshold, law, fired))
+        _fire(v, threshold, law, fired)
+        out.copy_(fired if out.is_floating_point() else fired.nan_to_num(0.0))
         _settle(v, fired, threshold, law)
 
 
@@ -130,14 +131,22 @@ class BlockedScan(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, state: Tensor, decay: Tensor, threshold: Tensor, law: NeuronLaw
+        ctx: Any,
+        x: Tensor,
+        state: Tensor,
+        decay: Tensor,
+        threshold: Tensor,
+        law: NeuronLaw,
+        spike_dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(x, state, decay, threshold)
         ctx.law = law
-        spikes, v = torch.empty_like(x, memory_format=torch.contiguous_format), state.clone()
+        spikes, v = torch.empty(x.shape, dtype=spike_dtype), state.clone()
         for block in neuron_blocks(*x.shape):
             constants = per_block(decay, block), per_block(threshold, block)
             _forward_block(x[:, block], v[block], spikes[:, block], *constants, law)
+        if not spike_dtype.is_floating_point:
+            ctx.mark_non_differentiable(spikes)
         return spikes, v
 
     @staticmethod
@@ -156,4 +165,4 @@ class BlockedScan(torch.autograd.Function):
                     total.add_(part.sum())
                 else:
                     total[block] = part
-        return grad_x, *grads, None
+        return grad_x, *grads, None, None

@@ -10,10 +10,11 @@ from typing import Literal
 import torch
 
 from darkit_nb.errors import BackendError
+from darkit_nb.ops.native_build import probe_native
 from darkit_nb.records.spike_spec import Backend
 
-Name = Literal["reference", "blocked", "cupy"]
-BACKENDS: tuple[Backend, ...] = ("auto", "reference", "blocked", "cupy")
+Name = Literal["reference", "blocked", "native", "cupy"]
+BACKENDS: tuple[Backend, ...] = ("auto", "reference", "blocked", "native", "cupy")
 INSTALL_CUPY = "pip install 'darkit-nb[gpu]'"
 
 
@@ -75,7 +76,8 @@ def resolve_backend(requested: Backend = "auto", device: torch.device | str = "c
     """Choose the implementation for tensors on `device`.
 
     Args:
-        requested: auto takes CuPy on a CUDA device where it works, cache blocks on the CPU, else the reference.
+        requested: auto takes CuPy on a CUDA device where it works; on the CPU the C++ library where it was built, else
+            cache blocks; on any other device the reference.
         device: where the tensors live.
 
     Returns:
@@ -91,10 +93,11 @@ def resolve_backend(requested: Backend = "auto", device: torch.device | str = "c
         )
     if requested == "reference":
         return Resolved("reference", "asked for: the plain PyTorch definition")
-    if requested == "blocked" or (requested == "auto" and kind == "cpu"):
-        if kind == "cpu":
-            return Resolved("blocked", "cache-blocked PyTorch for tensors on the CPU")
-        raise _unavailable("blocked", f"tensors on {kind}", "cache blocks are for the CPU", "use backend='auto'")
+    if requested in ("blocked", "native") and kind != "cpu":
+        cause = "cache blocks are for the CPU" if requested == "blocked" else "the C++ library is for the CPU"
+        raise _unavailable(requested, f"tensors on {kind}", cause, "use backend='auto'")
+    if kind == "cpu" and requested != "cupy":
+        return _for_cpu(requested)
     if kind != "cuda":
         if requested == "auto":
             return Resolved("reference", f"no kernels exist for {kind} devices")
@@ -107,8 +110,27 @@ def resolve_backend(requested: Backend = "auto", device: torch.device | str = "c
     raise _unavailable("cupy", state.finding, None, state.fix)
 
 
+def _for_cpu(requested: Backend) -> Resolved:
+    """auto, blocked or native for tensors on the CPU."""
+    if requested == "blocked":
+        return Resolved("blocked", "asked for: cache-blocked PyTorch")
+    state = probe_native()
+    if state.works:
+        return Resolved("native", state.finding)
+    if requested == "native":
+        raise _unavailable("native", state.finding, None, state.fix)
+    return Resolved("blocked", f"cache-blocked PyTorch on the CPU; {state.finding}; faster after: {state.fix}")
+
+
+@torch.compiler.assume_constant_result
+def backend_name(requested: Backend, device_type: str) -> Name:
+    """`resolve_backend(…).name`, which torch.compile asks once and writes into its graph."""
+    return resolve_backend(requested, device_type).name
+
+
 def _unavailable(name: str, received: str, cause: str | None, fix: str | None) -> BackendError:
-    expected = "CuPy with a working CUDA device" if name == "cupy" else "tensors on the CPU"
+    wanted = {"cupy": "CuPy with a working CUDA device", "native": "tensors on the CPU, and the C++ library built"}
+    expected = wanted.get(name, "tensors on the CPU")
     return BackendError(
         f"The backend {name!r} cannot be used here.", expected=expected, received=received, cause=cause, fix=fix
     )

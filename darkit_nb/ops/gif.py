@@ -37,6 +37,7 @@ def _feature_mask(x: Tensor, salient: Tensor | None) -> Tensor | None:
 def _chosen(x: Tensor, salient: Tensor | None, backend: Backend) -> str:
     """Backend of this call. Gradient checks in double and masks that differ between tokens take the definition."""
     name = resolve_backend(backend, x.device).name
+    name = "blocked" if name == "native" else name
     plain = x.dtype == torch.float64 or (salient is not None and salient.dim() > 1) or x.numel() == 0
     # Fast paths ask for values, which neither the meta device nor torch.export has.
     return "reference" if plain or x.is_meta or torch.compiler.is_exporting() else name

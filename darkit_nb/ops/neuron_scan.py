@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from darkit_nb.functional import neuron as reference
-from darkit_nb.functional.neuron import Reset, check_neuron, initial_state
+from darkit_nb.functional.gif import compute_dtype
+from darkit_nb.functional.neuron import Reset, check_neuron, initial_state, resolve_spike_dtype
 from darkit_nb.ops._cupy import CupyLauncher
 from darkit_nb.ops._neuron_blocked import BlockedScan, NeuronLaw
 from darkit_nb.ops._neuron_kernel import ScanKernel
-from darkit_nb.ops.backend import resolve_backend
+from darkit_nb.ops._neuron_native import NativeScan, compiled_scan
+from darkit_nb.ops.backend import backend_name
 from darkit_nb.records.spike_spec import Backend
 
 
@@ -25,6 +27,7 @@ def neuron_scan(
     surrogate: str | None = None,
     alpha: float | None = None,
     detach_reset: bool = False,
+    spike_dtype: torch.dtype | None = None,
     backend: Backend = "auto",
 ) -> tuple[Tensor, Tensor]:
     """`functional.neuron.neuron_scan` on the chosen backend, with a backward that saves the input only.
@@ -39,10 +42,11 @@ def neuron_scan(
         surrogate: name in `functional.surrogate.SURROGATES`.
         alpha: its sharpness, None for the usual one.
         detach_reset: keep the gradient from flowing through the reset.
+        spike_dtype: None for that of `x`, or torch.uint8 for inference, whose spikes carry no gradient.
         backend: implementation, see `resolve_backend`.
 
     Returns:
-        Spikes `[S, *N]` in the dtype of `x`, and the membrane `[*N]` after the last step.
+        Spikes `[S, *N]` in `spike_dtype`, and the membrane `[*N]` after the last step.
 
     Raises:
         ShapeError: the tensors do not fit together.
@@ -54,22 +58,28 @@ def neuron_scan(
     """
     check_neuron(x, state, decay, threshold, reset=reset, max_count=max_count, surrogate=surrogate, alpha=alpha)
     law = NeuronLaw(reset, max_count, surrogate, alpha, detach_reset)
-    name = resolve_backend(backend, x.device).name
+    emitted = resolve_spike_dtype(x, max_count, spike_dtype)
+    name = backend_name(backend, x.device.type)
     # Kernels know no double: it serves gradient checks.
-    if name == "reference" or x.numel() == 0 or (name == "cupy" and x.dtype == torch.float64):
-        return reference.neuron_scan(x, state, decay=decay, threshold=threshold, **vars(law))
+    if name == "reference" or x.numel() == 0 or (name in ("cupy", "native") and x.dtype == torch.float64):
+        return reference.neuron_scan(x, state, decay=decay, threshold=threshold, spike_dtype=spike_dtype, **vars(law))
     shape = x.shape[1:]
-    v = initial_state(shape, like=x) if state is None else state
-    beta, theta = (_flat(value, shape, like=v) for value in (decay, threshold))
-    flat = x.reshape(x.shape[0], -1), v.reshape(-1), beta, theta
-    if name == "cupy":
-        spikes, v = ScanKernel.apply(*flat, law, CupyLauncher())
+    beta, theta = (_flat(value, shape, compute_dtype(x), x.device) for value in (decay, threshold))
+    rows, v = x.reshape(x.shape[0], -1), None if state is None else state.reshape(-1)
+    if name == "native":
+        scan = compiled_scan if torch.compiler.is_compiling() else NativeScan.apply
+        spikes, v = scan(rows, v, beta, theta, law, emitted)
     else:
-        spikes, v = BlockedScan.apply(*flat, law)
+        v = initial_state(rows.shape[1:], like=x) if v is None else v
+        if name == "cupy":
+            spikes, v = ScanKernel.apply(rows, v, beta, theta, law, CupyLauncher())
+            spikes = spikes if emitted == x.dtype else spikes.detach().nan_to_num(0.0).to(emitted)
+        else:
+            spikes, v = BlockedScan.apply(rows, v, beta, theta, law, emitted)
     return spikes.view(x.shape), v.view(shape)
 
 
-def _flat(value: float | Tensor, shape: torch.Size, *, like: Tensor) -> Tensor:
+def _flat(value: float | Tensor, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A constant of the neurons as a 0-d tensor if all share it, else `[N]`; differentiable."""
-    tensor = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    tensor = torch.as_tensor(value, dtype=dtype, device=device)
     return tensor.reshape(()) if tensor.numel() == 1 else tensor.expand(shape).reshape(-1)

@@ -13,7 +13,7 @@ Coding = Literal["rate", "radix", "paper"]
 Ranges = Literal["shared", "own"]
 Saliency = Literal["energy", "error", "absmax", "random"]
 Gradient = Literal["clipped", "range"]
-Backend = Literal["auto", "reference", "blocked", "cupy"]
+Backend = Literal["auto", "reference", "blocked", "native", "cupy"]
 
 
 def _described(default: Any, description: str, **limits: Any) -> Any:

@@ -17,6 +17,7 @@ from darkit_nb.errors import BackendError
 from darkit_nb.ops import _cupy, _launch, backend
 from darkit_nb.ops._launch import Launch, kernel_source
 from darkit_nb.ops.backend import probe_cupy, resolve_backend
+from darkit_nb.ops.native_build import NativeState
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +37,20 @@ def fake_cupy(driver: int, devices: int | Exception) -> SimpleNamespace:
     return SimpleNamespace(__version__="14.2.0", cuda=SimpleNamespace(runtime=runtime))
 
 
-def test_the_cpu_gets_blocks_and_says_why() -> None:
-    assert resolve_backend().name == "blocked"
-    assert "CPU" in str(resolve_backend("auto", torch.device("cpu")))
+def test_the_cpu_gets_the_library_or_blocks_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = NativeState(True, "C++ library, avx2", path="x.so", level="avx2")
+    monkeypatch.setattr(backend, "probe_native", lambda: there)
+    assert resolve_backend() == backend.Resolved("native", "C++ library, avx2")
+    assert resolve_backend("native", "cpu").name == "native"
+    assert resolve_backend("blocked") == backend.Resolved("blocked", "asked for: cache-blocked PyTorch")
+    missing = NativeState(False, "the CPU library is not built", "darkit-nb doctor --build")
+    monkeypatch.setattr(backend, "probe_native", lambda: missing)
+    chosen = resolve_backend("auto", torch.device("cpu"))
+    assert chosen.name == "blocked"
+    assert "not built" in chosen.reason
+    assert "darkit-nb doctor --build" in chosen.reason
+    with pytest.raises(BackendError, match="doctor --build"):
+        resolve_backend("native", "cpu")
     assert resolve_backend("reference", "cuda").name == "reference"
     assert resolve_backend("auto", "meta") == backend.Resolved("reference", "no kernels exist for meta devices")
 
@@ -90,7 +102,8 @@ def test_impossible_requests_are_refused() -> None:
     for requested, device, words in (
         ("blocked", "cuda", "cache blocks are for the CPU"),
         ("cupy", "cpu", "CUDA kernels read CUDA memory"),
-        ("triton", "cpu", "auto, reference, blocked, cupy"),
+        ("native", "cuda", "the C++ library is for the CPU"),
+        ("triton", "cpu", "auto, reference, blocked, native, cupy"),
     ):
         with pytest.raises(BackendError) as refused:
             resolve_backend(requested, device)  # pyright: ignore[reportArgumentType]

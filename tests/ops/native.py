@@ -1,0 +1,54 @@
+"""What tests of the C++ library share: that it is there, one instruction set after the other, poisoned memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from darkit_nb.ops import _native
+from darkit_nb.ops.native_build import LEVELS, BuildError, build, find_compiler, probe_native
+from tests.conftest import need
+
+
+def need_library() -> None:
+    """Build the library if nobody has, or skip where no compiler is."""
+    if not probe_native().works:
+        need(
+            "g++", shutil.which("g++") is not None or find_compiler() is not None, "no C++ compiler for the CPU library"
+        )
+        try:
+            build()
+        except BuildError as error:
+            pytest.fail(str(error), pytrace=False)
+        probe_native.cache_clear()
+    assert probe_native().works, probe_native().finding
+
+
+@contextmanager
+def use_level(level: str) -> Iterator[None]:
+    """Run with this instruction set; skip where the processor has less."""
+    best = probe_native().level
+    assert best is not None
+    if list(LEVELS).index(level) > list(LEVELS).index(best):
+        pytest.skip(f"this processor has no {level}")
+    state, asked = dataclasses.replace(probe_native(), level=level), _native.probe_native
+    _native.probe_native = lambda: state
+    try:
+        yield
+    finally:
+        _native.probe_native = asked
+
+
+@contextmanager
+def poisoned() -> Iterator[None]:
+    """Fresh tensors hold NaN, the largest integer or True, so that an element nobody wrote is seen."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
