@@ -41,7 +41,7 @@ class ModelTree(AnsweringTree):
 
     Args:
         source: a trace, a model, a run or a comparison; None for an empty tree to be filled by `show`.
-        inputs: of a model, as for `trace_model`.
+        inputs: of a model, as for `trace_model`; without them it is not run, and its structure is shown.
         compare: what the source is compared with: the trace or model as it was before.
         tokenizer: of transformers, where the input is a text.
         timing: also measure seconds.
@@ -104,7 +104,7 @@ class ModelTree(AnsweringTree):
         """Show something else, with the arguments of the class; a selected module stays selected if it is there.
 
         Raises:
-            ModelError: neither a trace nor a model, or a model without inputs.
+            ModelError: neither a trace nor a model.
             ShapeError: there is no tensor in the inputs.
             RunError: the run's folder is gone or cannot be written.
         """

@@ -23,7 +23,7 @@ class Subject:
     Attributes:
         trace: what is shown.
         model: the live model, or None.
-        inputs: what it was run on.
+        inputs: what it was run on; None where it was not.
         tokenizer: of transformers, where the input is a text, and to name the tokens of a raster.
     """
 
@@ -36,15 +36,19 @@ class Subject:
     def of(
         cls, source: Any, inputs: Any = None, *, tokenizer: Any = None, timing: bool = False, memory: bool = False
     ) -> Subject:
-        """Of a trace, or of a model, which is traced.
+        """Of a trace, or of a model, which is traced; without inputs it is not run, and only its structure is shown.
 
         Raises:
-            ModelError: neither a trace nor a model, or a model without inputs.
+            ModelError: neither a trace nor a model.
             ShapeError: there is no tensor in the inputs.
         """
         if isinstance(source, ModelTrace):
             return cls(source)
-        _check(source, inputs)
+        _check(source)
+        if inputs is None:
+            from darkit_nb.trace.outline import outline_model
+
+            return cls(outline_model(source), source, None, tokenizer)
         from darkit_nb.trace import trace_model
 
         trace = trace_model(source, inputs, tokenizer=tokenizer, timing=timing, memory=memory)
@@ -70,6 +74,7 @@ class Subject:
             ModelError: the model is not here, or there is no such module, or it never ran.
         """
         self._require_model("A dataflow is drawn from the model")
+        self._require_inputs("A dataflow is drawn from a forward")
         from darkit_nb.trace import trace_flow
         from darkit_nb.views.flow_svg import flow_svg
 
@@ -82,6 +87,7 @@ class Subject:
             ModelError: the model is not here, or the module does not fire.
         """
         self._require_model("Spikes are recorded from the model")
+        self._require_inputs("Spikes are recorded in a forward")
         from darkit_nb.evaluate.raster import module_raster
 
         return module_raster(self.model, self.inputs, path, tokenizer=self.tokenizer)
@@ -114,21 +120,23 @@ class Subject:
                 fix="ModelTree(model, inputs)",
             )
 
+    def _require_inputs(self, what: str) -> None:
+        if self.inputs is None:
+            raise ModelError(
+                f"{what}, and there are no inputs to run the model on.",
+                expected="a tensor, a tuple or a mapping of arguments, or a text with its tokenizer",
+                received="a tree made from a model alone",
+                fix="ModelTree(model, torch.zeros(1, 32, dtype=torch.long)) for a language model",
+            )
 
-def _check(source: Any, inputs: Any) -> None:
+
+def _check(source: Any) -> None:
     if not callable(getattr(source, "named_modules", None)):
         raise ModelError(
             "This cannot be shown as a model tree.",
-            expected="a ModelTrace, a run, or a torch module together with inputs",
+            expected="a ModelTrace, a run, or a torch module",
             received=type(source).__name__,
             fix="ModelTree(dk.trace_model(model, inputs)); for a run by its name, ModelTree(dk.open_run(name))",
-        )
-    if inputs is None:
-        raise ModelError(
-            "A model has to run once to be traced, and there are no inputs.",
-            expected="a tensor, a tuple or a mapping of arguments, or a text with its tokenizer",
-            received="inputs=None",
-            fix="ModelTree(model, torch.zeros(1, 32, dtype=torch.long)) for a language model",
         )
 
 

@@ -141,8 +141,6 @@ def test_what_cannot_be_shown_says_what_can():
     with pytest.raises(ModelError, match="cannot be shown") as found:
         ModelTree("spike-llama-nano")
     assert found.value.received == "str"
-    with pytest.raises(ModelError, match="no inputs"):
-        ModelTree(Twice())
     with pytest.raises(ShapeError):
         ModelTree(Twice(), {})
     with pytest.raises(ModelError, match="holds only its trace"):
@@ -152,6 +150,16 @@ def test_what_cannot_be_shown_says_what_can():
     assert "nothing to show yet" in empty.snapshot()
     empty._receive(None, {"do": "source", "path": ""}, [])
     assert "no model in this tree" in empty.problem["message"]
+
+
+def test_a_model_without_inputs_shows_its_structure_and_parameters():
+    tree = ModelTree(Twice())
+    assert [each.path for each in traced(tree).nodes] == ["", "first", "second"]
+    assert "dk.trace_model(model, inputs)" in tree.about["notes"][-1]
+    tree._receive(None, {"do": "parameters", "path": "first"}, [])
+    assert [own["name"] for own in tree.parameters["rows"]] == ["weight", "bias"]
+    with pytest.raises(ModelError, match="no inputs"):
+        tree.flow_svg()
 
 
 def test_text_and_static_picture():
@@ -221,7 +229,7 @@ def test_a_float_model_and_its_spiking_twin():
     tree._receive(None, {"do": "parameters", "path": row.path, "side": "before"}, [])
     [weight] = tree.parameters["rows"]
     assert (weight["name"], weight["shape"], weight["not_finite"]) == ("weight", (512, 128), 0)
-    held = model.get_submodule(row.path).weight
+    held = model.get_submodule(row.path).get_parameter("weight")
     assert weight["mean"] == pytest.approx(held.double().mean().item())
 
 
@@ -230,9 +238,9 @@ def test_what_needs_the_model_says_so_of_a_trace():
     for kind in ("raster", "parameters", "flow"):
         tree._receive(None, {"do": kind, "path": "body.up"}, [])
         assert "holds only its trace" in getattr(tree, kind)["problem"]["message"]
-    model = Twice()
-    changed = ModelTree(model, torch.ones(3, 4))
-    del model.first
+    other = Twice()
+    changed = ModelTree(other, torch.ones(3, 4))
+    delattr(other, "first")
     changed.do_parameters("first")
     assert "has changed since it was traced" in changed.parameters["problem"]["message"]
 
