@@ -97,8 +97,7 @@ def test_the_chosen_module_has_its_course_weighed_by_slots(trainer: Trainer, tre
     assert tree.course is None
     for step in range(1, 501):
         trainer.measure(step, {"body.up": 0.25, "body.down": 1.0 if step > 250 else 0.5})
-    wait(lambda: tree.course is not None and tree.pulse["measured"] == 500)
-    course: dict[str, Any] = tree.course
+    course = wait(lambda: tree.pulse["measured"] == 500 and tree.course)
     steps, rates = np.frombuffer(course["steps"], np.int32), np.frombuffer(course["rates"], np.float32)
     assert len(steps) == len(rates) <= 200
     assert steps[-1] == 500

@@ -53,16 +53,16 @@ export function tellingQuantity(tree: ComparedTree): Quantity {
 /** A quantity before, after, and how many times as much; the ratio of numbers only. */
 export function comparedColumns(of: Quantity): Column[] {
   const known = COLUMNS.find((column) => column.key === of) as Column;
-  const px = Math.max(known.px, 116);
+  const px = Math.max(known.px, 112);
   const sides: Column[] = (["before", "after"] as const).map((key) => ({ ...known, key, of, px, title: `${known.title} ${key}`, help: `${known.help}, ${key}` }));
   const both: Column = { key: "ratio", of, title: "ratio", help: `How many times as much ${known.title} after`, px: 96, number: true };
   return known.number ? [...sides, both] : sides;
 }
 
 /** Those of the columns that fit beside the name; one at least. */
-export function fitting(columns: readonly Column[], width: number): Column[] {
+export function fitting(columns: readonly Column[], width: number, name = NAME.px): Column[] {
   const chosen = new Set(columns.map((column) => column.key));
-  const needed = () => NAME.px + columns.reduce((sum, column) => sum + (chosen.has(column.key) ? column.px : 0), 0);
+  const needed = () => name + columns.reduce((sum, column) => sum + (chosen.has(column.key) ? column.px : 0), 0);
   for (const key of SPARE) {
     if (needed() <= width || chosen.size === 1) break;
     chosen.delete(key);

@@ -13,7 +13,7 @@ import { Raster } from "./raster";
 import { Source } from "./source";
 
 const TABS = ["facts", "spikes", "parameters", "source", "dataflow"] as const;
-const WORDS: Record<State, string> = { same: "the same before and after", changed: "differs", new: "new", gone: "gone" };
+const WORDS: Record<State, string> = { same: "same", changed: "differs", new: "new", gone: "gone" };
 
 /** What the kernel can do: sides whose model it holds, and whether a run answers for its spikes. */
 export type Reach = { live: Side[]; probes: boolean };
@@ -32,14 +32,15 @@ export function Detail({ model, tree, row, reach, measured, onChoose }: Props) {
   const live = reach.live.includes(side);
   const module = { path, class_name: tree.text("class_name", row), module: tree.text("module", row) };
   const state = compared?.state(row);
+  const below = compared?.below(row) ?? 0;
   return (
     <div class="mt-detail" role="region" aria-label={`Module ${name}`}>
       <div class="mt-title">
         <strong class="mt-path" title={path}>{name}</strong>
         <span class="dk-muted mt-kind">{tree.text("kind", row)}</span>
-        {state && <span class="mt-verdict" data-state={state}>{WORDS[state]}</span>}
+        {state && <span class="mt-verdict" data-state={state}>{WORDS[state]}{below > 0 && <span class="dk-muted">, {below === 1 ? "one difference" : `${below} differences`} in it</span>}</span>}
         <span class="dk-grow" />
-        {reach.live.includes("after") && state !== "gone" && <Actions model={model} module={module} />}
+        {state !== "gone" && <Actions model={model} module={module} />}
         <Button kind="quiet" aria-label="Close the details" onClick={() => onChoose(null)}>✕</Button>
       </div>
       {problem && <pre class="mt-problem" role="alert">✗ {problem}</pre>}

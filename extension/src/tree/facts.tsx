@@ -28,15 +28,15 @@ export function ComparedFacts({ tree, row }: { tree: ComparedTree; row: number }
   return (
     <div class="mt-compared-facts">
       <table class="mt-pairs">
-        {there && <thead><tr><th><span class="dk-hidden">fact</span></th><th>before</th><th>after</th><th data-number>after : before</th></tr></thead>}
+        {there && <thead><tr><th><span class="dk-hidden">fact</span></th><th>before</th><th>after</th><th data-number>ratio</th></tr></thead>}
         <tbody>
           {paired(was, is).map(({ name, before, after }) => (
             !there || before?.text === after?.text
-              ? <tr key={name}><th>{name}</th><td colSpan={3}>{(after ?? before)?.text}</td></tr>
+              ? <tr key={name}><th>{name}</th><td class="mt-pairs-value" colSpan={3}>{(after ?? before)?.text}</td></tr>
               : (
                 <tr key={name} data-differs={Boolean(before && after)}>
-                  <th>{name}</th><td>{before?.text ?? "–"}</td><td>{after?.text ?? "–"}</td>
-                  <td data-number>{times(ratio(before?.number ?? Number.NaN, after?.number ?? Number.NaN)).replace("=", "")}</td>
+                  <th>{name}</th><td class="mt-pairs-value">{before?.text ?? "–"}</td><td class="mt-pairs-value">{after?.text ?? "–"}</td>
+                  <td class="mt-pairs-value" data-number>{times(ratio(before?.number ?? Number.NaN, after?.number ?? Number.NaN)).replace("=", "")}</td>
                 </tr>
               )
           ))}

@@ -7,6 +7,7 @@ import { TreeRow } from "./row";
 
 export const ROW_PX = 26;
 export const SEEN_PX = 430;
+const COMPARED_NAME_PX = 280; // what it was and what it is, side by side
 
 /** What the tree around asks of its rows. */
 export type Handle = { show: (at: number, around?: number) => void; take: () => void };
@@ -92,7 +93,8 @@ export function Grid({ tree, rows, open, marks, of, order, chosen, here, beat, t
 /** What fits; where two traces are compared, the quantity before and after comes first. */
 function columnsFor(tree: Tree, of: Quantity | null, width: number): Column[] {
   const all = columnsOf(tree);
-  return fitting(of ? [...comparedColumns(of), ...all.filter((column) => column.key !== of)] : all, width);
+  if (!of) return fitting(all, width);
+  return fitting([...comparedColumns(of), ...all.filter((column) => column.key !== of)], width, width < 640 ? NAME.px : COMPARED_NAME_PX);
 }
 
 /** Width inside an element. */

@@ -64,19 +64,20 @@ function Bad({ own }: { own: Statistics }) {
   return own.not_finite ? <b class="mt-bad"> ✗ {whole(own.not_finite)} NaN or infinite</b> : null;
 }
 
-const WIDTH = 120, HEIGHT = 22;
+const WIDTH = 120, HEIGHT = 22, WIDEST = 16;
 
 function Histogram({ own: { histogram, edges, name } }: { own: Statistics }) {
   if (!histogram.length) return null;
   const most = Math.max(...histogram, 1);
-  const bar = WIDTH / histogram.length;
+  const bar = Math.min(WIDEST, WIDTH / histogram.length);
+  const left = (WIDTH - bar * histogram.length) / 2;
   const at = (bin: number) => edges[0] + ((edges[1] - edges[0]) * bin) / histogram.length;
-  const zero = edges[0] < 0 && edges[1] > 0 ? (WIDTH * -edges[0]) / (edges[1] - edges[0]) : null;
+  const zero = edges[0] < 0 && edges[1] > 0 ? left + (bar * histogram.length * -edges[0]) / (edges[1] - edges[0]) : null;
   return (
     <svg class="mt-values" width={WIDTH} height={HEIGHT} role="img" aria-label={`Values of ${name} from ${figure(edges[0])} to ${figure(edges[1])}`}>
       {zero !== null && <line x1={zero} x2={zero} y1={0} y2={HEIGHT} />}
       {histogram.map((count, bin) => (
-        <rect key={bin} x={bin * bar} width={Math.max(1, bar - 0.5)} y={HEIGHT - height(count, most)} height={height(count, most)}>
+        <rect key={bin} x={left + bin * bar} width={Math.max(1, bar - 0.5)} y={HEIGHT - height(count, most)} height={height(count, most)}>
           <title>{`${figure(at(bin))} to ${figure(at(bin + 1))}: ${whole(count)}`}</title>
         </rect>
       ))}
@@ -92,5 +93,5 @@ const sampled = (own: Statistics) => own.histogram.length > 0 && own.counted < s
 function figure(value: number | null): string {
   if (value === null) return "–";
   if (value !== 0 && !(Math.abs(value) >= 1e-4 && Math.abs(value) < 1e9)) return value.toExponential(2).replace("-", "−");
-  return Math.abs(value) >= 1e4 ? short(value) : significant(value, 3).replace("-", "−");
+  return Math.abs(value) >= 1e4 || Number.isInteger(value) ? short(value) : significant(value, 3).replace("-", "−");
 }
