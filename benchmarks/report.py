@@ -130,7 +130,8 @@ def _tree() -> str:
     for row in browsed[-1:]:
         ms = {name: each["median"] for name, each in row["ms"].items()}
         parts.append(
-            f"a tree of {row['rows']:,} rows expands in {ms['expand_all']:.0f} ms and answers a key in {ms['key']:.0f} ms"
+            f"a tree of {row['rows']:,} rows expands in {ms['expand_all']:.0f} ms "
+            f"and answers a key in {ms['key']:.0f} ms"
         )
     return f"The model tree: {'; '.join(parts)} ({_source('tree', rows('tree')[-1])})." if parts else ""
 

@@ -40,7 +40,7 @@ class FlowLooker(TorchFunctionMode):
         self._called = 0
         self._made: dict[int, int] = {}
         self._kept: list[Any] = []  # a tensor that is freed would give its id to another
-        self._outer = sys.exc_info()[1]
+        self._handling: BaseException | None = None  # an error that was dealt with when the level was called
         self._level = model.get_submodule(path)
         prefix = f"{path}." if path else ""
         self.modules = [
@@ -50,7 +50,7 @@ class FlowLooker(TorchFunctionMode):
     def before(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The level or a module inside it is about to run."""
         if module is self._level:
-            self._running = True
+            self._running, self._handling = True, sys.exc_info()[1]
             for key, tensor in tensors_in(named_arguments(source_of(type(module)).arguments, args, kwargs)):
                 self._make(Step("input", key), tensor)
             return
@@ -64,12 +64,11 @@ class FlowLooker(TorchFunctionMode):
     def after(self, name: str, module: nn.Module, output: Any) -> None:
         """It returned, or raised."""
         error = sys.exc_info()[1]
-        raised = output is None and error is not None and error is not self._outer
         if module is not self._level:
             self._inside -= self._running
             if self._running and self._inside == 0:
                 self._note(self._called, output)
-        elif not raised:
+        elif error is None or error is self._handling:
             results = list(tensors_in(output))
             for key, tensor in results:
                 label = "output" if len(results) == 1 else f"output {key}"

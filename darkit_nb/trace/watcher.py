@@ -42,6 +42,7 @@ class _Open:
 
     path: str
     flops: int
+    handling: BaseException | None  # an error that the model is dealing with
     inside: int = 0
 
 
@@ -55,7 +56,6 @@ class CallWatcher:
     def __init__(self, total: Callable[[], int]) -> None:
         self.calls: dict[str, Calls] = {}
         self._total = total
-        self._outer = sys.exc_info()[1]
         self._stack: list[_Open] = []
         self._raised: list[tuple[BaseException, str]] = []
 
@@ -67,7 +67,7 @@ class CallWatcher:
         if own.count == 1:
             own.inputs = seen
         own.shapes_vary |= own.count > 1 and seen != own.inputs
-        self._stack.append(_Open(path, self._total()))
+        self._stack.append(_Open(path, self._total(), sys.exc_info()[1]))
 
     def leave(self, path: str, module: nn.Module, output: Any) -> None:
         """It returned, or raised."""
@@ -81,7 +81,7 @@ class CallWatcher:
         own.own_flops += flops - call.inside
         if self._stack:
             self._stack[-1].inside += flops
-        if output is None and error is not None and error is not self._outer:
+        if error is not None and error is not call.handling:
             if not any(error is each for each, _ in self._raised):
                 self._raised.append((error, path))
             return

@@ -154,15 +154,14 @@ LOOKED_AT: dict[str, tuple[Callable[[], nn.Module], Any, int | None]] = {
     "mixture of experts": (Experts, SEQUENCE, None),
     "a loop until": (Until, X, None),
     "quantised": (quantised, X, 2 * 2 * (8 * 6 + 6 * 4)),
-    "longformer": (lambda: transformer("longformer")[0], IDS, None),
 }
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", LOOKED_AT)
+@pytest.mark.parametrize("name", [*LOOKED_AT, pytest.param("longformer", marks=pytest.mark.slow)])
 def test_what_export_cannot_do_says_so_and_is_looked_at(name: str, capfd: pytest.CaptureFixture[str]):
     torch.manual_seed(0)
-    make, inputs, flops = LOOKED_AT[name]
+    make, inputs, flops = LOOKED_AT.get(name) or (lambda: transformer(name)[0], IDS, None)
     model = make().eval()
     arguments = arguments_of(model, inputs)
     trace = traced(model, arguments, flops)

@@ -104,11 +104,12 @@ def test_neurons_that_are_written_out(origin: Any):
     assert set(back[2].values()) == {3}
 
 
-def test_our_spiking_layers():
-    models = [spikify(decoder(num_hidden_layers=BLOCKS), num_steps=steps) for steps in STEPS]
+@pytest.mark.parametrize("blocks", [2, pytest.param(BLOCKS, marks=pytest.mark.slow)])
+def test_our_spiking_layers(blocks: int):
+    models = [spikify(decoder(num_hidden_layers=blocks), num_steps=steps) for steps in STEPS]
     traces = [trace_model(model, IDS) for model in models]
     assert len({tuple(node.path for node in trace.nodes) for trace in traces}) == 1
-    level = "model.layers.11.mlp"
+    level = f"model.layers.{blocks - 1}.mlp"
     layers = [f"{level}.{name}_proj" for name in ("gate", "up", "down")]
     for origin in ("torch.export", "hooks"):
         flows = [trace_flow(model, IDS, level, origin=origin) for model in models]

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
-from darkit_nb.errors import ModelError, ShapeError
+from darkit_nb.errors import ShapeError
 from darkit_nb.evaluate import energy_report, measure_spikes
 from darkit_nb.models.build import build_model
 from darkit_nb.nn.gif import GIF
@@ -149,11 +149,6 @@ def test_tracing_while_another_error_is_handled():
     assert trace.node("up").outputs[0].shape == (2, 12, 30)
 
 
-def test_an_unknown_module_is_named():
-    with pytest.raises(ModelError, match="up"):
-        trace_model(Stack(), IDS).node("upp")
-
-
 # -- spikes ------------------------------------------------------------------------------------------------------------
 
 
@@ -280,15 +275,6 @@ def test_a_number_that_the_meta_device_does_not_have():
     assert trace.problem is not None
     assert "trace the model on the CPU" in trace.problem
     assert trace.node("fc").calls == 1
-
-
-@pytest.mark.slow
-def test_a_hundred_thousand_modules():
-    model = nn.ModuleList([nn.ModuleList([nn.Identity() for _ in range(100)]) for _ in range(1000)])
-    model.forward = lambda x: model[0][0](x)
-    trace = trace_model(model, torch.ones(1))
-    assert len(trace.nodes) == 101_001
-    assert sum(node.calls for node in trace.nodes) == 2
 
 
 def test_a_seventy_billion_shape_opens_too():
