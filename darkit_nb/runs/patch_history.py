@@ -43,6 +43,11 @@ class RunPatch:
     who: str = ""
     problem: Mapping[str, Any] | None = None
 
+    @property
+    def in_model(self) -> bool:
+        """Whether it is in the model now."""
+        return self.state == "applied"
+
     def __str__(self) -> str:
         when = {
             "applied": f" after step {self.step}",

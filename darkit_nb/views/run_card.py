@@ -44,6 +44,7 @@ class RunCard:
         problem: why it failed, as a widget's problem.
         checkpoints: `step`, `bytes`, `time` and `path` of each, newest first.
         events: lines of `event_line`.
+        edits: those in its model now, each in a few words.
         settings: those that differ from the defaults.
         command: what starts the same run from a terminal.
         log: its last lines, plain.
@@ -55,6 +56,7 @@ class RunCard:
     problem: Mapping[str, Any] | None = None
     checkpoints: Sequence[Mapping[str, Any]] = ()
     events: Sequence[Mapping[str, Any]] = ()
+    edits: Sequence[str] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     log: Sequence[str] = ()
@@ -68,6 +70,7 @@ class RunCard:
             "progress": self.progress(),
             **self.measurements(),
             "checkpoints": ", ".join(str(each["step"]) for each in reversed(self.checkpoints)) or "none",
+            "edits": "; ".join(self.edits),
             **self.settings,
             "command": self.command,
         }
@@ -85,6 +88,7 @@ class RunCard:
             f"<b>{escape(text)}</b></span>"
             for name, text in self.measurements().items()
         )
+        edits = "".join(f'<div><span style="opacity:.7">edit</span> {escape(edit)}</div>' for edit in self.edits)
         told = "<br>".join(map(escape, self._problem_lines()))
         problem = f'<div style="margin-top:6px;color:#d84343">{told}</div>' if told else ""
         log = f'<pre style="{_LOG}">{escape(chr(10).join(self.log[-_LOG_LINES:]))}</pre>' if self.log else ""
@@ -92,7 +96,7 @@ class RunCard:
             f'<div style="{_BOX}"><b>{escape(summary.name)}</b> '
             f'<span style="color:{colour};font-weight:600">● {escape(state)}</span> '
             f'<code style="opacity:.7">{escape(summary.id)}</code>'
-            f"{_bar(summary)}<div>{escape(self.progress())}</div><div>{tiles}</div>{problem}{log}</div>"
+            f"{_bar(summary)}<div>{escape(self.progress())}</div><div>{tiles}</div>{edits}{problem}{log}</div>"
         )
 
     def progress(self) -> str:

@@ -267,6 +267,7 @@ class RunPanel(DarkitWidget):
             problem=status.get("problem"),
             checkpoints=self.checkpoints,
             events=self.events,
+            edits=[f"{each.number}. {each.label}, after step {each.step}" for each in run.patches if each.in_model],
             settings=dict(self.about.get("settings", [])),
             command=self.about.get("command", ""),
             log=[plain_line(line) for line in self._feed.recent(8)] if self._feed else [],

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,10 +20,11 @@ from darkit_nb.config import RunConfig
 from darkit_nb.edit.apply import apply, history, make_patch
 from darkit_nb.edit.fork import Fork, forks_beside
 from darkit_nb.edit.source import module_source
-from darkit_nb.errors import PatchError
+from darkit_nb.errors import PatchError, TrustError
 from darkit_nb.models.build import build_model
 from darkit_nb.records.patch import Patch
 from darkit_nb.runs import PatchRefusedError, Run, RunDirectory, list_runs
+from darkit_nb.runs import train as start
 from darkit_nb.spikify import load_model, spikify
 from darkit_nb.train.launch import resume, train
 from darkit_nb.views.edit_marks import edit_marks
@@ -91,6 +96,13 @@ def events(run: RunDirectory, *kinds: str) -> list[dict[str, Any]]:
     return [event for event in run.read_events() if event["kind"] in kinds]
 
 
+def wait_until(condition: Callable[[], Any], run: Run) -> None:
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, f"not in time: {run!r}\n{run.log(30)}"
+        time.sleep(0.02)
+
+
 class Notebook:
     """Somebody who edits the run that is trained in this process, from a thread."""
 
@@ -134,19 +146,23 @@ def test_edited_three_times_taken_back_once_and_repeated_from_its_fork_bit_for_b
         assert (one.number, one.state) == (1, "applied")
         assert run.patch(edit(long, gated, OTHER), wait_s=SECONDS).state == "applied"
         assert [each.state for each in run.revert(wait_s=SECONDS)] == ["applied", "reverted"]
-        assert run.patch(edit(long, gated, OTHER, note="again"), wait_s=SECONDS).number == 3
+        with pytest.raises(PatchRefusedError, match=r"The loss became nan in step \d+"):
+            run.patch(edit(long, spoilt("down_proj = down_proj * float('nan')"), OTHER), wait_s=SECONDS)
+        assert run.patch(edit(long, gated, OTHER, note="again"), wait_s=SECONDS).number == 4
 
     run = trained(long, act)
     told = events(run, "patch", "revert")
     assert [(event["kind"], event["number"]) for event in told] == [
-        ("patch", 1), ("patch", 2), ("revert", 2), ("patch", 3)
+        ("patch", 1), ("patch", 2), ("revert", 2), ("patch", 3), ("revert", 3), ("patch", 4)
     ]  # fmt: skip
+    assert told[3]["step"] == told[4]["step"], "it spoilt its first step, and was taken out by itself"
     steps = [event["step"] for event in told]
-    assert steps == sorted(set(steps)), "one step boundary for each"
+    assert len(set(steps)) == 5, "one step boundary for each"
+    assert "nan" in told[4]["problem"]["message"]
     assert told[1]["new"] == [f"{OTHER}.gate"]
     assert {event["who"].partition("@")[1] for event in told} == {"@"}
     marks = edit_marks(run.read_events())
-    assert [mark.label for mark in marks] == ["edit 1", "edit 2", "edit 2 out", "edit 3"]
+    assert [mark.label for mark in marks] == ["edit 1", "edit 2", "edit 2 out", "", "edit 3 out", "edit 4"]
     assert [mark.step for mark in marks] == steps
     saved = weights(run)
     assert not torch.equal(saved[f"{OTHER}.gate"], torch.ones(32)), "the new parameter is trained"
@@ -162,6 +178,7 @@ def test_edited_three_times_taken_back_once_and_repeated_from_its_fork_bit_for_b
     assert [event["reason"] for event in events(again, "patch", "revert")] == ["replay"] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_an_edit_that_spoils_a_step_is_taken_out_and_the_run_equals_one_that_never_saw_it(
     long: RunConfig, accumulation: int
@@ -197,6 +214,7 @@ def test_an_edit_that_spoils_a_step_is_taken_out_and_the_run_equals_one_that_nev
     assert same(never, run)
 
 
+@pytest.mark.slow
 def test_a_patched_run_goes_on_from_its_checkpoint_as_if_never_stopped(long: RunConfig):
     def act(run: Run) -> None:
         run.patch(edit(long, gated), wait_s=SECONDS)
@@ -243,3 +261,76 @@ def test_a_training_that_is_not_edited_writes_nothing_of_edits(tiny: RunConfig):
     assert not (checkpoint.path / "edits.json").exists()
     assert not (run.root / "patches").exists()
     assert not events(run, "patch", "revert", "patches")
+
+
+def alive_trainer(run: Run) -> int:
+    pid = run.status.pid
+    assert pid is not None
+    return pid
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_between_writing_and_applying_it_is_there_whole_or_not_at_all(long: RunConfig):
+    patch = edit(long, gated)
+    run = start(long.replace({"checkpoint.every": 20}))
+    try:
+        states = set()
+        for delay in (0.0, 0.3, 1.0, 4.0, 7.0):
+            wait_until(lambda: run.state == "running" and run.latest_checkpoint(), run)
+            if any(each.state == "applied" for each in run.patches):
+                run.revert(wait_s=SECONDS)
+            run.patch(patch, wait_s=0)
+            time.sleep(delay)
+            os.kill(alive_trainer(run), signal.SIGKILL)
+            wait_until(lambda: run.state in ("failed", "lost"), run)
+            checkpoint = run.latest_checkpoint()
+            assert checkpoint is not None
+            loaded = load_model(checkpoint.path)
+            carried = [each.patch.id for each in history(loaded)]
+            assert (f"{MLP}.gate" in loaded.state_dict()) == (carried == [patch.id])
+            assert carried in ([], [patch.id])
+            run.resume()
+            wait_until(lambda: run.state == "running", run)
+            wait_until(lambda: run.directory.read_metrics()[-1]["attempt"] == run.status.attempt, run)
+            now = [each.id for each in run.patches if each.in_model]
+            assert now == carried
+            states.add(bool(carried))
+        assert False in states
+    finally:
+        run.stop(wait_s=SECONDS)
+    assert run.state == "stopped"
+
+
+@pytest.mark.slow
+def test_a_fork_goes_round_the_terminal(long: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Edited here, saved, carried to a colleague's folder, trusted, trained and evaluated there."""
+
+    def act(run: Run) -> None:
+        run.patch(edit(long, gated), wait_s=SECONDS)
+
+    run = trained(long, act)
+    Run(run).save_fork("gate")
+    theirs, text = tmp_path / "colleague", tmp_path / "text.txt"
+    text.write_text("It was a bright cold day in April, and the clocks were striking thirteen.\n" * 20)
+    shutil.copytree(forks_beside(long.runs_dir), theirs / "forks")
+    settings = {**os.environ, "DARKIT_CONFIG": str(tmp_path / "their-config"), "OMP_NUM_THREADS": "1"}
+
+    def darkit(*words: str, code: int = 0) -> str:
+        command = [sys.executable, "-m", "darkit_nb", *words]
+        done = subprocess.run(command, cwd=theirs, env=settings, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    assert "self.gate" in darkit("train", "--fork", "gate", code=2)
+    darkit("fork", "trust", "gate", "--yes")
+    darkit("train", "--fork", "gate", "train.steps=6", "checkpoint.every=2", "-q")
+    (found,) = list_runs(theirs / "runs")
+    assert "perplexity" in darkit("evaluate", "latest", "--text", str(text))
+    darkit("generate", "latest", "--prompt", "def ", "--max-new-tokens", "4")
+    assert "darkit_patch_LlamaMLP" in darkit("tree", "latest", "--meta", "--format", "json")
+    monkeypatch.setenv("DARKIT_CONFIG", settings["DARKIT_CONFIG"])
+    assert f"{MLP}.gate" in weights(found)
+    monkeypatch.setenv("DARKIT_CONFIG", str(tmp_path / "a-third"))
+    with pytest.raises(TrustError, match=r"self\.gate"):
+        weights(found)

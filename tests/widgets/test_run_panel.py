@@ -17,12 +17,15 @@ import pytest
 
 from darkit_nb.config import RunConfig
 from darkit_nb.errors import RunError
+from darkit_nb.records.patch import Patch
 from darkit_nb.runs import Run, RunDirectory, train
 from darkit_nb.runs.control import send
+from darkit_nb.runs.patching import store_patch
 from darkit_nb.views.run_card import plain_line
 from darkit_nb.widgets.log_feed import PUSH_BYTES, LogFeed, search
 from darkit_nb.widgets.run_panel import RunPanel
 
+EDIT = Patch(kind="spec", targets=("a",), module="m", class_name="GIF", spec={"num_levels": 4})
 WRITER = """
 import sys, time
 from darkit_nb.runs import RunDirectory
@@ -107,9 +110,13 @@ def test_a_finished_run_is_shown_with_its_numbers(run: Run, panels: Callable[...
     assert panel.about["settings"] == [["runs_dir", str(run.root.parent)], ["train.steps", "20"]]
     assert [(each["step"], each["bytes"]) for each in panel.checkpoints] == [(20, 1000)]
     assert [event["text"] for event in panel.events] == ["started", "finished"]
+    number = store_patch(run.directory, EDIT)
+    run.directory.append_event("patch", step=7, number=number, label="A <b> in a")
     text = panel.text()
-    for part in (run.id, "finished", "step 20 of 20", "1.25", "812", "train.steps", "darkit-nb train"):
+    edit = "1. A <b> in a, after step 7"
+    for part in (run.id, "finished", "step 20 of 20", "1.25", "812", "train.steps", "darkit-nb train", edit):
         assert part in text
+    assert "1. A &lt;b&gt; in a, after step 7" in panel.snapshot()
     picture = panel.snapshot()
     assert "first-try" in picture
     assert "<script" not in picture
