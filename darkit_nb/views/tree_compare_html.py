@@ -18,20 +18,24 @@ from darkit_nb.views.tree_compare_rows import (
 from darkit_nb.views.tree_html import OPEN_DEPTH, STYLE, marks_html, page
 from darkit_nb.views.tree_rows import TreeRow
 
-# The colours are readable on white and on black alike.
+# Mixed with the colour of the text, they are readable on a light page and on a dark one.
+_COLOURS = {"changed": "#e08a00", "new": "#2f9e44", "gone": "#e5484d", "affected": "#1c7ed6"}
+_MIXED = "".join(
+    f".dk-compare .{state} .g, .dk-compare .{state} b, .dk-compare .{state} .m i "
+    f"{{ color: {colour}; color: color-mix(in srgb, {colour} 78%, currentColor); opacity: 1 }}\n"
+    for state, colour in _COLOURS.items()
+)
 _STYLE = """
 .dk-compare .g { display: inline-block; width: 1.1em; font-weight: 700; font-family: ui-monospace, monospace }
-.dk-compare .c { flex: 0 0 13em }
-.dk-compare .w { flex: 0 0 16em; text-align: left; padding-left: 1.5em; white-space: nowrap }
-.dk-compare .changed .g, .dk-compare .changed b, .dk-compare .changed .m i { color: #b36b00; opacity: 1 }
-.dk-compare .affected .g { color: #1c7ed6 }
-.dk-compare .new .g, .dk-compare .new b, .dk-compare .new .m i { color: #2b8a3e; opacity: 1 }
-.dk-compare .gone .g, .dk-compare .gone b, .dk-compare .gone .m i { color: #e5484d; opacity: 1 }
+.dk-compare .m { flex: 1 0 22em }
+.dk-compare .c { flex: 0 0 10.5em }
+.dk-compare .w { flex: 0 0 7em; text-align: left; padding-left: 1.5em; white-space: nowrap }
 .dk-compare .gone b, .dk-compare .gone .m i { text-decoration: line-through }
-.dk-compare .same > .m b { font-weight: 400 }
+.dk-compare .same > .m b, .dk-compare .affected > .m b { font-weight: 400 }
 .dk-compare .d { font-weight: 600 }
 .dk-compare table { border-collapse: collapse; margin: 4px 6px 8px }
-.dk-compare td { padding: 1px 1.4em 1px 0; text-align: right; white-space: nowrap; border: 0; background: none }
+.dk-compare table tr:nth-child(n) { background: none }
+.dk-compare td { padding: 1px 1.4em 1px 0; text-align: right; white-space: nowrap; border: 0 }
 .dk-compare td:first-child { text-align: left; opacity: .65 }
 """
 
@@ -55,8 +59,9 @@ def comparison_html(
     """
     lines = compared_lines(comparison, depth=depth, fold=fold, only_changed=only_changed)
     columns = compared_columns(lines)
-    parts = [f"<style>{STYLE}{_STYLE}</style>", '<div class="dk-tree dk-compare"><div>']
-    parts += [f"<b>{html.escape(headline(comparison))}</b>", _totals(comparison), _head(columns)]
+    parts = [f"<style>{STYLE}{_STYLE}{_MIXED}</style>", '<div class="dk-tree dk-compare"><div>']
+    more = any(line.words(columns) for line in lines)
+    parts += [f"<b>{html.escape(headline(comparison))}</b>", _totals(comparison), _head(columns, more)]
     unclosed: list[TreeRow] = []
     for place, line in enumerate(lines):
         row = line.row
@@ -65,10 +70,10 @@ def comparison_html(
             parts.append("</details>")
         leaf = place + 1 == len(lines) or lines[place + 1].row.depth <= row.depth
         if leaf:
-            parts.append(f"<div{_line(line, columns, 'leaf')}</div>")
+            parts.append(f"<div{_line(line, columns, more, 'leaf')}</div>")
         else:
             opened = " open" if row.depth < open_depth or line.below else ""
-            parts.append(f"<details{opened}><summary{_line(line, columns, '')}</summary>")
+            parts.append(f"<details{opened}><summary{_line(line, columns, more, '')}</summary>")
             unclosed.append(row)
         if row.problem:
             parts.append(f'<p class="e">✗ {html.escape(row.problem)}</p>')
@@ -93,12 +98,13 @@ def _totals(comparison: TraceComparison) -> str:
     return f"<table>{rows}</table>"
 
 
-def _head(columns: list[Column]) -> str:
+def _head(columns: list[Column], more: bool) -> str:
     heads = "".join(f'<span class="c">{html.escape(column.header)}</span> ' for column in columns)
-    return f'<div class="leaf h"><span class="m">module</span> {heads}<span class="w"></span></div>'
+    also = '<span class="w">also</span>' * more
+    return f'<div class="leaf h"><span class="m">module</span> {heads}{also}</div>'
 
 
-def _line(line: ComparedLine, columns: list[Column], extra: str) -> str:
+def _line(line: ComparedLine, columns: list[Column], more: bool, extra: str) -> str:
     """Attributes of the element of a row, and what stands in it."""
     row = line.row
     texts = [line.cell(column) for column in columns]
@@ -107,7 +113,7 @@ def _line(line: ComparedLine, columns: list[Column], extra: str) -> str:
     sign = f'<span class="g" aria-label="{line.state}">{line.sign}</span>'
     words = f"{sign}<b>{html.escape(row.name)}</b><i>{kind}</i>{marks_html(row)}"
     name = f'<span class="m" style="padding-left:{row.depth * 1.2:.1f}em">{words}</span>'
-    also = f'<span class="w">{html.escape(line.words(columns))}</span>'
+    also = f'<span class="w">{html.escape(line.words(columns))}</span>' * more
     title = html.escape(f"{line.state}\n{row_title(row)}")
     classes = f"{'affected' if line.affected else line.state} {extra}".strip()
     return f' class="{classes}" title="{title}">{name} {cells}{also}'

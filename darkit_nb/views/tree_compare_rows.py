@@ -184,7 +184,7 @@ def _total(
     name: str, write: Callable[[Any], str], before: float | None, after: float | None
 ) -> tuple[str, str, str, str]:
     texts = ["–" if value is None else write(value) or "0" for value in (before, after)]
-    return name, texts[0], texts[1], _change(before, after)
+    return name, texts[0], texts[1], _change(before, after) if texts[0] != texts[1] else ""
 
 
 def _change(before: float | None, after: float | None) -> str:
