@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from darkit_nb.models.build import build_model
 from darkit_nb.nn.gif import GIF
 from darkit_nb.nn.neuron import IntegerLIF
 from darkit_nb.records.spike_spec import SpikeSpec
+from darkit_nb.records.trace import SpikeFacts
 from darkit_nb.records.trace_wire import to_wire
 from darkit_nb.spikify import spikify, spiking_modules
 from darkit_nb.trace import trace_model
@@ -152,24 +154,48 @@ def test_tracing_while_another_error_is_handled():
 # -- spikes ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("attention", [False, True])
-@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "qwen3", "mistral"])
-def test_spikes_and_operations_are_those_of_the_energy_report(family: str, attention: bool):
-    model = spikify(decoder(family), SpikeSpec(attention=attention))
+def counted_alike(model: PreTrainedModel) -> None:
+    """Every figure of every spiking module is that of the energy report for the same batch."""
     trace = trace_model(model, IDS)
     report = measure_spikes(model, [IDS])
     firing = {node.path: node.spikes for node in trace.nodes if node.spikes is not None}
     assert list(firing) == [layer.name for layer in report.layers]
+    same = {info.name for info in dataclasses.fields(SpikeFacts)} - {"pairs"}
     for layer in report.layers:
         facts = firing[layer.name]
         assert (facts.firing_rate, facts.silent_share) == (layer.firing_rate, layer.silent_share)
-        for count in ("ac_unary", "ac_bitwise", "effective_macs", "dense_macs", "histogram", "unary_events"):
-            assert getattr(facts, count) == getattr(layer, count)
+        assert {name: getattr(facts, name) for name in same} == {name: getattr(layer, name) for name in same}
     assert trace.firing_rate(0) == report.firing_rate
-    assert trace.spike_total(0, "ac_unary") == report.total("ac_unary")
+    for count in ("ac_unary", "ac_bitwise", "effective_macs", "dense_macs"):
+        assert trace.spike_total(0, count) == report.total(count) > 0
     reading = energy_report(model, report).reading("unary")
     spent = sum(node.own_energy_pj or 0.0 for node in trace.nodes if node.spikes is not None)
     assert spent == pytest.approx(reading.layers_pj * report.tokens, rel=1e-12)
+
+
+@pytest.mark.parametrize("attention", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_spikes_and_operations_are_those_of_the_energy_report(family: str, attention: bool):
+    counted_alike(spikify(decoder(family, num_hidden_layers=1), SpikeSpec(attention=attention)))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"weight_bits": bits} for bits in (2, 3, 8, 16)),
+        {"num_levels": 2, "num_steps": 4, "salient_fraction": 1.0},
+        {"num_levels": 2, "signed": True, "num_steps": 1},
+        {"num_levels": 256, "num_steps": 1},
+        {"num_levels": 4, "num_steps": 3, "coding": "radix"},
+        {"num_levels": 16, "num_steps": 4, "coding": "paper"},
+        {"salient_fraction": 0.0},
+        {"salient_fraction": 0.5, "ranges": "own", "saliency": "absmax"},
+        {"include": ("*mlp*",), "weight_bits": 2},
+    ],
+    ids=lambda fields: " ".join(f"{name}={value}" for name, value in fields.items()),
+)
+def test_so_they_are_for_every_neuron(fields: dict[str, Any]):
+    counted_alike(spikify(decoder("llama", num_hidden_layers=1), SpikeSpec(attention=True, **fields)))
 
 
 def test_a_neuron_by_itself_in_ones_own_model():
