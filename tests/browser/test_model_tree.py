@@ -247,11 +247,9 @@ def test_twenty_thousand_rows_answer_at_once(notebook: Notebook):
     (notebook.folder / "large.json").write_text(large_trace(20_000).to_json())
     output = notebook.run(LARGE)
     expect(output.locator(".mt-row").nth(1)).to_be_visible()
-    times = measured(notebook, output)
+    times = measured(notebook, output, 20_000)
     print(times)
-    expect(output.get_by_role("treegrid")).to_have_attribute("aria-rowcount", "20001")
     assert output.locator(".mt-row").count() < 80
-    expect(output.locator('.mt-row[aria-rowindex="20001"]')).to_be_visible()
-    assert max(times["expand"].busy_ms) < 100
+    assert max(*times["expand_all"].busy_ms, *times["expand_one"].busy_ms) < 100
     assert max(times["key"].busy_ms) < 50
     assert max(*times["wheel"].busy_ms, *times["drag"].busy_ms) < 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from playwright.sync_api import CDPSession, Locator
+from playwright.sync_api import CDPSession, Locator, expect
 
 from tests.browser.notebook import Notebook
 
@@ -48,12 +48,20 @@ class Times:
     busy_ms: list[float] = field(default_factory=list)
 
 
-def measured(notebook: Notebook, output: Locator) -> dict[str, Times]:
-    """Open rows, type a search, sort, and scroll through the tree in an output; by expand, key, sort, wheel, drag."""
+def measured(notebook: Notebook, output: Locator, rows: int) -> dict[str, Times]:
+    """Open rows, type a search, sort, and scroll through the tree in an output; it is closed again at the end.
+
+    Args:
+        notebook: where the output is.
+        output: of a cell with a tree.
+        rows: how many modules it has.
+
+    Returns: Times by expand_all, expand_one, key, sort, wheel and drag.
+    """
     session = notebook.page.context.new_cdp_session(notebook.page)
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
     root, box = output.locator(".mt"), output.locator(".mt-scroll")
-    times = {kind: Times() for kind in ("expand", "key", "sort", "wheel", "drag")}
+    times = {kind: Times() for kind in ("expand_all", "expand_one", "key", "sort", "wheel", "drag")}
 
     def note(kind: str, where: Locator, script: str, argument: object) -> None:
         before = _busy_ms(session)
@@ -61,9 +69,9 @@ def measured(notebook: Notebook, output: Locator) -> dict[str, Times]:
         times[kind].seen_ms += seen
         times[kind].busy_ms.append((_busy_ms(session) - before) / len(seen))
 
-    note("expand", root, ACT, ['.mt-tools button[title="Open every row"]', "click", ""])
+    note("expand_all", root, ACT, ['.mt-tools button[title="Open every row"]', "click", ""])
     for _ in range(2):
-        note("expand", root, ACT, ['.mt-row[data-path="layers.0"] .mt-twist', "click", ""])
+        note("expand_one", root, ACT, ['.mt-row[data-path="layers.0"] .mt-twist', "click", ""])
     for end in range(1, len(SEARCH) + 1):
         note("key", root, ACT, [".mt-search", "type", SEARCH[:end]])
     note("key", root, ACT, [".mt-search", "type", ""])
@@ -71,6 +79,9 @@ def measured(notebook: Notebook, output: Locator) -> dict[str, Times]:
         note("sort", root, ACT, ['[role="columnheader"]:nth-child(2) button', "click", ""])
     note("wheel", box, SCROLL, False)
     note("drag", box, SCROLL, True)
+    expect(output.get_by_role("treegrid")).to_have_attribute("aria-rowcount", str(rows + 1))
+    expect(output.locator(f'.mt-row[aria-rowindex="{rows + 1}"]')).to_be_visible()
+    root.evaluate(ACT, ['.mt-tools button[title="Close every row"]', "click", ""])
     session.detach()
     return times
 

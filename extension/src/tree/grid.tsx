@@ -17,6 +17,7 @@ type Props = {
   rows: Int32Array;
   open: Uint8Array;
   marks: Uint8Array | null;
+  searched: boolean;
   of: Quantity | null;
   order: Order<ColumnKey>;
   chosen: number;
@@ -30,7 +31,7 @@ type Props = {
   onKey: (event: KeyboardEvent) => void;
 };
 
-export function Grid({ tree, rows, open, marks, of, order, chosen, here, beat, turn, handle, onOrder, onChoose, onToggle, onKey }: Props) {
+export function Grid({ tree, rows, open, marks, searched, of, order, chosen, here, beat, turn, handle, onOrder, onChoose, onToggle, onKey }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const width = useWidth(box);
   const [top, setTop] = useState(0);
@@ -65,7 +66,7 @@ export function Grid({ tree, rows, open, marks, of, order, chosen, here, beat, t
   const grid = { gridTemplateColumns: `minmax(0, 1fr) ${columns.map((column) => `${column.px}px`).join(" ")}` };
 
   return (
-    <div class="mt-scroll" ref={box} onScroll={(event) => setTop(event.currentTarget.scrollTop)}>
+    <div class="mt-scroll" data-searched={searched || undefined} ref={box} onScroll={(event) => setTop(event.currentTarget.scrollTop)}>
       <div role="treegrid" aria-label={`Modules of ${tree.names[0]}`} aria-rowcount={rows.length + 1} onKeyDown={onKey}>
         <div class="mt-row mt-head" role="row" aria-rowindex={1} style={grid}>
           {[NAME, ...columns].map((column) => (

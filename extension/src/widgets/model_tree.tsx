@@ -111,7 +111,7 @@ function Opened({ model, tree, about, pulse }: { model: Model; tree: Tree; about
       )}
       {compared && of && <Differences tree={compared} chosen={chosen} filter={filter} columns={columnsOf(tree)} of={of} onFilter={setFilter} onOf={setOf} onGo={choose} />}
       <Tools tree={tree} filter={filter} count={found} onFilter={setFilter} onDepth={showTo} onDown={() => rows.length && focus(rows[0] as number)} />
-      <Grid tree={tree} rows={rows} open={open} marks={marks} of={of} order={order} chosen={chosen} here={here} beat={pulse?.measured ?? null} turn={turn} handle={handle}
+      <Grid tree={tree} rows={rows} open={open} marks={marks} searched={filter.search.trim() !== ""} of={of} order={order} chosen={chosen} here={here} beat={pulse?.measured ?? null} turn={turn} handle={handle}
         onOrder={setOrder} onChoose={choose} onToggle={toggle} onKey={typed} />
       {chosen >= 0
         ? <Detail key={chosen} model={model} tree={tree} row={chosen} reach={reach} measured={pulse?.measured ?? null} onChoose={setSelected} />
