@@ -22,6 +22,10 @@ MOST_CALLS = 2
 """Calls of a module that are kept in one forward; a neuron in a loop over steps is called more often."""
 
 MOST_BYTES = 2**28
+MOST_TOKENS = 64
+"""Tokens of a sequence, and `MOST_SEQUENCES` of them: a trial on a CPU has to be quick for a large model, too."""
+
+MOST_SEQUENCES = 2
 SAMPLE_TOKENS = 16
 
 
@@ -75,7 +79,7 @@ def record_inputs(
     Args:
         model: whose modules they are.
         paths: dotted paths; "" is the model itself.
-        inputs: as for `trace_model`; a few tokens where none are given.
+        inputs: as for `trace_model`; a few tokens where none are given. A batch of token ids is shortened.
         tokenizer: for a text.
         most_calls: calls kept of each module.
         most_bytes: what may be kept in all.
@@ -86,7 +90,7 @@ def record_inputs(
     """
     model = plain_module(model)
     wanted = {path: find_module(model, path) for path in ([paths] if isinstance(paths, str) else paths)}
-    args, kwargs = arguments_of(model, sample_inputs(model) if inputs is None else inputs, tokenizer)
+    args, kwargs = _shortened(*arguments_of(model, sample_inputs(model) if inputs is None else inputs, tokenizer))
     calls: dict[str, list[RecordedCall]] = {path: [] for path in wanted}
     with untouched(model):
         reset_neurons(model)
@@ -112,6 +116,18 @@ def sample_inputs(model: nn.Module) -> Tensor:
             fix="pass what the model's forward takes",
         )
     return torch.arange(2 * SAMPLE_TOKENS).remainder(vocabulary).view(2, SAMPLE_TOKENS)
+
+
+def _shortened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A smaller batch, where it is one of token ids: these, and all that goes along with them."""
+    ids = kwargs.get("input_ids", args[0] if args else None)
+    if not isinstance(ids, Tensor) or ids.dtype != torch.long or ids.dim() != 2:
+        return args, kwargs
+
+    def cut(tensor: Tensor) -> Tensor:
+        return tensor[:MOST_SEQUENCES, :MOST_TOKENS] if tensor.shape[:2] == ids.shape else tensor
+
+    return mapped(args, cut), mapped(kwargs, cut)
 
 
 def reset_neurons(model: nn.Module) -> None:

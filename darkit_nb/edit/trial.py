@@ -35,8 +35,8 @@ COPIES = 6
 """Copies of a module that a trial makes, with gradients: what the memory limit leaves room for besides."""
 
 START_LIMIT_S = 300.0
-_GRACE_S = 60.0
-"""Beyond the time limit, which the other process keeps: for imports, and for a machine that is busy."""
+_GRACE_S = 900.0
+"""Beyond the time limit, which the other process keeps and prolongs for slow modules: that one may hang, too."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,19 +62,23 @@ class Trial:
     Args:
         data: `pack`ed mapping of `subject`, `patch`, `cells`, and `device`, the kind of device the live module is on.
         folder: where the file of the edit goes.
-        stage: told what is being checked.
+        told: takes `{"stage": …}`, what is being checked, and `{"pace": …}`, seconds that the class takes as it was.
         line: told each line of the edit before it runs.
     """
 
     def __init__(
-        self, data: bytes, folder: str, stage: Callable[[str], None], line: Callable[[int], None] | None = None
+        self,
+        data: bytes,
+        folder: str,
+        told: Callable[[dict[str, Any]], None],
+        line: Callable[[int], None] | None = None,
     ) -> None:
-        self._data, self._folder, self._stage, self._line = data, folder, stage, line
-        stage("copy")
+        self._data, self._folder, self._told, self._line = data, folder, told, line
+        self._stage("copy")
         parts = self._unpacked()
         subject: Subject = parts["subject"]
         self._before = self._after = subject.module
-        self._runner = Runner(subject.calls)
+        self._runner, self._called = Runner(subject.calls), bool(subject.calls)
         self._device: str = parts["device"]
         self._patch = dataclasses.replace(Patch.from_dict(parts["patch"]), targets=(subject.path,))
         home = sys.modules.get(original_class(type(self._before)).__module__)
@@ -91,6 +96,8 @@ class Trial:
             "device": self._devices,
         }
         for name, check in checks.items():
+            if not self._called and name not in ("import", "parameters"):
+                continue  # a list of modules, which is never called
             self._stage(name)
             try:
                 self._outcome.problems += check()
@@ -123,7 +130,9 @@ class Trial:
                 )
 
     def _forward(self) -> Iterator[PatchProblem]:
+        began = time.monotonic()
         before = self._runner.run(self._before)
+        self._told({"pace": time.monotonic() - began})
         with torch.no_grad():  # as the runner has it, so that it is no change
             guard = Guard(self._homes, self._after)
             with self._lines(guard.harm) as lines:
@@ -174,6 +183,9 @@ class Trial:
         )
         self._outcome.notes += [note] if note else []
         yield from [problem] if problem else []
+
+    def _stage(self, name: str) -> None:
+        self._told({"stage": name})
 
     # -- parts of checks -------------------------------------------------------------------------------------------
 

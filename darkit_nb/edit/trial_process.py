@@ -15,7 +15,6 @@ import json
 import mmap
 import os
 import resource
-import select
 import signal
 import struct
 import subprocess
@@ -28,12 +27,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-LINE_FILE = "line"
-SPOKEN = 1500
-"""Characters kept of what an edit prints, at the beginning and at the end."""
+from darkit_nb.edit.trial_watch import supervise
 
+LINE_FILE = "line"
 _LINE = struct.Struct("<q")
-_TICK_S = 0.02
+_TICK_S = 0.2
 _PR_SET_PDEATHSIG = 1
 _FORKS = sys.platform == "linux"
 """On macOS, system libraries may not be used in a fork of a process that has loaded them."""
@@ -50,7 +48,7 @@ def serve(source: IO[bytes], answers: IO[bytes], *, forks: bool) -> None:
         data = source.read(request["size"])
         request["parent"] = os.getpid()
         child = _Forked(request, data) if forks else _Fresh(request, data)
-        answers.write(json.dumps(_supervise(child, request["time_limit_s"])).encode() + b"\n")
+        answers.write(json.dumps(supervise(child, request["time_limit_s"])).encode() + b"\n")
         answers.flush()
 
 
@@ -64,9 +62,7 @@ def try_edit(request: dict[str, Any], data: bytes, told: Callable[[dict[str, Any
     unpack(data)  # imports what the module needs, before the memory is counted
     limited = _limit_memory(request["memory_limit_bytes"])
     with (Path(request["folder"]) / LINE_FILE).open("r+b") as file, mmap.mmap(file.fileno(), _LINE.size) as shared:
-        trial = Trial(
-            data, request["folder"], lambda stage: told({"stage": stage}), lambda line: _LINE.pack_into(shared, 0, line)
-        )
+        trial = Trial(data, request["folder"], told, lambda line: _LINE.pack_into(shared, 0, line))
         outcome = trial.run()
     if not limited:
         outcome.notes.append("memory was not limited: this system has no such limit")
@@ -160,71 +156,6 @@ def _say(pipe: int, message: dict[str, Any]) -> None:
         rest = rest[os.write(pipe, rest) :]
 
 
-def _supervise(child: _Forked | _Fresh, limit_s: float) -> dict[str, Any]:
-    """Wait for a trial, read what it says and prints, and end it when its time is up."""
-    end = time.monotonic() + limit_s
-    told, spoken = bytearray(), _Spoken()
-    takers = {child.results: told.extend, child.output: spoken.add}
-    for pipe in takers:
-        os.set_blocking(pipe, False)
-    status, late = None, False
-    while status is None:
-        status = child.poll()
-        if status is None and time.monotonic() > end and not late:
-            late = True
-            _end_all(child.pid)
-        _drain(takers, 0 if status is not None else _TICK_S)
-    _end_all(child.pid)  # whatever the edit started
-    for pipe in takers:
-        os.close(pipe)
-    messages = [json.loads(line) for line in told.decode(errors="replace").splitlines() if line.endswith("}")]
-    stages = [each["stage"] for each in messages if "stage" in each]
-    found = {key: each[key] for each in messages for key in ("outcome", "failed") if key in each}
-    return {
-        "status": None if late else status,
-        "stage": stages[-1] if stages else "start",
-        "output": spoken.text(),
-        **found,
-    }
-
-
-def _drain(takers: dict[int, Callable[[bytes], None]], wait_s: float) -> None:
-    ready, _, _ = select.select(list(takers), [], [], wait_s)
-    ended = True
-    for pipe in ready:
-        with suppress(BlockingIOError):
-            while part := os.read(pipe, 1 << 16):
-                takers[pipe](part)
-                ended = False
-    if ready and ended:
-        time.sleep(wait_s)  # closed pipes are always ready
-
-
-def _end_all(pid: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-
-
-class _Spoken:
-    """The beginning and the end of what was printed."""
-
-    def __init__(self) -> None:
-        self._first, self._last, self._size = bytearray(), bytearray(), 0
-
-    def add(self, part: bytes) -> None:
-        """More of it."""
-        self._size += len(part)
-        room = SPOKEN - len(self._first)
-        self._first += part[:room]
-        self._last = (self._last + part[max(room, 0) :])[-SPOKEN:]
-
-    def text(self) -> str:
-        """All of it, or what is left of it."""
-        lost = self._size - len(self._first) - len(self._last)
-        gap = f"\n… {lost:,} characters …\n".encode() if lost else b""
-        return bytes(self._first + gap + self._last).decode(errors="replace")
-
-
 def _end_with(parent: int) -> None:
     """Have this process end when the one that watches over it does."""
     if sys.platform == "linux":
@@ -237,7 +168,7 @@ def _end_with(parent: int) -> None:
 
 def _follow(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(_TICK_S * 10)
+        time.sleep(_TICK_S)
     os._exit(1)
 
 

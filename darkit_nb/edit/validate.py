@@ -72,8 +72,8 @@ def validate(
         tries = session or trial_session()
         kind = device or device_of(plain).type
         for paths, module in groups.items():
-            calls = held.calls.get(paths[0])
-            if not calls:
+            calls = held.calls.get(paths[0], ())
+            if not calls and type(module).forward is not nn.Module.forward:
                 problems = [_unused(paths[0])]
                 break
             known = _arguments(Place(plain, paths[0], module), patch, arguments or {})

@@ -15,7 +15,7 @@ from torch import nn
 from darkit_nb.edit.apply import make_patch
 from darkit_nb.edit.recording import RecordedCall, Subject
 from darkit_nb.edit.trial import TrialSession
-from darkit_nb.edit.trial_process import SPOKEN
+from darkit_nb.edit.trial_watch import SPOKEN
 from darkit_nb.errors import PatchError
 
 CALLS = (RecordedCall((torch.ones(2, 3),), {}),)
@@ -83,6 +83,24 @@ def test_giving_up_from_another_thread_ends_the_trial(session: TrialSession):
     assert time.monotonic() - began < 15
     assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in children)
     assert session.run(*edit("pass")).problems == ()
+
+
+class Slow(nn.Linear):
+    """Takes its time by itself."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.3)
+        return super().forward(input)
+
+
+def test_a_module_that_is_slow_by_itself_has_more_time(session: TrialSession):
+    net = nn.Sequential(Slow(3, 3))
+    patch = make_patch(
+        net, "0", "class Slow(Slow):\n    def forward(self, input):\n        return super().forward(input)\n"
+    )
+    report = session.run(Subject(net[0], CALLS, "0"), patch, time_limit_s=1.0)
+    assert report.problems == ()
+    assert report.seconds > 1.0
 
 
 def test_without_forks_each_trial_has_a_fresh_process():

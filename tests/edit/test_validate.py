@@ -116,6 +116,14 @@ def test_what_cannot_be_tried_says_why(llama: nn.Module):
         validate(aside, make_patch(aside, "used", text), inputs=torch.rand(1, 2))
 
 
+def test_a_container_is_never_called_and_a_long_batch_is_shortened(llama: nn.Module):
+    text = "class Layers(ModuleList):\n    def heaviest(self):\n        return self[0]\n"
+    assert validate(llama, make_patch(llama, "model.layers", text), inputs=TOKENS).ok
+    long = {"input_ids": torch.zeros(5, 300, dtype=torch.long), "attention_mask": torch.ones(5, 300, dtype=torch.long)}
+    (call,) = record_inputs(llama, "lm_head", long).calls["lm_head"]
+    assert call.args[0].shape[:2] == (2, 64)
+
+
 class Membrane(nn.Module):
     """Keeps its membrane from call to call, as the neurons of SpikingJelly do."""
 
