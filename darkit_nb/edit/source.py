@@ -171,6 +171,8 @@ def own_functions(kind: type) -> Iterator[FunctionType]:
 def _files(kind: type) -> list[str]:
     """Files the class may stand in, the likeliest first."""
     found = [each.__code__.co_filename for each in own_functions(kind)]
+    if not found and kind.__module__ == "__main__":  # no function tells which cell it stands in
+        found = [name for name, entry in linecache.cache.items() if len(entry) == 4 and entry[1] is None][::-1]
     with suppress(TypeError, OSError):
         found.append(inspect.getsourcefile(kind) or "")
     return [each for each in dict.fromkeys(found) if each]
@@ -183,7 +185,9 @@ def _node(kind: type, lines: list[str]) -> ast.ClassDef | None:
     fitting = [
         node
         for each, node in _classes_of("".join(lines))
-        if each == name and all(_stands_in(code, node) for code in codes)
+        if each == name
+        and all(_stands_in(code, node) for code in codes)
+        and (codes or kind.__module__ != "__main__" or _says(node, kind))
     ]
     return fitting[-1] if fitting else None
 
@@ -215,6 +219,23 @@ def _stands_in(code: CodeType, node: ast.ClassDef) -> bool:
                 return True
     # lambdas and generated functions stand under another name
     return not (node.lineno <= code.co_firstlineno <= (node.end_lineno or 0)) and code.co_name == "<lambda>"
+
+
+def _says(node: ast.ClassDef, kind: type) -> bool:
+    """Whether the body of a class without functions, in a cell that may have been run again, is that of `kind`."""
+    bases = [ast.unparse(each).rpartition(".")[2] for each in node.bases]
+    values = {}
+    for each in node.body:
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            return False
+        if isinstance(each, ast.Assign) and isinstance(each.targets[0], ast.Name):
+            values[each.targets[0].id] = each.value
+        elif isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name) and each.value is not None:
+            values[each.target.id] = each.value
+    held = {name: value for name, value in vars(kind).items() if not name.startswith("__")}
+    literal = {name: value.value for name, value in values.items() if isinstance(value, ast.Constant)}
+    same = all(held.get(name, held) == value for name, value in literal.items())
+    return same and held.keys() == values.keys() and bases == [base.__name__ for base in kind.__bases__]
 
 
 def _cut(lines: list[str], indent: int) -> str:

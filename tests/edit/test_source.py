@@ -101,6 +101,15 @@ def test_a_class_of_a_cell_and_the_same_cell_run_again():
     assert module_source(again["Mine"]()).text.endswith("return x - 1\n")
 
 
+def test_a_class_of_a_cell_without_functions_is_found_by_what_it_says():
+    text = "class Bare(nn.Identity):\n    width = {}\n"
+    kinds = [cell(text.format(number), number)["Bare"] for number in (11, 12, 11)]
+    assert [class_text(each)[0] for each in kinds] == [text.format(number) for number in (11, 12, 11)]
+    kinds[0].width = 13
+    with pytest.raises(PatchError, match="not to be found"):
+        class_text(kinds[0])
+
+
 def test_the_text_after_a_patch_is_the_patched_one_with_its_helpers(tmp_path: Path):
     model = nn.Sequential(Decorated())
     text = "import math\n\ndef twice(x):\n    return 2 * x\n\n" + module_source(model, "0").text.replace(
