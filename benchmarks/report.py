@@ -1,4 +1,7 @@
-"""The README's figures, made from the last rows of benchmarks/results: `python -m benchmarks.report` writes them in."""
+"""Figures of the README and of the decision about the tree, from the last rows of benchmarks/results.
+
+`python -m benchmarks.report` writes them in.
+"""
 
 from __future__ import annotations
 
@@ -143,7 +146,8 @@ def viewers() -> str:
     lines = ["| Model | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
     for model, row in last.items():
         lines.append(f"| {model} | " + " | ".join(_viewed(each) for each in row["viewers"].values()) + " |")
-    return "\n".join(lines) if last else ""
+    source = "Seconds until a browser shows it, median; boxes or rows that are shown; size of the file"
+    return "\n".join([f"{source} ([rows](../../benchmarks/results/tree_viewers.jsonl)).", "", *lines]) if last else ""
 
 
 def _viewed(each: dict[str, Any]) -> str:
@@ -159,12 +163,12 @@ def _source(name: str, row: dict[str, Any]) -> str:
     return f"[row](benchmarks/results/{name}.jsonl) of {row['time'][:10]}"
 
 
-def write(readme: Path = ROOT / "README.md") -> None:
-    """Put the figures between their marks."""
-    text = readme.read_text()
-    block = f"{BEGIN}\n{figures()}\n{END}"
-    readme.write_text(re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: block, text, flags=re.DOTALL))
+def write(file: Path, block: str) -> None:
+    """Put a block between the marks of a document."""
+    text = f"{BEGIN}\n{block}\n{END}"
+    file.write_text(re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: text, file.read_text(), flags=re.DOTALL))
 
 
 if __name__ == "__main__":
-    write()
+    write(ROOT / "README.md", figures())
+    write(ROOT / "docs" / "decisions" / "2026-11-22-tree.md", viewers())
