@@ -11,6 +11,8 @@ from transformers import PreTrainedModel
 from darkit_nb.data.cache import cache_root
 from darkit_nb.edit import trust as trusting
 from darkit_nb.edit.apply import apply, history
+from darkit_nb.edit.history import entries
+from darkit_nb.edit.rebuild import Rebuild
 from darkit_nb.records.patch import Patch
 
 
@@ -38,7 +40,13 @@ def apply_saved(model: PreTrainedModel, records: Sequence[Mapping[str, Any]], *,
         trust=trust,
         fix=f"darkit-nb fork trust {where}, or dk.load_model({where!r}, trust=True)",
     )
-    # Weights are read into it afterwards; what is not a weight, as a table of angles, has to be there for real.
-    with torch.device("cpu"):
-        for patch in patches:
-            apply(model, patch, folder=cache_root(None) / "patches")
+    for patch in patches:
+        apply(model, patch, folder=cache_root(None) / "patches")
+
+
+def after_loading(model: PreTrainedModel) -> None:
+    """What was built on the meta device has its weights now; what no file holds, as a table of angles, is made."""
+    for entry in entries(model):
+        for change in entry.undo:
+            if isinstance(change, Rebuild):
+                change.fill_buffers()

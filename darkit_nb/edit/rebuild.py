@@ -103,6 +103,22 @@ class Rebuild(ClassChange):
         if where is not None:
             _bring(self.module, where.device)
 
+    @torch.no_grad()
+    def fill_buffers(self) -> None:
+        """Values for buffers that are in no file, after a module that was built without memory has got its weights."""
+        self.device = next((each.device for each in self.module.parameters()), torch.device("cpu"))
+        kind: Any = self.after
+        fresh: nn.Module = kind.__new__(kind)
+        with self._building():
+            self._run(self.after, fresh, self.arguments)
+        living = dict(self.module.named_modules())
+        for path, built in fresh.named_modules():
+            there = living[path]._buffers if path in living else {}
+            for name in built._non_persistent_buffers_set:
+                value, held = built._buffers.get(name), there.get(name)
+                if value is not None and held is not None and held.shape == value.shape:
+                    there[name] = value.to(held.dtype)
+
     def _restore(self) -> None:
         vars(self.module).clear()
         self.module.__class__ = self.before

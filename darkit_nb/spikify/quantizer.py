@@ -103,6 +103,8 @@ class DarkitQuantizer(HfQuantizer):
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **_: Any) -> PreTrainedModel:
         if not self.pre_quantized:
             reset_choices(model)
+        if getattr(self._config, "patches", None):
+            registry("edit").get("loaded").load()(model)
         return model
 
     def _dequantize(self, model: PreTrainedModel, dtype: Any = None) -> PreTrainedModel:

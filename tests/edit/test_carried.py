@@ -68,6 +68,29 @@ def test_an_edited_model_is_saved_and_loaded_with_its_edits(tmp_path: Path, spik
     assert not torch.equal(logits(load_model(tmp_path / "plain")), logits(model))
 
 
+@pytest.mark.parametrize("spiking", [True, False])
+def test_what_an_edited_constructor_makes_is_there_again(tmp_path: Path, spiking: bool):
+    model = edited(spiking)
+    text = module_source(model, "model.layers.1.mlp").text
+    made = """self.gate = torch.nn.Parameter(torch.ones(config.hidden_size))
+        self.register_buffer("table", torch.arange(config.hidden_size) / 8, persistent=False)
+        self.act_fn = """
+    text = text.replace("self.act_fn = ", made).replace(
+        "return down_proj", "return down_proj * (self.gate + self.table)"
+    )
+    apply(model, make_patch(model, "model.layers.1.mlp", text), folder=tmp_path / "texts")
+    with torch.no_grad():
+        model.model.layers[1].mlp.gate.uniform_(1, 2)
+    model.save_pretrained(tmp_path / "saved")
+    loaded = load_model(tmp_path / "saved")
+    assert torch.equal(loaded.model.layers[1].mlp.table, torch.arange(32) / 8)
+    assert torch.equal(logits(loaded), logits(model))
+    revert(loaded)
+    revert(model)
+    assert torch.equal(logits(loaded), logits(model))
+    assert "table" not in dict(loaded.model.layers[1].mlp.named_buffers())
+
+
 def test_from_elsewhere_it_is_shown_and_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     model, place = edited(), tmp_path / "saved"
     model.save_pretrained(place)
