@@ -234,6 +234,7 @@ class ModelTree(AnsweringTree):
                 return
             with self.hold_sync():
                 if news.trace is not None:
+                    self.rates = b""  # those of another tree have other rows
                     self._put(Subject(news.trace), None)
                 if news.rates is not None:
                     self.rates = news.rates.tobytes()

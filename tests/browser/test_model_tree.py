@@ -42,6 +42,13 @@ float_model = dk.build_model("spike-llama-nano")
 twins = ModelTree(model, torch.arange(48).reshape(1, 48), compare=float_model)
 twins
 """
+LINKED = """
+from darkit_nb.evaluate.raster import module_raster
+from darkit_nb.widgets import SpikeRaster
+raster = SpikeRaster(module_raster(model, torch.arange(48).reshape(1, 48), "model.layers.1"))
+tree.link(raster)
+raster
+"""
 FOLLOW = """
 import sys
 from darkit_nb.runs import Run
@@ -115,6 +122,13 @@ def test_open_search_select_read_draw_export(notebook: Notebook, output: Locator
     notebook.run("tree.selected = 'model.layers.1.mlp'")
     detail.get_by_role("button", name="up_proj").click()
     expect(detail.locator(".mt-path")).to_have_text("model.layers.1.mlp.up_proj")
+
+    raster = notebook.run(LINKED)
+    expect(raster.locator(".sr-select")).to_have_value("model.layers.1.mlp.up_proj")
+    row(output, "model.layers.1.self_attn.q_proj").click()
+    expect(raster.locator(".sr-select")).to_have_value("model.layers.1.self_attn.q_proj")
+    raster.locator(".sr-select").select_option("model.layers.1.mlp.gate_proj")
+    expect(detail.locator(".mt-path")).to_have_text("model.layers.1.mlp.gate_proj")
 
 
 def test_keys_filters_sorting_and_looks(notebook: Notebook, output: Locator):

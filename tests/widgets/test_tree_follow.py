@@ -18,6 +18,7 @@ from darkit_nb.runs import Run, RunDirectory
 from darkit_nb.runs.control import Command, CommandReader, acknowledge
 from darkit_nb.runs.files import write_atomic
 from darkit_nb.widgets import ModelTree
+from tests.records.snapshots import layer, snapshot
 from tests.records.traces import large_trace, small_trace
 from tests.runs.measured import make
 
@@ -29,7 +30,7 @@ class Trainer:
         self.directory: RunDirectory = make(folder, "watched")
         self.directory.begin_attempt()
         self.directory.write_status(state="running", step=0, total_steps=40)
-        self._asked = CommandReader(self.directory, kinds=("trace",))
+        self._asked = CommandReader(self.directory, kinds=("trace", "probe"))
         self.run = Run(self.directory)
 
     def asked(self) -> Command:
@@ -164,6 +165,29 @@ def test_another_tree_forgets_the_run(trainer: Trainer, tree: ModelTree):
     assert tree.trace is None
     tree.follow(None)
     assert tree.pulse is None
+
+
+def test_the_spikes_of_a_module_are_asked_of_the_run(trainer: Trainer, tree: ModelTree):
+    trainer.answer(small_trace())
+    wait(lambda: tree.trace is not None)
+    tree._receive(None, {"do": "raster", "path": "body.up", "side": "after"}, [])
+    asked = trainer.asked()
+    assert asked.arguments["layers"] == ["body.up"]
+    shot = snapshot(layer("body.up"))
+    shot.save(trainer.directory.spikes_path / f"{asked.id}.safetensors")
+    acknowledge(trainer.directory, asked, step=7)
+    wait(lambda: tree.raster)
+    assert (tree.raster["path"], tree.raster["step"], tree.raster["picture"]["name"]) == (
+        "body.up",
+        shot.step,
+        "body.up",
+    )
+    tree._receive(None, {"do": "raster", "path": "body", "side": "after"}, [])
+    acknowledge(trainer.directory, trainer.asked(), step=8, error=ModelError("No layer is called body."))
+    wait(lambda: tree.raster["path"] == "body")
+    assert tree.raster["problem"]["message"] == "No layer is called body."
+    tree._receive(None, {"do": "parameters", "path": "body.up"}, [])
+    assert "only its trace" in tree.parameters["problem"]["message"]
 
 
 def test_four_hundred_layers_cost_little(trainer: Trainer, tree: ModelTree):

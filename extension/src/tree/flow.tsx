@@ -11,7 +11,7 @@ type Props = { model: Model; path: string; side: Side; live: boolean; name: stri
 export function Flow({ model, path, side, live, name, known, onChoose }: Props) {
   const [flow, ask, asked] = useAnswer<Drawing>(model, "flow", path, side);
   const [zoom, setZoom] = useState(0); // 0 fits the width
-  if (!live) return <div class="dk-empty">A dataflow is drawn from the model, and this tree was made from a trace: ModelTree(model, inputs) draws it.</div>;
+  if (!live) return <div class="dk-empty">A dataflow is drawn from the model, and this tree holds only its trace: ModelTree(model, inputs) draws it.</div>;
   if (!flow) {
     return (
       <div class="dk-empty">

@@ -17,7 +17,7 @@ type Answer = About & { rows?: Statistics[] };
 export function Parameters({ model, path, side, live }: { model: Model; path: string; side: Side; live: boolean }) {
   const [answer, ask] = useAnswer<Answer>(model, "parameters", path, side);
   useEffect(() => { if (live && !answer) ask(); }, [path, side]);
-  if (!live) return <div class="dk-empty">Parameters are counted in the model, and this tree was made from a trace: ModelTree(model, inputs) counts them.</div>;
+  if (!live) return <div class="dk-empty">Parameters are counted in the model, and this tree holds only its trace: ModelTree(model, inputs) counts them, with model = dk.load_model(…) for that of a run.</div>;
   if (!answer) return <div class="dk-empty">Counting…</div>;
   if (!answer.rows) return <ErrorBox problem={answer.problem} />;
   if (!answer.rows.length) return <div class="dk-empty">It holds no parameters and no buffers of its own.</div>;

@@ -24,7 +24,7 @@ export function Raster({ model, tree, row, side, live, onChoose }: Props) {
   const own = tree.fires(row);
   useEffect(() => { if (live && own && wanted && !spikes) ask(); }, [path, side]);
   if (!own) return <Inside tree={tree} row={row} onChoose={onChoose} />;
-  if (!live) return <div class="dk-empty">Spikes are recorded from the model, and this tree was made from a trace: ModelTree(model, inputs) draws them.</div>;
+  if (!live) return <div class="dk-empty">Spikes are recorded from the model, and this tree holds only its trace: ModelTree(model, inputs) draws them.</div>;
   if (spikes?.problem) return <ErrorBox problem={spikes.problem} />;
   if (!spikes || !picture) {
     return (
