@@ -144,6 +144,15 @@ def test_dtype_and_mode_are_those_of_the_module(tmp_path: Path):
     assert torch.get_default_dtype() is torch.float32
 
 
+def test_new_weights_lie_where_the_module_lies(tmp_path: Path):
+    model, _ = build("llama")
+    model.to("meta")
+    put(model, MLP, GATED, tmp_path)
+    assert model.get_submodule(MLP).gate.is_meta
+    revert(model)
+    assert all(each.is_meta for each in model.parameters())
+
+
 def test_an_activation_or_a_share_of_dropout_that_is_changed_in_init_takes_effect(tmp_path: Path):
     model, _ = build("gpt2")
     path = "transformer.h.0.mlp"
