@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections import Counter
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from darkit_nb.records.trace_flow import FlowEdge, FlowNode, TraceFlow
@@ -12,7 +13,7 @@ from darkit_nb.views.flow_layout import layout
 MOST_NODES = 300
 """Boxes beyond which nobody sees anything."""
 
-_MARGIN, _LETTER, _SMALL, _LINE = 28.0, 6.7, 5.8, 15.0
+_MARGIN, _LETTER, _SMALL, _LINE, _LETTERS_HIGH = 28.0, 6.7, 5.8, 15.0, 11.0
 _HALO = "paint-order:stroke;stroke:var(--jp-layout-color0,transparent);stroke-width:3px;stroke-opacity:.8"
 """Keeps a label readable where it lies on a line, in a notebook; elsewhere the colour behind it is not known."""
 
@@ -25,6 +26,25 @@ _LOOK = {
 """Fill, line and radius of the corners of each kind of box."""
 
 Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class _Label:
+    """Words at an edge: where they stand, and whether x is their middle or their start."""
+
+    text: str
+    x: float
+    y: float
+    anchor: str
+
+    @property
+    def left(self) -> float:
+        return self.x - (len(self.text) * _SMALL / 2 if self.anchor == "middle" else 0)
+
+    def touches(self, other: _Label) -> bool:
+        """Whether two labels lie on one another."""
+        apart = self.left + len(self.text) * _SMALL <= other.left or other.left + len(other.text) * _SMALL <= self.left
+        return not apart and abs(self.y - other.y) < _LETTERS_HIGH
 
 
 def flow_svg(flow: TraceFlow) -> str:
@@ -58,9 +78,10 @@ def flow_svg(flow: TraceFlow) -> str:
         line, label = _edge(edge, way, sizes, at)
         lines.append(line)
         labels.append(label)
+    labels = _apart([label for label in labels if label.text])
     parts += lines
     parts += [_box(node, found.centres[node.key], sizes[node.key]) for node in nodes]
-    parts += labels
+    parts += map(_written, labels)
     parts += ["</g>"]
     for number, note in enumerate(notes):
         y = height - _LINE * (len(notes) - number) + 4
@@ -110,13 +131,13 @@ def _box(node: FlowNode, centre: Point, size: tuple[float, float]) -> str:
     )
 
 
-def _edge(edge: FlowEdge, way: list[Point], sizes: dict[str, tuple[float, float]], at: float) -> tuple[str, str]:
+def _edge(edge: FlowEdge, way: list[Point], sizes: dict[str, tuple[float, float]], at: float) -> tuple[str, _Label]:
     """The line, and its label, which is drawn above everything: `at` of the way down a short one, 0 to 1."""
     if edge.source == edge.target:
         (x, y), (width, height) = way[0], sizes[edge.source]
         right, half = x + width / 2, height * 0.28
         path = f"M{right:.1f} {y + half:.1f}c26 10 26 {-2 * half - 10:.1f} 0 {-2 * half:.1f}"
-        return _path(path, dashed=False), _label(edge.label, right + 24, y + 4, "start")
+        return _path(path, dashed=False), _Label(edge.label, right + 24, y + 4, "start")
     up = way[0][1] > way[-1][1]
     start = (way[0][0], way[0][1] + (-1 if up else 1) * sizes[edge.source][1] / 2)
     end = (way[-1][0], way[-1][1] + (1 if up else -1) * (sizes[edge.target][1] / 2 + 2))
@@ -129,7 +150,7 @@ def _edge(edge: FlowEdge, way: list[Point], sizes: dict[str, tuple[float, float]
     (ax, ay), (bx, by) = points[half], points[half + 1]
     at = at if len(points) == 2 else 0.5
     x, y = ax + (bx - ax) * at * at * (3 - 2 * at), ay + (by - ay) * at + 4
-    return _path(path, dashed=edge.feedback), _label(edge.label, x, y, "middle")
+    return _path(path, dashed=edge.feedback), _Label(edge.label, x, y, "middle")
 
 
 def _path(path: str, *, dashed: bool) -> str:
@@ -137,8 +158,15 @@ def _path(path: str, *, dashed: bool) -> str:
     return f'<path d="{path}" fill="none" stroke="currentColor" stroke-opacity=".55"{dash} marker-end="url(#dk-tip)"/>'
 
 
-def _label(text: str, x: float, y: float, anchor: str) -> str:
-    if not text:
-        return ""
-    look = f'text-anchor="{anchor}" font-size="10.5" style="{_HALO}"'
-    return f'<text x="{x:.1f}" y="{y:.1f}" {look}>{html.escape(text)}</text>'
+def _apart(labels: list[_Label]) -> list[_Label]:
+    """Labels moved up or down, each as little as needed not to lie on one before it."""
+    placed: list[_Label] = []
+    for label in labels:
+        tries = (replace(label, y=label.y + side * step * _LETTERS_HIGH) for step in range(5) for side in (1, -1))
+        placed.append(next((each for each in tries if not any(each.touches(other) for other in placed)), label))
+    return placed
+
+
+def _written(label: _Label) -> str:
+    look = f'text-anchor="{label.anchor}" font-size="10.5" style="{_HALO}"'
+    return f'<text x="{label.x:.1f}" y="{label.y:.1f}" {look}>{html.escape(label.text)}</text>'

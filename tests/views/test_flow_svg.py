@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from itertools import combinations
 from xml.etree import ElementTree
 
 from darkit_nb.records.trace_flow import FlowEdge, FlowNode, TraceFlow
@@ -64,3 +65,19 @@ def test_of_a_very_large_level_the_first_boxes_are_drawn_quickly():
 
 def test_an_empty_level():
     ElementTree.fromstring(flow_svg(flow()))  # noqa: S314
+
+
+def test_labels_do_not_lie_on_one_another():
+    names = [f"n{place}" for place in range(6)]
+    nodes = [FlowNode(key=name, kind="operator", label="add") for name in ["in", *names, "out"]]
+    ways = [*(("in", name) for name in names), *((name, "out") for name in names)]
+    shape = (128, 4096, 4096, 1024)
+    edges = tuple(FlowEdge(source=source, target=target, shape=shape) for source, target in ways)
+    found = re.findall(
+        r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="middle" font-size="10.5"', flow_svg(flow(*nodes, edges=edges))
+    )
+    places = [(float(x), float(y)) for x, y in found]
+    assert len(places) == 12
+    width = len("128×4096×4096×1024") * 5.8
+    close = [(a, b) for a, b in combinations(places, 2) if abs(a[0] - b[0]) < width and abs(a[1] - b[1]) < 10.9]
+    assert not close
