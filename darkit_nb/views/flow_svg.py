@@ -13,7 +13,7 @@ from darkit_nb.views.flow_layout import layout
 MOST_NODES = 300
 """Boxes beyond which nobody sees anything."""
 
-_MARGIN, _LETTER, _SMALL, _LINE, _LETTERS_HIGH = 28.0, 6.7, 5.8, 15.0, 11.0
+_MARGIN, _LETTER, _SMALL, _WIDE, _LINE, _LETTERS_HIGH = 28.0, 6.7, 5.8, 6.9, 15.0, 11.0
 _HALO = "paint-order:stroke;stroke:var(--jp-layout-color0,transparent);stroke-width:3px;stroke-opacity:.8"
 """Keeps a label readable where it lies on a line, in a notebook; elsewhere the colour behind it is not known."""
 
@@ -38,13 +38,16 @@ class _Label:
     anchor: str
 
     @property
-    def left(self) -> float:
-        return self.x - (len(self.text) * _SMALL / 2 if self.anchor == "middle" else 0)
+    def ends(self) -> tuple[float, float]:
+        """Left and right, in a wide font."""
+        width = len(self.text) * _WIDE
+        left = self.x - (width / 2 if self.anchor == "middle" else 0)
+        return left, left + width
 
     def touches(self, other: _Label) -> bool:
         """Whether two labels lie on one another."""
-        apart = self.left + len(self.text) * _SMALL <= other.left or other.left + len(other.text) * _SMALL <= self.left
-        return not apart and abs(self.y - other.y) < _LETTERS_HIGH
+        (left, right), (begin, end) = self.ends, other.ends
+        return left < end and begin < right and abs(self.y - other.y) < _LETTERS_HIGH
 
 
 def flow_svg(flow: TraceFlow) -> str:

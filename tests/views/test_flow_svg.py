@@ -78,6 +78,6 @@ def test_labels_do_not_lie_on_one_another():
     )
     places = [(float(x), float(y)) for x, y in found]
     assert len(places) == 12
-    width = len("128×4096×4096×1024") * 5.8
+    width = len("128×4096×4096×1024") * 6.9
     close = [(a, b) for a, b in combinations(places, 2) if abs(a[0] - b[0]) < width and abs(a[1] - b[1]) < 10.9]
     assert not close
