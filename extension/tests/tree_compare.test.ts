@@ -38,7 +38,7 @@ test("the rows of both are one tree, each with its state", () => {
   assert.ok(tree instanceof ComparedTree);
   assert.deepEqual(tree.paths, ["", "a", "a.b", "a.c"]);
   assert.deepEqual([0, 1, 2, 3].map((row) => tree.state(row)), ["same", "changed", "gone", "new"]);
-  assert.deepEqual(tree.counts(), { same: 1, changed: 1, new: 1, gone: 1 });
+  assert.deepEqual(tree.counts, { same: 1, changed: 1, new: 1, gone: 1 });
   assert.equal(tree.text("class_name", 2), "Norm");
   assert.deepEqual([...tree.numbers("energy_pj")], [2, 2, 1, 0]);
   assert.equal(tree.numbers("firing")[1], 0.5);

@@ -23,12 +23,17 @@ export const SYMBOLS: Record<State, string> = { same: "", changed: "≠", new: "
 export class ComparedTree extends Tree {
   readonly #differing: Uint8Array;
   readonly #changed: Map<string, Set<number>>;
+  /** How many rows are in each state. */
+  readonly counts: Readonly<Record<State, number>>;
 
   constructor(readonly old: Tree, readonly now: Tree, readonly rows: ComparisonWire) {
     const names = rows.after.map((row, at) => (row < 0 ? old.names[rows.before[at] as number] : now.names[row]) as string);
     super({ ...now.wire, spikes: { rows: [] } }, { parent: rows.parent, names });
     const same = rows.states.indexOf("same");
     this.#changed = new Map(Object.entries(rows.changed).map(([name, own]) => [name, new Set(own)]));
+    const counts = { same: 0, changed: 0, new: 0, gone: 0 };
+    rows.state.forEach((state) => { counts[rows.states[state] as State]++; });
+    this.counts = counts;
     this.#differing = Uint8Array.from(rows.state, (state) => Number(state !== same));
   }
 
@@ -65,12 +70,6 @@ export class ComparedTree extends Tree {
     return this.#changed.get(name)?.size ?? 0;
   }
 
-  /** How many rows are in a state. */
-  counts(): Record<State, number> {
-    const found = { same: 0, changed: 0, new: 0, gone: 0 };
-    this.rows.state.forEach((state) => { found[this.rows.states[state] as State]++; });
-    return found;
-  }
 
   override get spiking(): boolean {
     return this.old.spiking || this.now.spiking;

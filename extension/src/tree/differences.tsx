@@ -1,7 +1,8 @@
 // How two traces differ at large, which differences are shown, and the way from one to the next.
+import { useMemo } from "preact/hooks";
 import { whole } from "../core/format";
 import type { Filter } from "../core/model_tree";
-import { type Column, COMPARED, type Quantity } from "../core/model_tree_columns";
+import { COMPARED, columnsOf, type Quantity } from "../core/model_tree_columns";
 import { type ComparedTree, nextDifference, placeOf, type State, SYMBOLS } from "../core/tree_compare";
 import { Button } from "../ui/parts";
 
@@ -9,25 +10,24 @@ type Props = {
   tree: ComparedTree;
   chosen: number;
   filter: Filter;
-  columns: readonly Column[];
   of: Quantity;
   onFilter: (filter: Filter) => void;
   onOf: (of: Quantity) => void;
   onGo: (row: number) => void;
 };
 
+const rank = (key: string) => { const at = COMPARED.findIndex(([quantity]) => quantity === key); return at < 0 ? COMPARED.length : at; };
 const TOLD: [State, string][] = [["changed", "changed"], ["new", "new"], ["gone", "gone"]];
 
-export function Differences({ tree, chosen, filter, columns, of, onFilter, onOf, onGo }: Props) {
-  const counts = tree.counts();
+export function Differences({ tree, chosen, filter, of, onFilter, onOf, onGo }: Props) {
+  const counts = tree.counts;
   const all = counts.changed + counts.new + counts.gone;
   const place = chosen < 0 ? 0 : placeOf(tree, chosen);
   const go = (way: 1 | -1) => onGo(nextDifference(tree, chosen < 0 ? (way > 0 ? -1 : tree.count) : chosen, way));
-  const rank = (key: string) => { const at = COMPARED.findIndex(([quantity]) => quantity === key); return at < 0 ? COMPARED.length : at; };
-  const offered = columns.filter((column) => column.key !== "name").sort((a, b) => rank(a.key) - rank(b.key));
+  const offered = useMemo(() => columnsOf(tree).sort((a, b) => rank(a.key) - rank(b.key)), [tree]);
   return (
     <div class="mt-tools mt-differences">
-      {TOLD.map(([state, word]) => <span key={state} class="mt-count-of" data-state={state}><b aria-hidden="true">{SYMBOLS[state]}</b> {whole(counts[state])} {word}</span>)}
+      {TOLD.map(([state, word]) => <span key={state} class="mt-count-of" data-state={counts[state] ? state : undefined}><b aria-hidden="true">{SYMBOLS[state]}</b> {whole(counts[state])} {word}</span>)}
       <button type="button" class="dk-button mt-only" aria-pressed={filter.differing} title="Only modules that differ, and what is around them" disabled={!all}
         onClick={() => onFilter({ ...filter, differing: !filter.differing })}>only differences</button>
       <span class="mt-steps">

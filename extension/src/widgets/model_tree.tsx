@@ -2,7 +2,7 @@
 import "./model_tree.css";
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { fittingDepth, kept, openedFor, openedTo, type Order, reveal, shown, type Tree, type Wire } from "../core/model_tree";
-import { type ColumnKey, columnsOf, comparison, type Quantity, tellingQuantity } from "../core/model_tree_columns";
+import { type ColumnKey, comparison, type Quantity, tellingQuantity } from "../core/model_tree_columns";
 import { ComparedTree, type ComparisonWire, nextDifference, treeOf } from "../core/tree_compare";
 import { whole } from "../core/format";
 import { Detail, type Reach } from "../tree/detail";
@@ -109,7 +109,7 @@ function Opened({ model, tree, about, pulse }: { model: Model; tree: Tree; about
           )}: {problem}
         </p>
       )}
-      {compared && of && <Differences tree={compared} chosen={chosen} filter={filter} columns={columnsOf(tree)} of={of} onFilter={setFilter} onOf={setOf} onGo={choose} />}
+      {compared && of && <Differences tree={compared} chosen={chosen} filter={filter} of={of} onFilter={setFilter} onOf={setOf} onGo={choose} />}
       <Tools tree={tree} filter={filter} count={found} onFilter={setFilter} onDepth={showTo} onDown={() => rows.length && focus(rows[0] as number)} />
       <Grid tree={tree} rows={rows} open={open} marks={marks} searched={filter.search.trim() !== ""} of={of} order={order} chosen={chosen} here={here} beat={pulse?.measured ?? null} turn={turn} handle={handle}
         onOrder={setOrder} onChoose={choose} onToggle={toggle} onKey={typed} />
