@@ -11,22 +11,29 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from transformers import TrainerControl
 
 from darkit_nb.config import RunConfig
 from darkit_nb.edit.apply import apply, history, make_patch
 from darkit_nb.edit.fork import Fork, forks_beside
 from darkit_nb.edit.source import module_source
-from darkit_nb.errors import PatchError, TrustError
+from darkit_nb.errors import PatchError, RunError, TrustError
 from darkit_nb.models.build import build_model
 from darkit_nb.records.patch import Patch
 from darkit_nb.runs import PatchRefusedError, Run, RunDirectory, list_runs
 from darkit_nb.runs import train as start
+from darkit_nb.runs.control import CommandReader
+from darkit_nb.runs.patch_history import ScheduledAction
 from darkit_nb.spikify import load_model, spikify
+from darkit_nb.train.attempt import Attempt
+from darkit_nb.train.edits import RunEdits
 from darkit_nb.train.launch import resume, train
+from darkit_nb.train.patching import Patching
 from darkit_nb.views.edit_marks import edit_marks
 
 MLP, OTHER = "model.layers.0.mlp", "model.layers.1.mlp"
@@ -334,3 +341,42 @@ def test_a_fork_goes_round_the_terminal(long: RunConfig, tmp_path: Path, monkeyp
     monkeypatch.setenv("DARKIT_CONFIG", str(tmp_path / "a-third"))
     with pytest.raises(TrustError, match=r"self\.gate"):
         weights(found)
+
+
+@pytest.mark.slow
+def test_an_edit_that_fails_only_in_an_evaluation_is_taken_out_too(long: RunConfig):
+    long = long.replace({"evaluation.every": 10})
+    way = 'if not self.training and x.shape[0] == 4:\n            raise ValueError("only here")'
+    only_here = edit(long, lambda text: text.replace("return down_proj", f"{way}\n        return down_proj"))
+
+    def act(run: Run) -> None:
+        assert run.patch(only_here, wait_s=SECONDS).state in ("applied", "reverted")
+        wait_until(lambda: run.patches[0].state == "reverted", run)
+        problem = run.patches[0].problem
+        assert problem is not None
+        assert "ValueError: only here" in problem["message"]
+        assert problem["message"].startswith("line 1")
+
+    run = trained(long, act)
+    assert run.read_status().state == "stopped"
+    step = events(run, "revert")[0]["step"]
+    assert step % 10 == 0
+    assert step in [line["step"] for line in run.read_metrics() if line["kind"] == "evaluation"], "it was done again"
+
+
+def test_a_run_in_several_processes_refuses(long: RunConfig):
+    run = RunDirectory.create(long, command="x")
+    run.begin_attempt()
+    attempt = Attempt(run)
+    patching = Patching(attempt, RunEdits(replay=(ScheduledAction(5, "patch", 1),)))
+    with pytest.raises(RunError, match="several processes"):
+        patching.begin(0, world_size=2)
+    sent = Run(run).patch(edit(long, scaled("0.5")), wait_s=0)
+    attempt.control.edits.extend(CommandReader(run, attempt=1).read())
+    control = TrainerControl()
+    patching.on_step_end(SimpleNamespace(world_size=2), SimpleNamespace(global_step=3), control)
+    assert not control.should_save, "the other processes would wait for ever"
+    (known,) = Run(run).patches
+    assert (known.number, known.state) == (sent.number, "refused")
+    assert known.problem is not None
+    assert "model.fork" in known.problem["fix"]
