@@ -27,7 +27,7 @@ type Props = { outcome: Outcome; stale: boolean; onLine: (line: number) => void 
 
 export function Results({ outcome, stale, onLine }: Props) {
   const look = outcome.state === "done" ? "good" : outcome.state === "cancelled" ? "quiet" : "bad";
-  const parameters = ([["new", outcome.new], ["kept", outcome.kept], ["dropped", outcome.dropped]] as const).filter(([, names]) => names.length);
+  const changes = ([["new", outcome.new], ["dropped", outcome.dropped]] as const).filter(([, names]) => names.length);
   return (
     <div class="ce-results" data-look={look} data-stale={stale || undefined}>
       <p class="ce-verdict" role="status">
@@ -41,13 +41,19 @@ export function Results({ outcome, stale, onLine }: Props) {
         </ul>
       )}
       {outcome.effect.length > 0 && <Effect outcome={outcome} />}
-      {parameters.length > 0 && (
+      {changes.length > 0 && (
         <dl class="ce-parameters" aria-label="Parameters">
-          {parameters.map(([kind, names]) => [
+          {changes.map(([kind, names]) => [
             <dt key={kind} data-kind={kind}>{names.length} {kind}</dt>,
             <dd key={`${kind}:`} class="dk-mono">{names.join(", ")}</dd>,
           ])}
         </dl>
+      )}
+      {outcome.kept.length > 0 && (
+        <details class="ce-kept">
+          <summary>{outcome.kept.length} parameters and buffers kept</summary>
+          <p class="dk-mono">{outcome.kept.join(", ")}</p>
+        </details>
       )}
       {outcome.notes.map((note) => <p key={note} class="dk-muted">{note}</p>)}
     </div>
