@@ -11,7 +11,8 @@ from torch import nn
 from torchview import draw_graph
 
 from darkit_nb.errors import ModelError
-from darkit_nb.trace.inputs import arguments_of, device_of
+from darkit_nb.trace.inputs import arguments_of, device_of, fresh
+from darkit_nb.trace.lazy import shaped
 from darkit_nb.trace.source import source_of
 from darkit_nb.trace.untouched import untouched
 from darkit_nb.trace.values import named_arguments
@@ -44,7 +45,9 @@ def draw_model(
     path = Path(path)
     kind = path.suffix.removeprefix(".").lower()
     _check(kind)
-    args, kwargs = arguments_of(model, inputs, tokenizer)
+    arguments = arguments_of(model, inputs, tokenizer)
+    model = shaped(model, arguments)
+    args, kwargs = fresh(arguments)
     named = named_arguments(source_of(type(model)).arguments, args, kwargs)
     with untouched(model):
         try:

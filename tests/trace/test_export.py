@@ -13,6 +13,7 @@ from darkit_nb.errors import ModelError
 from darkit_nb.trace.export import draw_model
 from tests.conftest import need
 from tests.evaluate.models import decoder
+from tests.trace.kept import Restless, same, state_around, state_of
 from tests.trace.models import Broken, SmallResNet
 
 
@@ -43,3 +44,18 @@ def test_other_endings(name: str, said: str, tmp_path: Path):
 def test_a_model_that_fails(tmp_path: Path):
     with pytest.raises(ModelError, match="torchview cannot follow Broken"):
         draw_model(Broken(), torch.randn(2, 4), tmp_path / "net.dot")
+
+
+def test_model_and_inputs_are_left_as_they_were(tmp_path: Path):
+    model, x = Restless().train(), torch.randn(3, 4)
+    before, around, given = state_of(model), state_around(), x.clone()
+    draw_model(model, x, tmp_path / "net.dot")
+    assert same(before, state_of(model))
+    assert same(around, state_around())
+    assert torch.equal(x, given)
+
+
+def test_a_lazy_module_still_waits(tmp_path: Path):
+    model = nn.Sequential(nn.LazyLinear(3), nn.ReLU())
+    assert "Linear" in draw_model(model, torch.randn(2, 4), tmp_path / "net.dot").read_text()
+    assert isinstance(model[0], nn.LazyLinear)
