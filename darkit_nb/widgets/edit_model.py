@@ -9,6 +9,7 @@ from typing import Any, Literal
 from darkit_nb.errors import DarkitError, PatchError
 from darkit_nb.records.patch import AppliedPatch, Patch, PatchProblem, Validation
 from darkit_nb.views.edit_report import EditReport, PastEdit, excerpts
+from darkit_nb.views.effect_table import effect_measures
 from darkit_nb.widgets.edit_completion import Item, attributes_of, complete
 from darkit_nb.widgets.edit_desk import (
     NOTHING_TO_DO,
@@ -110,7 +111,7 @@ class ModelDesk(EditDesk):
         if progress.cancelled.is_set():
             return _CANCELLED
         title = "Checks passed; the model is as it was" if checked.ok else _refused(checked.problems)
-        return self._report(title, patch, checked, edit)
+        return self._report(title, patch, checked)
 
     def apply(self, edit: Edit, progress: Progress) -> EditReport:
         """Try an edit, and swap it into its modules."""
@@ -123,13 +124,13 @@ class ModelDesk(EditDesk):
         if progress.cancelled.is_set():
             return _CANCELLED
         if not checked.ok:
-            return self._report(_refused(checked.problems), patch, checked, edit)
+            return self._report(_refused(checked.problems), patch, checked)
         progress.tell("Putting it into the model…")
         try:
             done = apply(self.root, patch, optimizer=self.optimizer, validation=checked)
         except PatchError as error:
             return refusal(error, patch)
-        return self._report(f"Edit {done.number} applied to {_counted(patch)}", patch, checked, edit)
+        return self._report(f"Edit {done.number} applied to {_counted(patch)}", patch, checked)
 
     def apply_spec(self, path: str, changes: Mapping[str, Any], progress: Progress) -> EditReport:
         """Change spike settings at or below a module."""
@@ -205,11 +206,11 @@ class ModelDesk(EditDesk):
         progress.tell("Trying it in a process of its own…")
         progress.give_up = trial_session().close
         try:
-            return validate(self.root, patch, inputs=self.inputs, tokenizer=self.tokenizer)
+            return validate(self.root, patch, inputs=self.inputs, tokenizer=self.tokenizer, effect=edit.effect)
         except DarkitError as error:
             return Validation(ok=False, problems=tuple(refusal(error).problems))
 
-    def _report(self, title: str, patch: Patch, checked: Validation, edit: Edit) -> EditReport:
+    def _report(self, title: str, patch: Patch, checked: Validation) -> EditReport:
         return EditReport(
             title=title,
             ok=checked.ok,
@@ -218,6 +219,7 @@ class ModelDesk(EditDesk):
             new=checked.new,
             kept=checked.kept,
             dropped=checked.dropped,
+            effect=effect_measures(checked.effect) if checked.effect else (),
             notes=checked.notes,
             diff=patch.diff,
             seconds=checked.seconds,

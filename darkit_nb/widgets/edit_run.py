@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,9 @@ PATCH_SECONDS = 300.0
 _LOOK_SECONDS = 0.5
 _OF_THE_MODEL = ("attention", "include", "exclude")
 """Spike settings that choose modules, and say nothing of one that was chosen."""
+
+
+_SEEN_IN_CHARTS = ("Before and after are seen on the run's charts, where the edit is marked.",)
 
 
 class RunDesk(EditDesk):
@@ -143,7 +147,8 @@ class RunDesk(EditDesk):
         if patch.source == patch.base:
             return NOTHING_TO_DO
         problems = self.problems(edit.opened, patch.source)
-        return self._refused(problems, patch) if problems else self._send(patch, progress)
+        report = self._refused(problems, patch) if problems else self._send(patch, progress)
+        return dataclasses.replace(report, notes=_SEEN_IN_CHARTS) if edit.effect else report
 
     def settings(self, path: str) -> Settings | None:
         """Spike settings of the first spiking module at or below a path, and all spiking modules there."""

@@ -239,6 +239,15 @@ def test_a_temporal_neuron_has_its_own_settings():
     assert editor.tree is None
 
 
+def test_before_and_after_are_measured_where_that_is_asked_for(editor: CodeEditor):
+    editor.pane.measure = True
+    ask(editor, "validate", text=tanh(editor))
+    assert editor.pane.outcome["state"] == "done", editor.pane.outcome["problems"]
+    measured = {each["name"]: each for each in editor.pane.outcome["effect"]}
+    assert all(each["before"] and each["after"] for each in measured.values())
+    assert measured
+
+
 def test_a_fork_is_saved_under_a_checked_name(editor: CodeEditor, here: Path):
     ask(editor, "apply", text=tanh(editor))
     ask(editor, "fork", name="tanh-mixer")

@@ -73,6 +73,7 @@ function Writing({ model, source, outcome }: { model: Model; source: Source; out
   const ask = useAsk(model);
   const checked = useTrait<Checked | null>(model, "checked");
   const past = useTrait<Past[]>(model, "past");
+  const root = useTrait<Root>(model, "root");
   const [target, setTarget] = useSharedTrait<Target>(model, "target");
   const [measure, setMeasure] = useSharedTrait<boolean>(model, "measure");
   const hold = useRef<Hold | null>(null);
@@ -115,7 +116,7 @@ function Writing({ model, source, outcome }: { model: Model; source: Source; out
         <Button kind="primary" disabled={busy || !edited || wrong} onClick={run} title="Checks the edit, and puts it into the model">Apply <kbd>{MAC ? "⌘" : "Ctrl"} ⏎</kbd></Button>
         <Button disabled={busy || !edited || wrong} onClick={() => { keep(); ask("validate", { text }); }} title="Tries the edit in a process of its own; the model stays as it is">Validate</Button>
         <Button disabled={busy || !applied} onClick={() => ask("revert", { count: 1 })} title="Takes back the last edit that was applied">Revert</Button>
-        <label class="ce-measure"><input type="checkbox" checked={measure} onChange={(event) => setMeasure(event.currentTarget.checked)} /> measure before and after</label>
+        {root.kind === "model" && <label class="ce-measure"><input type="checkbox" checked={measure} onChange={(event) => setMeasure(event.currentTarget.checked)} /> measure before and after</label>}
       </div>
       {busy && outcome && <Running outcome={outcome} onCancel={outcome.doing === "validate" || outcome.doing === "apply" ? () => ask("cancel") : null} />}
       {!busy && mine && mine.doing !== "spec" && mine.doing !== "fork" && <Results outcome={mine} stale={mine.for_text !== "" && mine.for_text !== text} onLine={(line) => hold.current?.goTo(line)} />}
