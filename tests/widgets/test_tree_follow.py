@@ -17,10 +17,13 @@ from darkit_nb.records.trace import ModelTrace
 from darkit_nb.runs import Run, RunDirectory
 from darkit_nb.runs.control import Command, CommandReader, acknowledge
 from darkit_nb.runs.files import write_atomic
-from darkit_nb.widgets import ModelTree
+from darkit_nb.widgets import ModelTree, base
 from tests.records.snapshots import layer, snapshot
 from tests.records.traces import large_trace, small_trace
 from tests.runs.measured import make
+from tests.widgets.test_attendance import Clock, clock
+
+__all__ = ["clock"]  # a fixture
 
 
 class Trainer:
@@ -200,3 +203,34 @@ def test_four_hundred_layers_cost_little(trainer: Trainer, tree: ModelTree):
     wait(lambda: tree.rates)
     assert len(tree.rates) == 4 * 400
     assert len(json.dumps(tree.pulse)) < 300
+
+
+class HeardTree(ModelTree):
+    """A tree whose messages to the page are caught at the comm."""
+
+    def __init__(self, run: Run) -> None:
+        self.sent: list[dict[str, Any]] = []
+        super().__init__(run)
+
+    def _send(self, msg: dict[str, Any], buffers: Any = None) -> None:
+        self.sent.append(msg)
+
+
+def test_nothing_is_sent_while_nobody_looks_and_the_newest_when_somebody_does(
+    trainer: Trainer,
+    clock: Clock,
+):
+    tree = HeardTree(trainer.run)
+    trainer.answer(small_trace())
+    wait(lambda: tree.trace is not None)
+    base.attendance.beat()
+    clock.now = 100.0
+    tree.sent.clear()
+    for step in (5, 6):
+        trainer.measure(step, {"body.up": step / 8, "body.down": 0.5})
+        wait(lambda step=step: tree.pulse["measured"] == step)
+    assert tree.sent == []
+    base.attendance.beat()
+    [message] = [each for each in tree.sent if each["method"] == "update"]
+    assert message["state"]["pulse"]["measured"] == 6
+    tree.close()
