@@ -80,7 +80,15 @@ def drawn_once(model: nn.Module, arguments: Arguments, trace: ModelTrace) -> Non
     assert +boxes == every
 
 
-@pytest.mark.parametrize("family", [*DECODERS, *OTHERS])
+ALIKE = ("qwen2", "mistral", "gemma", "olmo", "distilbert", "electra")
+"""Close relatives of others here."""
+
+FIFTEEN = [
+    pytest.param(family, marks=pytest.mark.slow) if family in ALIKE else family for family in (*DECODERS, *OTHERS)
+]
+
+
+@pytest.mark.parametrize("family", FIFTEEN)
 def test_fifteen_architectures(family: str):
     model, inputs = (decoder(family), IDS) if family in DECODERS else transformer(family)
     arguments = arguments_of(model, inputs)
