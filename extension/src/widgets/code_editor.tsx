@@ -95,7 +95,10 @@ function Writing({ model, source, outcome }: { model: Model; source: Source; out
   const edited = text !== source.text;
   const wrong = aimed(target, source) === null;
   const applied = past.some((each) => !each.reverted);
-  const run = () => { if (!busy && edited && !wrong) { keep(); ask("apply", { text }); } };
+  const go = (doing: "apply" | "validate") => {
+    const now = keep(); // what was typed may not be drawn yet
+    if (!busy && !wrong && now !== source.text) ask(doing, { text: now });
+  };
 
   if (!source.text) return <div class="dk-empty">{source.reason}</div>;
   return (
@@ -109,12 +112,12 @@ function Writing({ model, source, outcome }: { model: Model; source: Source; out
         <Button disabled={!edited || busy} onClick={() => { hold.current?.write(source.text); write(source.text); }} title="Put the text back as the module has it now">Discard</Button>
       </div>
       <Code hold={hold} text={start} original={source.original} label={`Source of ${source.class_name}`} problems={problems} comparing={comparing} locked={busy}
-        onChange={write} onRun={run} onLeave={() => apply.current?.querySelector<HTMLElement>("button:not(:disabled), input")?.focus()} complete={complete} />
+        onChange={write} onRun={() => go("apply")} onLeave={() => apply.current?.querySelector<HTMLElement>("button:not(:disabled), input")?.focus()} complete={complete} />
       <p class="ce-found" role="status" data-bad={problems.length > 0 || undefined}>{summary(problems, edited)}</p>
       <Targets source={source} target={target} onTarget={setTarget} />
       <div class="dk-row ce-actions" ref={apply}>
-        <Button kind="primary" disabled={busy || !edited || wrong} onClick={run} title="Checks the edit, and puts it into the model">Apply <kbd>{MAC ? "⌘" : "Ctrl"} ⏎</kbd></Button>
-        <Button disabled={busy || !edited || wrong} onClick={() => { keep(); ask("validate", { text }); }} title="Tries the edit in a process of its own; the model stays as it is">Validate</Button>
+        <Button kind="primary" disabled={busy || !edited || wrong} onClick={() => go("apply")} title="Checks the edit, and puts it into the model">Apply <kbd>{MAC ? "⌘" : "Ctrl"} ⏎</kbd></Button>
+        <Button disabled={busy || !edited || wrong} onClick={() => go("validate")} title="Tries the edit in a process of its own; the model stays as it is">Validate</Button>
         <Button disabled={busy || !applied} onClick={() => ask("revert", { count: 1 })} title="Takes back the last edit that was applied">Revert</Button>
         {root.kind === "model" && <label class="ce-measure"><input type="checkbox" checked={measure} onChange={(event) => setMeasure(event.currentTarget.checked)} /> measure before and after</label>}
       </div>
@@ -164,6 +167,7 @@ function useDraft(model: Model, source: Source, hold: { current: Hold | null }) 
     sent.current = latest.current;
     model.set("drafts", now);
     model.save_changes();
+    return latest.current;
   }, [model, source]);
   const write = useCallback((next: string) => {
     latest.current = next;
