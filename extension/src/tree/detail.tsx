@@ -51,7 +51,7 @@ export function Detail({ model, tree, row, reach, measured, onChoose }: Props) {
       {tab === "facts" && (compared
         ? <ComparedFacts tree={compared} row={row} />
         : <Facts tree={tree} row={row} measured={measured}><CourseLine model={model} path={path} /></Facts>)}
-      {tab === "spikes" && <Raster model={model} tree={own[0]} row={own[1]} side={side} live={live || reach.probes} onChoose={onChoose} />}
+      {tab === "spikes" && <Raster model={model} tree={own[0]} row={own[1]} side={side} live={live} probes={reach.probes} onChoose={onChoose} />}
       {tab === "parameters" && <Parameters model={model} path={path} side={side} live={live} />}
       {tab === "source" && <Source model={model} path={path} side={side} />}
       {tab === "dataflow" && <Flow model={model} path={path} side={side} live={live} name={name} known={(each) => tree.row(each) >= 0} onChoose={onChoose} />}

@@ -10,27 +10,27 @@ import { type Model, useTheme, useTrait } from "../ui/widget";
 import { type About, useAnswer } from "./answer";
 
 type Spikes = About & { picture?: PictureTrait; tokens: string[]; step: number | null };
-type Props = { model: Model; tree: Tree; row: number; side: Side; live: boolean; onChoose: (path: string) => void };
+type Props = { model: Model; tree: Tree; row: number; side: Side; live: boolean; probes: boolean; onChoose: (path: string) => void };
 
 const MOST_LINKS = 12;
 let wanted = false; // once asked for, the spikes of each further module are drawn without asking
 
-export function Raster({ model, tree, row, side, live, onChoose }: Props) {
+export function Raster({ model, tree, row, side, live, probes, onChoose }: Props) {
   const path = tree.paths[row] as string;
   const [spikes, ask, asked] = useAnswer<Spikes>(model, "raster", path, side);
   const colours = useTrait<Record<string, Ramps>>(model, "colours");
   const theme = useTheme();
   const picture = useMemo(() => (spikes?.picture ? new SpikePicture(spikes.picture) : null), [spikes]);
   const own = tree.fires(row);
-  useEffect(() => { if (live && own && wanted && !spikes) ask(); }, [path, side]);
+  useEffect(() => { if ((live || probes) && own && wanted && !spikes) ask(); }, [path, side]);
   if (!own) return <Inside tree={tree} row={row} onChoose={onChoose} />;
-  if (!live) return <div class="dk-empty">Spikes are recorded from the model, and this tree holds only its trace: ModelTree(model, inputs) draws them.</div>;
+  if (!live && !probes) return <div class="dk-empty">Spikes are recorded from the model, and this tree holds only its trace: ModelTree(model, inputs) draws them.</div>;
   if (spikes?.problem) return <ErrorBox problem={spikes.problem} />;
   if (!spikes || !picture) {
     return (
       <div class="dk-empty">
         <Button disabled={asked} onClick={() => { wanted = true; ask(); }}>{asked ? "Recording…" : "Draw its spikes"}</Button>
-        <div class="dk-muted mt-hint">Runs the model once more on the same input.</div>
+        <div class="dk-muted mt-hint">{probes ? "Gives a sentence to the run’s model, as it is now." : "Runs the model once more on the same input."}</div>
       </div>
     );
   }
