@@ -16,10 +16,12 @@ from darkit_nb.functional.gif import check_gif_input
 from darkit_nb.functional.spike_code import SpikeCode, count_dtype
 from darkit_nb.ops import _gif_blocked as blocked
 from darkit_nb.ops import _gif_kernel, _gif_range
+from darkit_nb.ops import _gif_native as native
 from darkit_nb.ops._cupy import CupyLauncher
 from darkit_nb.ops._gif_blocked import GifLaw
 from darkit_nb.ops._gif_kernel import QuantiseKernel
-from darkit_nb.ops.backend import resolve_backend
+from darkit_nb.ops._gif_native import NativeQuantise, settings_of
+from darkit_nb.ops.backend import backend_name
 from darkit_nb.records.spike_spec import Backend, Coding, Gradient, Ranges
 
 Encoded = tuple[Tensor, Tensor, Tensor, Tensor | None]
@@ -36,8 +38,7 @@ def _feature_mask(x: Tensor, salient: Tensor | None) -> Tensor | None:
 
 def _chosen(x: Tensor, salient: Tensor | None, backend: Backend) -> str:
     """Backend of this call. Gradient checks in double and masks that differ between tokens take the definition."""
-    name = resolve_backend(backend, x.device).name
-    name = "blocked" if name == "native" else name
+    name = backend_name(backend, x.device.type)
     plain = x.dtype == torch.float64 or (salient is not None and salient.dim() > 1) or x.numel() == 0
     # Fast paths ask for values, which neither the meta device nor torch.export has.
     return "reference" if plain or x.is_meta or torch.compiler.is_exporting() else name
@@ -93,6 +94,10 @@ def encode_rows(
     match _chosen(x2d, salient, backend):
         case "blocked":
             return blocked.encode(x2d, law, salient)
+        case "native":
+            if torch.compiler.is_compiling():
+                return torch.ops.darkit.gif_encode(x2d, salient, *settings_of(law))
+            return native.encode(x2d, law, salient)
         case "cupy":
             return _gif_kernel.encode(x2d, law, salient, CupyLauncher())
     return _encode_reference(x2d, law, salient)
@@ -115,10 +120,15 @@ def encode_centred(
         `[R, G]` float32, and the mask of clamped codes or None, so that values = centred · scale.
     """
     check_gif_input(x2d, salient)
-    if _chosen(x2d, salient, backend) == "blocked":
-        return blocked.quantise_centred(x2d, GifLaw(**settings), salient)
-    counts, scale, zero, clamped = encode_rows(x2d, salient=salient, backend=backend, **settings)
     law = GifLaw(**settings)
+    match _chosen(x2d, salient, backend):
+        case "blocked":
+            return blocked.quantise_centred(x2d, law, salient)
+        case "native":
+            if torch.compiler.is_compiling():
+                return torch.ops.darkit.gif_centred(x2d, salient, *settings_of(law))
+            return native.quantise_centred(x2d, law, salient)
+    counts, scale, zero, clamped = encode_rows(x2d, salient=salient, backend=backend, **settings)
     cap = law.cap_hi if salient is not None else law.cap_lo
     centred = (counts.to(torch.int32) - blocked.spread(zero, salient)).to(count_dtype(cap, signed=True))
     return centred.to(scale.dtype) * blocked.spread(scale, salient), centred, scale, clamped
@@ -127,7 +137,7 @@ def encode_centred(
 @torch.no_grad()
 def decode_centred(centred: Tensor, scale: Tensor, *, salient: Tensor | None = None, **settings: Any) -> Tensor:
     """The values `encode_centred` returned, from the integers and scales it returned beside them, `[R, D]` float32."""
-    if centred.device.type == "cpu":
+    if centred.device.type == "cpu" and not torch.compiler.is_compiling():
         return blocked.decode_centred(centred, scale, GifLaw(**settings), salient)
     return centred.to(scale.dtype) * blocked.spread(scale, salient)
 
@@ -249,6 +259,10 @@ def gif_quantise(
         case "blocked":
             function = _QuantiseRange if follow_range else _QuantiseClipped
             return function.apply(rows, law, mask).view(x.shape)
+        case "native":
+            if torch.compiler.is_compiling():
+                return torch.ops.darkit.gif_quantise(rows, mask, *settings_of(law), follow_range)[0].view(x.shape)
+            return NativeQuantise.apply(rows, law, mask, follow_range).view(x.shape)
         case "cupy":
             return QuantiseKernel.apply(rows, law, mask, follow_range, CupyLauncher()).view(x.shape)
     return reference.gif_quantise(x, salient=salient, gradient=gradient, **vars(law))

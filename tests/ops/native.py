@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from darkit_nb.ops import _native
-from darkit_nb.ops.native_build import LEVELS, BuildError, build, find_compiler, probe_native
+from darkit_nb.ops import _native, backend
+from darkit_nb.ops.native_build import LEVELS, BuildError, NativeState, build, find_compiler, probe_native
 from tests.conftest import need
 
 
@@ -42,6 +42,12 @@ def use_level(level: str) -> Iterator[None]:
         yield
     finally:
         _native.probe_native = asked
+
+
+def without_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What "auto" chooses on a machine that has built nothing."""
+    missing = NativeState(False, "the CPU library is not built", "darkit-nb doctor --build")
+    monkeypatch.setattr(backend, "probe_native", lambda: missing)
 
 
 @contextmanager

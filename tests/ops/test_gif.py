@@ -13,6 +13,7 @@ from darkit_nb.errors import BackendError, ShapeError
 from darkit_nb.functional import gif as reference
 from darkit_nb.ops import _gif_blocked
 from darkit_nb.ops.gif import clip_gradient, encode_rows, gif_encode, gif_quantise
+from tests.ops.native import without_library
 
 LAWS = [
     {"num_levels": levels, "num_steps": steps, "coding": coding, "ranges": ranges, "signed": signed}
@@ -49,6 +50,7 @@ def cases(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor | None]:
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_gif_blocked, "BLOCK_ELEMENTS", 300)
+    without_library(monkeypatch)
 
 
 def same(got: torch.Tensor, expected: torch.Tensor) -> None:

@@ -121,14 +121,14 @@ def check_equal(case: dict, law: dict, dtype: torch.dtype, level: str) -> None:
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
-@settings(max_examples=250, **QUIET)
+@settings(max_examples=150, **QUIET)
 @given(case=cases(), law=laws(), dtype=st.sampled_from(DTYPES), level=st.sampled_from(list(LEVELS)))
 def test_it_is_the_definition(case: dict, law: dict, dtype: torch.dtype, level: str) -> None:
     check_equal(case, law, dtype, level)
 
 
 @pytest.mark.slow
-@settings(max_examples=2500, **QUIET)
+@settings(max_examples=1500, **QUIET)
 @given(case=cases(), law=laws(), dtype=st.sampled_from(DTYPES), level=st.sampled_from(list(LEVELS)))
 def test_it_is_the_definition_often(case: dict, law: dict, dtype: torch.dtype, level: str) -> None:
     check_equal(case, law, dtype, level)

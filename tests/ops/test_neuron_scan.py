@@ -11,6 +11,7 @@ from darkit_nb.errors import BackendError
 from darkit_nb.functional import neuron as reference
 from darkit_nb.ops import _neuron_blocked
 from darkit_nb.ops.neuron_scan import neuron_scan
+from tests.ops.native import without_library
 
 LAWS = [
     {},
@@ -30,6 +31,7 @@ LAWS = [
     learned=st.sampled_from(["numbers", "scalars", "last axis"]),
 )
 def test_blocks_are_the_reference(monkeypatch: pytest.MonkeyPatch, law, dtype, steps, shape, learned) -> None:
+    without_library(monkeypatch)
     monkeypatch.setattr(_neuron_blocked, "SMALLEST", 50)
     monkeypatch.setattr(_neuron_blocked, "BLOCK_ELEMENTS", 1)
     wide = reference.compute_dtype(torch.empty(0, dtype=dtype))
@@ -56,7 +58,8 @@ def test_blocks_are_the_reference(monkeypatch: pytest.MonkeyPatch, law, dtype, s
         torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance * size)
 
 
-def test_memory_of_the_graph_is_the_input_alone() -> None:
+def test_memory_of_the_graph_is_the_input_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_library(monkeypatch)
     x = torch.randn(16, 1000, requires_grad=True)
     held: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: held.append(t.numel()) or t, lambda t: t):

@@ -17,6 +17,8 @@ from darkit_nb.records.spike_spec import SpikeSpec
 SPECS = [
     SpikeSpec(),
     SpikeSpec(gradient="range"),
+    SpikeSpec(backend="blocked"),
+    SpikeSpec(gradient="range", backend="blocked"),
     SpikeSpec(coding="radix", ranges="own"),
     SpikeSpec(coding="paper", num_steps=4),
     SpikeSpec(num_levels=256, num_steps=2, weight_bits=8),

@@ -1,0 +1,214 @@
+"""Host side of `kernels/cpu/gif.cpp`: outputs, arguments, autograd, and the operators torch.compile sees.
+
+Axes: `x [R, D]`, scale and zero point `[R, G]`, salient `[D]` boolean or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from darkit_nb.functional.spike_code import count_dtype
+from darkit_nb.ops._gif_blocked import GifLaw
+from darkit_nb.ops._native import TYPES, call, empty, rows_of
+
+
+def _inputs(x: Tensor, law: GifLaw, salient: Tensor | None) -> tuple[Any, ...]:
+    """What both functions take first. Keep the tuple while they run: it holds the tensors."""
+    flags = None if salient is None else salient.to(torch.int32)
+    own = int(law.ranges == "own" and salient is not None)
+    caps = (float(law.cap_lo), float(law.cap_hi), float(law.ratio or 0))
+    return x, TYPES[x.dtype], x.stride(0), flags, *x.shape, *caps, own, int(law.signed)
+
+
+_KINDS = "piipiifffii"
+_NO_MEMORY = "no memory for a row of features in float32"
+
+
+def _forward(
+    x: Tensor,
+    law: GifLaw,
+    salient: Tensor | None,
+    *,
+    counts: Tensor | None = None,
+    centred: bool = False,
+    values: Tensor | None = None,
+    clamped: Tensor | None = None,
+) -> tuple[Tensor, Tensor, int]:
+    """Fill what is given; scale, zero point, and how many rows have a clamped code."""
+    groups = 1 if salient is None else 2
+    scale = torch.empty(x.shape[0], groups)
+    zero = torch.empty(x.shape[0], groups, dtype=torch.int32)
+    types = [0 if given is None else TYPES[given.dtype] for given in (counts, values)]
+    outputs = (counts, types[0], int(centred), values, types[1], clamped, scale, zero)
+    found = call("dk_gif_forward", _KINDS + "piipippp", *_inputs(x, law, salient), *outputs)
+    if found < 0:
+        raise MemoryError(_NO_MEMORY)
+    return scale, zero, found
+
+
+def _clamped(x: Tensor, law: GifLaw, salient: Tensor | None, rows: int) -> Tensor | None:
+    """Mask of clamped codes if `rows` have any: a second pass, for the few inputs that need it."""
+    if rows == 0:
+        return None
+    clamped = torch.empty(x.shape, dtype=torch.bool)
+    _forward(x, law, salient, clamped=clamped)
+    return clamped
+
+
+def encode(x: Tensor, law: GifLaw, salient: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Counts, scale, zero point and mask of clamped codes of `x`; see `ops.gif.encode_rows`."""
+    x = rows_of(x)
+    counts = empty(x.shape, law.dtype(salient is not None))
+    scale, zero, found = _forward(x, law, salient, counts=counts)
+    return counts, scale, zero, _clamped(x, law, salient, found)
+
+
+def quantise_centred(x: Tensor, law: GifLaw, salient: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Values of `x` in float32, their centred counts (counts − zero point), the scale, the mask of clamped codes."""
+    x = rows_of(x)
+    cap = law.cap_hi if salient is not None else law.cap_lo
+    values, centred = empty(x.shape, torch.float32), empty(x.shape, count_dtype(cap, signed=True))
+    scale, _, found = _forward(x, law, salient, counts=centred, centred=True, values=values)
+    return values, centred, scale, _clamped(x, law, salient, found)
+
+
+def quantise(x: Tensor, law: GifLaw, salient: Tensor | None) -> tuple[Tensor, Tensor, Tensor, int]:
+    """The values the codes of `x` stand for, scale, zero point, and how many rows have a clamped code."""
+    values = empty(x.shape, x.dtype)
+    return values, *_forward(x, law, salient, values=values)
+
+
+def differentiate(
+    grad: Tensor, x: Tensor, scale: Tensor, zero: Tensor, law: GifLaw, salient: Tensor | None, *, follow_range: bool
+) -> Tensor:
+    """Gradient of the tokens `x` from that of their values."""
+    x, grad = rows_of(x), grad.to(x.dtype).contiguous()
+    out = empty(x.shape, x.dtype)
+    outputs = (grad, scale, zero, out, int(follow_range))
+    if call("dk_gif_backward", _KINDS + "ppppi", *_inputs(x, law, salient), *outputs) < 0:
+        raise MemoryError(_NO_MEMORY)
+    return out
+
+
+class NativeQuantise(torch.autograd.Function):
+    """Clipped gradient: saves nothing, or the mask of clamped codes where one was. Else `x` and two numbers a token."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, law: GifLaw, salient: Tensor | None, follow_range: bool) -> Tensor:
+        x = rows_of(x)
+        values, scale, zero, found = quantise(x, law, salient)
+        saved = (x, scale, zero, salient) if follow_range else (_clamped(x, law, salient, found),)
+        ctx.save_for_backward(*saved)
+        ctx.law, ctx.follow_range = law, follow_range
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if ctx.follow_range:
+            x, scale, zero, salient = ctx.saved_tensors
+            return differentiate(grad, x, scale, zero, ctx.law, salient, follow_range=True), None, None, None
+        (clamped,) = ctx.saved_tensors
+        return grad if clamped is None else grad.masked_fill(clamped, 0.0), None, None, None
+
+
+_LAW = "Tensor? salient, int num_levels, int num_steps, str coding, str ranges, bool signed"
+
+
+def _law(settings: Sequence[Any]) -> GifLaw:
+    return GifLaw(settings[0], settings[1], settings[2], settings[3], settings[4])
+
+
+def _whole_mask(x: Tensor, clamped: Tensor | None) -> Tensor:
+    """An operator returns a mask always, for its graph has to know the shape."""
+    return torch.zeros(x.shape, dtype=torch.bool) if clamped is None else clamped
+
+
+def _grouped(x: Tensor, salient: Tensor | None, dtype: torch.dtype) -> Tensor:
+    return x.new_empty((x.shape[0], 1 if salient is None else 2), dtype=dtype)
+
+
+@torch.library.custom_op(
+    "darkit::gif_encode", mutates_args=(), schema=f"(Tensor x, {_LAW}) -> (Tensor, Tensor, Tensor, Tensor)"
+)
+def _encode_op(x: Any, salient: Any, *settings: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    counts, scale, zero, clamped = encode(x, _law(settings), salient)
+    return counts, scale, zero, _whole_mask(x, clamped)
+
+
+@_encode_op.register_fake
+def _(x: Any, salient: Any, *settings: Any) -> tuple[Tensor, ...]:
+    counts = x.new_empty(x.shape, dtype=_law(settings).dtype(salient is not None))
+    groups = (_grouped(x, salient, dtype) for dtype in (torch.float32, torch.int32))
+    return counts, *groups, x.new_empty(x.shape, dtype=torch.bool)
+
+
+@torch.library.custom_op(
+    "darkit::gif_centred", mutates_args=(), schema=f"(Tensor x, {_LAW}) -> (Tensor, Tensor, Tensor, Tensor)"
+)
+def _centred_op(x: Any, salient: Any, *settings: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    values, centred, scale, clamped = quantise_centred(x, _law(settings), salient)
+    return values, centred, scale, _whole_mask(x, clamped)
+
+
+@_centred_op.register_fake
+def _(x: Any, salient: Any, *settings: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    law = _law(settings)
+    dtype = count_dtype(law.cap_hi if salient is not None else law.cap_lo, signed=True)
+    scale = _grouped(x, salient, torch.float32)
+    values, centred, clamped = (x.new_empty(x.shape, dtype=kind) for kind in (torch.float32, dtype, torch.bool))
+    return values, centred, scale, clamped
+
+
+@torch.library.custom_op(
+    "darkit::gif_quantise",
+    mutates_args=(),
+    schema=f"(Tensor x, {_LAW}, bool follow_range) -> (Tensor, Tensor, Tensor)",
+)
+def _quantise_op(x: Any, salient: Any, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
+    values, scale, zero, _ = quantise(rows_of(x), _law(settings), salient)
+    return values, scale, zero
+
+
+@_quantise_op.register_fake
+def _(x: Any, salient: Any, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape), _grouped(x, salient, torch.float32), _grouped(x, salient, torch.int32)
+
+
+@torch.library.custom_op(
+    "darkit::gif_backward",
+    mutates_args=(),
+    schema=f"(Tensor grad, Tensor x, Tensor scale, Tensor zero, {_LAW}, bool follow_range) -> Tensor",
+)
+def _backward_op(grad: Any, x: Any, scale: Any, zero: Any, salient: Any, *settings: Any) -> Tensor:
+    return differentiate(grad, x, scale, zero, _law(settings), salient, follow_range=bool(settings[-1]))
+
+
+@_backward_op.register_fake
+def _(grad: Any, x: Any, scale: Any, zero: Any, salient: Any, *settings: Any) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, salient, *ctx.settings = inputs
+    ctx.save_for_backward(x, output[1], output[2], salient)
+    ctx.mark_non_differentiable(*output[1:])
+
+
+def _differentiate(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
+    x, scale, zero, salient = ctx.saved_tensors
+    found = torch.ops.darkit.gif_backward(grad, x, scale, zero, salient, *ctx.settings)
+    return found, *(None,) * (1 + len(ctx.settings))
+
+
+_quantise_op.register_autograd(_differentiate, setup_context=_keep)
+
+
+def settings_of(law: GifLaw) -> tuple[Any, ...]:
+    """The law as the operators take it."""
+    return law.num_levels, law.num_steps, law.coding, law.ranges, law.signed
