@@ -37,7 +37,9 @@ OLD = "self.act_fn(self.gate_proj(x))"
 
 
 def new_cell(notebook: Notebook) -> tuple[int, str]:
-    """Place and text of the active cell."""
+    """Place and text of the cell that was inserted, which is the active one."""
+    inserted = "book.activeCell.model.sharedModel.source.startsWith('%%darkit')"
+    notebook.page.wait_for_function(f"() => {{ {PANEL} return {inserted}; }}")
     found = notebook.page.evaluate(
         f"() => {{ {PANEL} return [book.activeCellIndex, book.activeCell.model.sharedModel.source]; }}"
     )
@@ -73,9 +75,6 @@ def test_a_running_training_is_edited_in_a_cell_and_in_the_editor(notebook: Note
     expect(row).to_be_visible(timeout=90_000)
     row.click()
     tree.get_by_role("button", name="Edit in a new cell").click()
-    notebook.page.wait_for_function(
-        f"() => {{ {PANEL} return book.activeCell.model.sharedModel.source.startsWith('%%darkit'); }}"
-    )
     index, cell = new_cell(notebook)
     assert cell.startswith("%%darkit patch run.model.layers[0].mlp\nclass LlamaMLP(nn.Module):\n")
 
@@ -164,6 +163,12 @@ def test_the_editor_of_a_live_model(notebook: Notebook):
     editor.get_by_role("button", name="Changes").click()
     expect(editor.locator(".cm-deletedChunk")).to_contain_text("act_fn")
     notebook.screenshot("edit-changes-light", editor)
+
+    editor.get_by_role("button", name="Edit in a new cell").click()
+    index, cell = new_cell(notebook)
+    assert index == 1
+    assert cell.startswith("%%darkit patch model.model.layers[1].mlp\nclass LlamaMLP(nn.Module):\n")
+    assert "torch.tanh" in cell
 
     editor.get_by_role("tab", name="neurons").click()
     form = editor.get_by_role("form", name="Neurons")
