@@ -32,7 +32,7 @@ function CodeEditor({ model }: { model: Model }) {
       <ErrorBox problem={problem} onDismiss={() => ask("dismiss")} />
       {opening && <div class="dk-empty" role="status">{opening}</div>}
       {!opening && !source && <div class="dk-empty">Choose a module to read and change its class.</div>}
-      {!opening && source && <Opened key={`${source.path} ${source.hash}`} model={model} source={source} />}
+      {!opening && source && <Opened key={source.path} model={model} source={source} />}
     </section>
   );
 }
@@ -50,7 +50,7 @@ function Opened({ model, source }: { model: Model; source: Source }) {
   return (
     <>
       <Tabs names={tabs} selected={shown} label="What to see" onSelect={(name) => setTab(name.split(" ")[0] as string)} />
-      <div hidden={tab !== "code"}><Writing model={model} source={source} outcome={outcome} /></div>
+      <div hidden={tab !== "code"}><Writing key={source.hash} model={model} source={source} outcome={outcome} /></div>
       {tab === "neurons" && spec && (
         <>
           <Neurons key={`${spec.path} ${past.length}`} spec={spec} busy={busy} onApply={(changes) => ask("spec", { changes })} />
