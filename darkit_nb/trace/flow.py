@@ -18,7 +18,7 @@ from darkit_nb.trace.flow_fold import Drawing, Step, fold
 from darkit_nb.trace.flow_hooks import Finished, FlowLooker
 from darkit_nb.trace.hooks import listening
 from darkit_nb.trace.inputs import Arguments, arguments_of, fresh
-from darkit_nb.trace.kinds import class_name_of
+from darkit_nb.trace.kinds import class_name_of, is_container
 from darkit_nb.trace.lazy import shaped
 from darkit_nb.trace.untouched import untouched
 
@@ -52,7 +52,7 @@ def trace_flow(
     arguments = arguments_of(model, inputs, tokenizer)
     model = shaped(model, arguments)
     modules = dict(model.named_modules(remove_duplicate=False))
-    if isinstance(modules[path], nn.ModuleList | nn.ModuleDict):
+    if path and is_container(modules[path]):
         around = path.rpartition(".")[0]
         return _only(trace_flow(model, inputs, around, tokenizer=tokenizer, origin=origin), path, modules[path])
     level = modules[path]

@@ -52,6 +52,12 @@ def kind_of(module: nn.Module) -> NodeKind:
     return "block" if module._modules else "other"
 
 
+def is_container(module: nn.Module) -> bool:
+    """Whether it only holds modules, and has no forward that could be called."""
+    held = isinstance(module, nn.ModuleList | nn.ModuleDict)
+    return held and type(module).forward is nn.Module.forward and "forward" not in vars(module)
+
+
 def class_name_of(module: nn.Module) -> str:
     """Name of its class; of a scripted module, the one it was made from."""
     return module.original_name if isinstance(module, torch.jit.ScriptModule) else type(module).__name__

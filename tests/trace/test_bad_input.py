@@ -216,6 +216,22 @@ def test_a_traced_module_too():
     assert trace_model(model, torch.randn(2, 8)).root.macs == 2 * 64
 
 
+def test_a_list_of_modules_that_runs_is_a_level():
+    class Chain(nn.ModuleList):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for module in self:
+                x = module(x)
+            return x
+
+    chain = Chain([nn.Linear(4, 4), nn.ReLU()])
+    for model, path in ((chain, ""), (nn.Sequential(chain), "0")):
+        flow = trace_flow(model, torch.randn(2, 4), path)
+        assert [node.label for node in flow.nodes] == ["x", "0", "1", "output"]
+    alone = trace_flow(nn.ModuleList([nn.Linear(4, 4)]), torch.randn(2, 4))
+    assert alone.reason is not None
+    assert "the forward failed: NotImplementedError" in alone.reason
+
+
 @pytest.mark.slow
 def test_a_hundred_thousand_modules():
     model = nn.ModuleList([nn.ModuleList([nn.Identity() for _ in range(100)]) for _ in range(1000)])
