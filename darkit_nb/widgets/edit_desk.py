@@ -26,7 +26,7 @@ class OpenModule:
     Attributes:
         path: dotted path in the model.
         class_name, module: of its class, and where that is imported from.
-        file, line: where the text stands.
+        file, line: where the text stands; line 0 where it is an edited one that stands in no line of the file.
         text: the class as it is now.
         original: the class before any edit.
         hash: of the text.

@@ -312,7 +312,7 @@ class EditPane(DarkitWidget):
         opened = self.opened
         if opened is None:
             return f"CodeEditor of {self.desk.name}: no module is open."
-        head = f"{opened.path or self.desk.name}: {opened.class_name}, {opened.file}:{opened.line}"
+        head = f"{opened.path or self.desk.name}: {opened.class_name}, {_place(opened)}"
         body = opened.reason if not opened.text else self._changes() or self.text_now
         return "\n".join([head, body.rstrip(), repr(EditHistory(self.desk_history(), self.desk.name))])
 
@@ -330,11 +330,15 @@ class EditPane(DarkitWidget):
             return super().snapshot()
         escape = html.escape
         changes = self._changes()
-        body = diff_html(changes) if changes else python_html(self.text_now, first_line=opened.line)
+        body = diff_html(changes) if changes else python_html(self.text_now, first_line=max(1, opened.line))
         history = EditHistory(self.desk_history(), self.desk.name)._repr_html_()
         title = f"<b>{escape(opened.path or self.desk.name)}</b> {escape(opened.class_name)}"
-        place = f'<span style="opacity:.65">{escape(opened.file)}:{opened.line}</span>'
+        place = f'<span style="opacity:.65">{escape(_place(opened))}</span>'
         return f'<div style="font:13px/1.5 system-ui,sans-serif"><div>{title} {place}</div>{body}{history}</div>'
+
+
+def _place(opened: OpenModule) -> str:
+    return f"{opened.file}:{opened.line}" if opened.line else f"{opened.file}, edited"
 
 
 def _pattern(opened: OpenModule) -> str:

@@ -95,7 +95,7 @@ class RunDesk(EditDesk):
         if codes:
             first, last = codes[0], codes[-1]
             file = file_of_module(last.module)
-            text, original, module, name, line = last.source, first.base, last.module, last.class_name, 1
+            text, original, module, name, line = last.source, first.base, last.module, last.class_name, 0
         else:
             file, module = node.file, node.module
             found = class_at(file, node.line)

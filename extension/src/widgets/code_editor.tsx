@@ -104,7 +104,7 @@ function Writing({ model, source, outcome }: { model: Model; source: Source; out
   return (
     <div class="ce-writing">
       <div class="dk-row ce-bar">
-        <span class="dk-mono dk-muted ce-file" title={`${source.module}.${source.class_name}\n${source.file}`}>{source.file.split(/[/\\]/).pop()}:{source.line}</span>
+        <span class="dk-mono dk-muted ce-file" title={`${source.module}.${source.class_name}\n${source.file}`}>{source.file.split(/[/\\]/).pop()}{source.line ? `:${source.line}` : ", edited"}</span>
         <span class="dk-grow" />
         <span class="ce-count" aria-label={`${added} lines added, ${removed} removed`} hidden={!added && !removed}><b data-kind="added">+{added}</b> <b data-kind="removed">−{removed}</b></span>
         <Button aria-pressed={comparing} disabled={!added && !removed && !comparing} onClick={() => setComparing(!comparing)} title="What was changed against the original, in place">Changes</Button>
