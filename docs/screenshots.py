@@ -29,6 +29,17 @@ run = dk.train(ternary)
 while (run.status.step or 0) < 150: __import__("time").sleep(0.5)
 """
 
+EDITOR = """
+import darkit_nb as dk, torch
+model = dk.spikify(dk.build_model("spike-llama-nano"))
+editor = dk.widgets.CodeEditor(model, torch.arange(48).reshape(1, 48), path="model.layers.1.mlp")
+editor.code = editor.code.replace("self.act_fn(self.gate_proj(x))", "torch.tanh(self.gate_proj(x))")
+editor.pane.measure = True
+editor.pane.apply()
+editor.tree.selected = None
+editor
+"""
+
 
 def page(studio: Locator, name: str) -> None:
     """Open a page of the Studio."""
@@ -42,6 +53,16 @@ def take(notebook: Notebook, studio: Locator, name: str, theme: Literal["light",
     notebook.page.wait_for_timeout(1500)
     studio.locator(".studio-bar").scroll_into_view_if_needed()
     studio.screenshot(path=IMAGES / f"{name}.png", animations="disabled")
+
+
+def take_editor(notebook: Notebook) -> None:
+    """The editor of modules after an edit, what it changed in place and measured."""
+    notebook.size(1560, 1100)  # wide enough for the tree beside it
+    editor = notebook.run(EDITOR, timeout_s=300)
+    notebook.theme("light")
+    editor.get_by_role("button", name="Changes").click()
+    notebook.page.wait_for_timeout(1500)
+    editor.screenshot(path=IMAGES / "edit.png", animations="disabled")
 
 
 def main() -> None:
@@ -80,6 +101,7 @@ def main() -> None:
             studio.get_by_role("button", name="Compare").first.click()
             studio.page.wait_for_timeout(1000)
             take(notebook, studio, "runs", "dark")
+            take_editor(Notebook(lab, context, folder="edit"))
         finally:
             browser.close()
             lab.close()
