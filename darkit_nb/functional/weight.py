@@ -13,9 +13,10 @@ Source: the asymmetric per-channel quantiser of Shao et al. 2024 (OmniQuant), wh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int16
+from jaxtyping import Float, Int8, Int16, Int32
 from torch import Tensor
 
 from darkit_nb.functional.gif import SCALE_FLOOR, compute_dtype
@@ -29,6 +30,18 @@ class WeightCode:
     codes: Int16[Tensor, "O D"]
     scale: Float[Tensor, "O 1"]
     bits: int
+
+    @cached_property
+    def bytes_(self) -> tuple[Int8[Tensor, "O D"], Int8[Tensor, "O D"] | None]:
+        """`codes` in bytes, for integer products: one tensor; from 8 bits on high and low, codes = 2·high + low."""
+        if self.bits < 8:
+            return self.codes.to(torch.int8), None
+        return (self.codes >> 1).to(torch.int8), (self.codes & 1).to(torch.int8)
+
+    @cached_property
+    def row_sums(self) -> Int32[Tensor, " O"]:
+        """Sum of the codes of each output, what a zero point is multiplied with."""
+        return self.codes.sum(-1, dtype=torch.int32)
 
     def dequantise(self) -> Float[Tensor, "O D"]:
         """The weights the codes stand for, `[O, D]`."""

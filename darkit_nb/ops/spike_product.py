@@ -1,4 +1,4 @@
-"""Integer product of spike counts and weight codes: the law of `functional/spike_linear.py` on CUDA kernels."""
+"""Integer product of spike counts and weight codes: the law of `functional/spike_linear.py`, fast."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from darkit_nb.errors import ShapeError
 from darkit_nb.functional import spike_linear as reference
 from darkit_nb.functional.spike_code import SpikeCode
 from darkit_nb.functional.weight import WeightCode
+from darkit_nb.ops import _product_cpu
 from darkit_nb.ops._cupy import CupyLauncher
 from darkit_nb.ops._launch import MAX_BLOCKS, Q_CODES, X_CODES, Launch, Launcher, ceil_div
 from darkit_nb.ops.backend import resolve_backend
@@ -27,7 +28,7 @@ def spike_product(
         code: spikes of `[*B, L, D]` features, with a salient mask `[D]` or none.
         weight: codes `[O, D]`.
         bias: `[O]` or None.
-        backend: implementation; on the CPU all are the reference.
+        backend: implementation; blocked and native share one on the CPU.
 
     Returns:
         `[*B, L, O]` float32.
@@ -47,6 +48,10 @@ def spike_product(
     name = resolve_backend(backend, code.counts.device).name
     if name == "cupy" and code.scale.dtype == torch.float32 and code.counts.numel():
         return product_kernel(code, weight, bias, CupyLauncher())
+    if name in ("blocked", "native") and code.scale.dtype == torch.float32 and code.counts.numel():
+        found = _product_cpu.product(code, weight, bias)
+        if found is not None:
+            return found
     return reference.spike_product(code, weight, bias)
 
 

@@ -40,7 +40,7 @@ for level in list(native_build.LEVELS)[: best + 1]:
                 for gradient in ("clipped", "range"):
                     leaf = x.clone().requires_grad_()
                     gif_quantise(leaf, gradient=gradient, backend="native", **law).sum().backward()
-        for steps, neurons in ((1, 1), (4, 63), (9, 40001)):
+        for steps, neurons in ((1, 1), (4, 63), (9, 90001)):
             for law in ({}, {"reset": "hard", "surrogate": "gaussian"}, {"max_count": 4}):
                 x = torch.randn(steps, neurons).to(dtype).requires_grad_()
                 decay, theta = torch.rand(neurons, requires_grad=True), torch.rand((), requires_grad=True)

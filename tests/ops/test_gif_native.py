@@ -160,7 +160,7 @@ def test_half_precision_gradients_are_rounded_once(dtype: torch.dtype) -> None:
 def test_threads_share_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     torch.manual_seed(0)
-    x, salient = torch.randn(1001, 513), torch.rand(513) < 0.2
+    x, salient = torch.randn(1001, 1025), torch.rand(1025) < 0.2
     check_codes(x, salient, {"num_levels": 16, "num_steps": 2})
     check_gradients(x, salient, {"num_levels": 16, "num_steps": 2}, "range")
 

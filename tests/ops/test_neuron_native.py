@@ -165,7 +165,12 @@ def test_threads_share_the_neurons(monkeypatch: pytest.MonkeyPatch) -> None:
     """More threads than there are processors, and parts that do not divide: the same spikes."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     torch.manual_seed(0)
-    case = {"x": torch.randn(8, 70001), "state": None, "decay": torch.tensor(0.5), "threshold": torch.rand(70001) + 0.5}
+    case = {
+        "x": torch.randn(8, 270001),
+        "state": None,
+        "decay": torch.tensor(0.5),
+        "threshold": torch.rand(270001) + 0.5,
+    }
     ours, our_grads = run(neuron_scan, case, {}, backend="native")
     theirs, their_grads = run(reference.neuron_scan, case, {})
     torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
