@@ -56,6 +56,13 @@ def test_it_holds_the_kernels_inside_the_package(wheel: zipfile.ZipFile):
     assert {f"darkit_nb/{name}" for name in kernels} <= set(wheel.namelist())
 
 
+def test_it_is_for_every_machine(wheel: zipfile.ZipFile):
+    """The CPU library is built on the machine it runs on, from the sources inside."""
+    assert str(wheel.filename).endswith("-py3-none-any.whl")
+    assert not [name for name in wheel.namelist() if name.endswith((".so", ".o"))]
+    assert {f"darkit_nb/{name}" for name in sources("kernels/cpu", "*.cpp")} <= set(wheel.namelist())
+
+
 def test_it_holds_the_quickstart(wheel: zipfile.ZipFile):
     ours = (ROOT / "notebooks" / "01_quickstart.ipynb").read_bytes()
     assert wheel.read("darkit_nb/notebooks/01_quickstart.ipynb") == ours
