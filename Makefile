@@ -70,9 +70,13 @@ tools:
 	fi; \
 	[ -z "$$packages" ] || echo "Missing, so some tests will be skipped: $$packages" >&2
 
+# Two files of tests at a time, each test on one core: a machine with two is used whole. JOBS=0 is one after the other.
+JOBS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
 test: $(READY) $(FRONT) tools
 	@$(MAKE) --no-print-directory $(NATIVE)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -82,7 +86,7 @@ check: $(READY)
 
 check-all: check $(FRONT) tools
 	@$(MAKE) --no-print-directory $(NATIVE)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 	$(BIN)/python -m benchmarks --quick
 
 bench: $(READY) $(NATIVE)
