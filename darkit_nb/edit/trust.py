@@ -8,14 +8,13 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from darkit_nb.errors import TrustError
 from darkit_nb.records.patch import Patch
 from darkit_nb.runs import lock
-from darkit_nb.runs.files import SCHEMA, sync_folder, writing
+from darkit_nb.runs.files import SCHEMA, sync_folder, write_atomic, writing
 
 FILE = "trusted.json"
 
@@ -56,7 +55,9 @@ def remember(digest: str, what: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with lock.exclusive(path.parent / ".trusted.lock", "The list of trusted code", wait_seconds=10.0):
         trusted = _read(path) | {digest: {"what": what, "time": time.time()}}
-        _write_private(path, json.dumps({"schema": SCHEMA, "trusted": trusted}, indent=1) + "\n")
+        text = json.dumps({"schema": SCHEMA, "trusted": trusted}, indent=1) + "\n"
+        write_atomic(path, text, mode=0o600)
+        sync_folder(path.parent)
 
 
 def require(digests: Sequence[str], patches: Sequence[Patch], *, what: str, trust: bool, fix: str) -> None:
@@ -111,22 +112,3 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return known if isinstance(known, dict) else {}
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Replace a file as a whole; from its first byte on it is readable for its owner alone."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with writing(path):
-        try:
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                os.chmod(draft, 0o600)  # noqa: PTH101 - also where a killed writer left a draft
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            draft.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                draft.unlink()
-            raise
-    sync_folder(path.parent)

@@ -91,17 +91,28 @@ def from_json(line: str | bytes) -> dict[str, Any]:
     return {**record, **{key: float(value) for key, value in odd.items()}} if isinstance(odd, dict) else record
 
 
-def write_atomic(path: Path, text: str) -> None:
+def write_atomic(path: Path, text: str, *, mode: int | None = None) -> None:
     """Replace a file as a whole: readers see the old text or the new one, also after a kill or on a full disk.
+
+    Args:
+        path: the file.
+        text: what it is to hold.
+        mode: its permissions, from its first byte on; the user's usual ones by default.
 
     Raises:
         RunError: the disk is full or the folder not writable; the old file is untouched.
     """
+
+    def created(draft: str, flags: int) -> int:
+        return os.open(draft, flags, 0o666 if mode is None else mode)
+
     with writing(path):
         # One draft per thread: what a killed writer left is overwritten by the next, not added to.
         draft = path.with_name(f".{path.name}.{threading.get_native_id()}")
         try:
-            with draft.open("w", encoding="utf-8") as stream:
+            with open(draft, "w", encoding="utf-8", opener=created) as stream:
+                if mode is not None:
+                    os.chmod(draft, mode)  # noqa: PTH101 - also where a killed writer left a draft
                 stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())

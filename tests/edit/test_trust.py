@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import stat
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,9 +59,12 @@ def test_every_part_has_to_be_trusted():
 
 
 def test_what_is_remembered_is_private_to_its_owner(config: Path):
-    trust.remember("ab" * 32, "one")
-    trust.remember("cd" * 32, "two")
     path = config / trust.FILE
+    trust.remember("ab" * 32, "one")
+    draft = path.with_name(f".{path.name}.{threading.get_native_id()}")
+    draft.write_text("left by a writer that was killed")
+    draft.chmod(0o644)
+    trust.remember("cd" * 32, "two")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(config.stat().st_mode) == 0o700
     assert set(json.loads(path.read_text())["trusted"]) == {"ab" * 32, "cd" * 32}
