@@ -15,7 +15,7 @@ from darkit_nb.errors import ModelError, ShapeError
 from darkit_nb.trace import trace_flow, trace_model
 from tests.evaluate.models import Stack, decoder
 from tests.trace.kept import same, state_around, state_of
-from tests.trace.models import Broken, Forces, Shared, SmallResNet, Tied
+from tests.trace.models import Broken, Careful, Forces, Shared, SmallResNet, Tied
 
 IDS = torch.arange(24).view(2, 12) % 20
 
@@ -135,17 +135,6 @@ def test_a_hook_that_raises_is_a_problem_of_its_module():
 
 
 def test_an_exception_is_no_reason_to_lose_what_comes_after():
-    class Careful(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.bad, self.good = nn.Linear(3, 3), nn.Linear(4, 4)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            try:
-                return self.bad(x)
-            except RuntimeError:
-                return self.good(x).relu()
-
     flow = trace_flow(Careful(), torch.randn(2, 4), origin="hooks")
     assert [node.label for node in flow.nodes] == ["x", "bad", "good", "relu", "output"]
     try:

@@ -25,7 +25,7 @@ from darkit_nb.records.trace_wire import to_wire
 from darkit_nb.spikify import spikify, spiking_modules
 from darkit_nb.trace import trace_model
 from tests.evaluate.models import Stack, decoder
-from tests.trace.models import Broken, Loose, Shared, SmallResNet, StateLoop, StepMode, Tagger, Tied, Unrolled
+from tests.trace.models import Broken, Careful, Loose, Shared, SmallResNet, StateLoop, StepMode, Tagger, Tied, Unrolled
 
 IDS = torch.arange(24).view(2, 12) % 20
 FAMILIES = ["gpt2", "opt", "llama", "qwen2", "qwen3", "mistral", "gemma", "olmo"]
@@ -127,17 +127,6 @@ def test_a_failing_forward_gives_the_trace_up_to_there():
 
 
 def test_an_error_that_is_caught_inside_is_no_failure():
-    class Careful(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.bad, self.good = nn.Linear(3, 3), nn.Linear(4, 4)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            try:
-                return self.bad(x)
-            except RuntimeError:
-                return self.good(x)
-
     trace = trace_model(Careful(), torch.randn(2, 4))
     assert (trace.problem, trace.node("good").calls, trace.node("bad").outputs) == (None, 1, ())
 
