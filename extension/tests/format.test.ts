@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { duration, percent, short, significant } from "../src/core/format";
+import { duration, percent, short, significant, unbroken } from "../src/core/format";
 import { isDarkColour } from "../src/core/theme";
 
 test("numbers are short and keep their meaning", () => {
@@ -22,6 +22,12 @@ test("durations read like a clock", () => {
   assert.equal(duration(3 * 3600 + 7 * 60), "3 h 07 min");
   assert.equal(duration(90_000), "1 d 1 h");
   assert.equal(duration(null), "–");
+});
+
+test("a number stays on the line of its unit", () => {
+  assert.equal(unbroken("Net2 on cpu · 48 tokens · 12.3k parameters, 0 trainable · fires 3.2 % · 321 µJ"),
+    "Net2 on cpu · 48\u00a0tokens · 12.3k\u00a0parameters, 0\u00a0trainable · fires 3.2\u00a0% · 321\u00a0µJ");
+  assert.equal(unbroken("layer 2"), "layer 2");
 });
 
 test("a colour is dark by its luminance", () => {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { kept, openedFor, shown, type Wire } from "../src/core/model_tree";
 import { cell, columnsOf, comparedColumns, comparison, fitting, levels, tellingQuantity, value } from "../src/core/model_tree_columns";
-import { ComparedTree, type ComparisonWire, nextDifference, placeOf, ratio, times, treeOf } from "../src/core/tree_compare";
+import { ComparedTree, type ComparisonWire, inside, nextDifference, placeOf, ratio, times, treeOf } from "../src/core/tree_compare";
 import { factsOf, paired } from "../src/core/tree_facts";
 
 const TEXTS = ["", "Net", "a", "b", "c", "Linear", "Spiking", "Norm", "linear", "spiking", ":2,8 float32", ":2,9 float32", "own"];
@@ -28,7 +28,7 @@ const AFTER = wire(["", "a", "c"], [-1, 0, 1], {
 });
 const ROWS: ComparisonWire = {
   states: ["same", "changed", "new", "gone"], before: [0, 1, 2, -1], after: [0, 1, -1, 2], parent: [-1, 0, 1, 1], state: [0, 1, 3, 2], below: [3, 2, 0, 0],
-  changed: { class_name: [1], energy_pj: [0, 1] }, notes: [],
+  changed: { class_name: [1], energy_pj: [0, 1] }, affected: [], notes: [],
 };
 const compared = () => treeOf(AFTER, { before: BEFORE, rows: ROWS }) as ComparedTree;
 const NO = { search: "", spiking: false, trainable: false, differing: false };
@@ -38,7 +38,7 @@ test("the rows of both are one tree, each with its state", () => {
   assert.ok(tree instanceof ComparedTree);
   assert.deepEqual(tree.paths, ["", "a", "a.b", "a.c"]);
   assert.deepEqual([0, 1, 2, 3].map((row) => tree.state(row)), ["same", "changed", "gone", "new"]);
-  assert.deepEqual(tree.counts, { same: 1, changed: 1, new: 1, gone: 1 });
+  assert.deepEqual(tree.counts, { same: 1, changed: 1, affected: 0, new: 1, gone: 1 });
   assert.equal(tree.text("class_name", 2), "Norm");
   assert.deepEqual([...tree.numbers("energy_pj")], [2, 2, 1, 0]);
   assert.equal(tree.numbers("firing")[1], 0.5);
@@ -83,6 +83,16 @@ test("only differences are kept, searched on both sides, and visited one after t
   assert.deepEqual([0, 1, 3].map((row) => placeOf(tree, row)), [0, 1, 3]);
   const same = treeOf(AFTER, { before: AFTER, rows: { ...ROWS, before: [0, 1, 2], after: [0, 1, 2], parent: [-1, 0, 1], state: [0, 0, 0], changed: {} } }) as ComparedTree;
   assert.equal(nextDifference(same, 0, 1), -1);
+});
+
+test("what only fires differently is told apart from what was edited, and is a difference all the same", () => {
+  const rows = { ...ROWS, state: [1, 1, 3, 2], changed: { class_name: [1], energy_pj: [0, 1], firing_rate: [0] }, affected: [0] };
+  const tree = treeOf(AFTER, { before: BEFORE, rows }) as ComparedTree;
+  assert.deepEqual([0, 1, 2, 3].map((row) => tree.state(row)), ["affected", "changed", "gone", "new"]);
+  assert.deepEqual(tree.counts, { same: 0, changed: 1, affected: 1, new: 1, gone: 1 });
+  assert.deepEqual([...kept(tree, { ...NO, differing: true }) as Uint8Array], [2, 2, 2, 2]);
+  assert.deepEqual([nextDifference(tree, -1, 1), placeOf(tree, 1)], [0, 2]);
+  assert.deepEqual([inside(1), inside(12)], ["one difference in it", "12 differences in it"]);
 });
 
 test("ratios say by how much, and nothing where nothing was", () => {

@@ -52,3 +52,8 @@ export function energy(picojoules: number | null | undefined): string {
 export function whole(value: number | null | undefined): string {
   return value === null || value === undefined ? "–" : String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, "\u202f");
 }
+
+/** Text whose lines do not end between a number and its unit. */
+export function unbroken(text: string): string {
+  return text.replace(/(?<!\S)([−-]?\d[\d.,]*[a-zA-Z]?) (?=\S)/g, "$1\u00a0");
+}

@@ -1,27 +1,36 @@
 // Two traces as one tree: every module of either, what it was and what it is.
 import { type Spikes, Tree, type Wire } from "./model_tree";
 
-export type State = "same" | "changed" | "new" | "gone";
+/** What became of a module; "affected" was left as it was, and only fires differently. */
+export type State = "same" | "changed" | "affected" | "new" | "gone";
 export type Side = "before" | "after";
 
 /** What `to_wire` of a comparison makes in Python, beside the wires of the two traces. */
 export type ComparisonWire = {
-  states: State[];
+  states: Exclude<State, "affected">[];
   before: number[];
   after: number[];
   parent: number[];
   state: number[];
   below: number[];
   changed: Record<string, number[]>;
+  affected: number[];
   notes: string[];
 };
 
 /** How the two states of a row relate, in one letter. */
-export const SYMBOLS: Record<State, string> = { same: "", changed: "≠", new: "+", gone: "−" };
+export const SYMBOLS: Record<State, string> = { same: "", changed: "≠", affected: "≈", new: "+", gone: "−" };
+
+/** The same in words, of one module. */
+export const WORDS: Record<State, string> = { same: "the same", changed: "changed", affected: "fires differently", new: "new", gone: "gone" };
+
+/** How many modules in a row differ, in words. */
+export const inside = (below: number) => `${below === 1 ? "one difference" : `${below} differences`} in it`;
 
 /** Modules as they are after; those that are gone as they were before. */
 export class ComparedTree extends Tree {
   readonly #differing: Uint8Array;
+  readonly #affected: Set<number>;
   readonly #changed: Map<string, Set<number>>;
   /** How many rows are in each state. */
   readonly counts: Readonly<Record<State, number>>;
@@ -31,8 +40,9 @@ export class ComparedTree extends Tree {
     super({ ...now.wire, spikes: { rows: [] } }, { parent: rows.parent, names });
     const same = rows.states.indexOf("same");
     this.#changed = new Map(Object.entries(rows.changed).map(([name, own]) => [name, new Set(own)]));
-    const counts = { same: 0, changed: 0, new: 0, gone: 0 };
-    rows.state.forEach((state) => { counts[rows.states[state] as State]++; });
+    this.#affected = new Set(rows.affected);
+    const counts = { same: 0, changed: 0, affected: 0, new: 0, gone: 0 };
+    rows.state.forEach((_, row) => { counts[this.state(row)]++; });
     this.counts = counts;
     this.#differing = Uint8Array.from(rows.state, (state) => Number(state !== same));
   }
@@ -52,7 +62,7 @@ export class ComparedTree extends Tree {
   }
 
   state(row: number): State {
-    return this.rows.states[this.rows.state[row] as number] as State;
+    return this.#affected.has(row) ? "affected" : this.rows.states[this.rows.state[row] as number] as State;
   }
 
   /** Differing modules in a row. */
@@ -69,7 +79,6 @@ export class ComparedTree extends Tree {
   changed(name: string): number {
     return this.#changed.get(name)?.size ?? 0;
   }
-
 
   override get spiking(): boolean {
     return this.old.spiking || this.now.spiking;

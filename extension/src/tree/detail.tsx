@@ -1,7 +1,7 @@
 // Everything about the chosen module: facts, spikes, parameters, its source, and what flows in it.
 import { useState } from "preact/hooks";
 import type { Tree } from "../core/model_tree";
-import { ComparedTree, type Side, type State } from "../core/tree_compare";
+import { ComparedTree, inside, type Side, WORDS } from "../core/tree_compare";
 import { Button, Tabs } from "../ui/parts";
 import type { Model } from "../ui/widget";
 import { Actions } from "./actions";
@@ -13,7 +13,6 @@ import { Raster } from "./raster";
 import { Source } from "./source";
 
 const TABS = ["facts", "spikes", "parameters", "source", "dataflow"] as const;
-const WORDS: Record<State, string> = { same: "same", changed: "differs", new: "new", gone: "gone" };
 
 /** What the kernel can do: sides whose model it holds, and whether a run answers for its spikes. */
 export type Reach = { live: Side[]; probes: boolean };
@@ -38,7 +37,7 @@ export function Detail({ model, tree, row, reach, measured, onChoose }: Props) {
       <div class="mt-title">
         <strong class="mt-path" title={path}>{name}</strong>
         <span class="dk-muted mt-kind">{tree.text("kind", row)}</span>
-        {state && <span class="mt-verdict" data-state={state}>{WORDS[state]}{below > 0 && <span class="dk-muted">, {below === 1 ? "one difference" : `${below} differences`} in it</span>}</span>}
+        {state && <span class="mt-verdict" data-state={state}>{WORDS[state]}{below > 0 && <span class="dk-muted">, {inside(below)}</span>}</span>}
         <span class="dk-grow" />
         {state !== "gone" && <Actions model={model} module={module} />}
         <Button kind="quiet" aria-label="Close the details" onClick={() => onChoose(null)}>✕</Button>

@@ -17,11 +17,11 @@ type Props = {
 };
 
 const rank = (key: string) => { const at = COMPARED.findIndex(([quantity]) => quantity === key); return at < 0 ? COMPARED.length : at; };
-const TOLD: [State, string][] = [["changed", "changed"], ["new", "new"], ["gone", "gone"]];
+const TOLD: [State, string][] = [["changed", "changed"], ["affected", "firing differently"], ["new", "new"], ["gone", "gone"]];
 
 export function Differences({ tree, chosen, filter, of, onFilter, onOf, onGo }: Props) {
   const counts = tree.counts;
-  const all = counts.changed + counts.new + counts.gone;
+  const all = TOLD.reduce((sum, [state]) => sum + counts[state], 0);
   const place = chosen < 0 ? 0 : placeOf(tree, chosen);
   const go = (way: 1 | -1) => onGo(nextDifference(tree, chosen < 0 ? (way > 0 ? -1 : tree.count) : chosen, way));
   const offered = useMemo(() => columnsOf(tree).sort((a, b) => rank(a.key) - rank(b.key)), [tree]);

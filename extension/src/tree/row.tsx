@@ -1,7 +1,7 @@
 // One row of the tree.
 import type { Tree } from "../core/model_tree";
 import { calls, cell, className, type Column, COMPARED, type ColumnKey, value } from "../core/model_tree_columns";
-import { ComparedTree, SYMBOLS } from "../core/tree_compare";
+import { ComparedTree, inside, type State, SYMBOLS, WORDS } from "../core/tree_compare";
 
 type Props = {
   tree: Tree;
@@ -37,7 +37,7 @@ export function TreeRow({ tree, row, columns, most, open, opens, found, current,
       aria-rowindex={index} data-path={tree.paths[row]} data-look={look} data-state={state === "same" ? undefined : state} data-found={found || undefined} style={style}
       onClick={() => onChoose(row)} onDblClick={() => opens && onToggle(row)}>
       <span class="mt-name" role="gridcell" title={problem ?? (tree.paths[row] || tree.names[0])} style={{ paddingLeft: `${4 + Math.min(depth, 12) * 14}px` }}>
-        {state && <span class="mt-state" title={state === "same" ? (below ? `${below} differences in it` : "the same") : below ? `${state}, and ${below} differences in it` : state}>{SYMBOLS[state] || (below ? "·" : "")}</span>}
+        {state && <span class="mt-state" title={told(state, below)}>{SYMBOLS[state] || (below ? "·" : "")}</span>}
         <span class="mt-twist" aria-hidden="true" data-open={open} onClick={(event) => { if (opens) { event.stopPropagation(); onToggle(row); } }}>{opens ? "▸" : ""}</span>
         {beat !== null && look === "spiking" && <Beat beat={beat} rate={tree.numbers("firing")[row] as number} />}
         <span class="mt-label">{problem ? "✗ " : ""}{tree.names[row]}</span>
@@ -59,6 +59,12 @@ export function TreeRow({ tree, row, columns, most, open, opens, found, current,
       })}
     </div>
   );
+}
+
+/** A state in words, with what differs inside. */
+function told(state: State, below: number): string {
+  if (!below) return WORDS[state];
+  return state === "same" ? inside(below) : `${WORDS[state]}, and ${inside(below)}`;
 }
 
 /** A dot that beats once whenever the run has measured its spikes; the more a module fires, the stronger it is. */

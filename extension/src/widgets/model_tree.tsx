@@ -4,7 +4,7 @@ import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks"
 import { fittingDepth, kept, openedFor, openedTo, type Order, reveal, shown, type Tree, type Wire } from "../core/model_tree";
 import { type ColumnKey, comparison, type Quantity, tellingQuantity } from "../core/model_tree_columns";
 import { ComparedTree, type ComparisonWire, nextDifference, treeOf } from "../core/tree_compare";
-import { whole } from "../core/format";
+import { unbroken, whole } from "../core/format";
 import { Detail, type Reach } from "../tree/detail";
 import { Differences } from "../tree/differences";
 import { Grid, type Handle, ROW_PX, SEEN_PX } from "../tree/grid";
@@ -100,8 +100,8 @@ function Opened({ model, tree, about, pulse }: { model: Model; tree: Tree; about
 
   return (
     <>
-      {about.before && <p class="mt-headline" title={about.before}><span class="mt-which">before</span>{about.before}</p>}
-      <p class="mt-headline" title={about.headline}>{about.before && <span class="mt-which">after</span>}{about.headline}</p>
+      {about.before && <p class="mt-headline" title={about.before}><span class="mt-which">before</span>{unbroken(about.before)}</p>}
+      <p class="mt-headline" title={about.headline}>{about.before && <span class="mt-which">after</span>}{unbroken(about.headline ?? "")}</p>
       {problem && (
         <p class="mt-failed" role="alert">
           ✗ The forward failed{failed !== null && (
