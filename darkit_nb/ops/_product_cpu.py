@@ -55,15 +55,15 @@ def product(code: SpikeCode, weight: WeightCode, bias: Tensor | None) -> Tensor 
         chosen = code.salient.reshape(-1).expand(features).to(counts.dtype)[None]
         high = multiply(torch.cat([counts * chosen, chosen]), weight, code.cap)
         high, high_sums = high[:-1], high[-1]
-        groups = [(sums - high, weight.row_sums - high_sums), (high, high_sums)]
-    y = torch.zeros((), dtype=code.scale.dtype)
+        groups = [(sums.sub_(high), weight.row_sums - high_sums), (high, high_sums)]
+    values: list[Tensor] = []
     for index, (part, part_sums) in enumerate(groups):
         scale, zero = (
             value.reshape(counts.shape[0], -1)[:, index : index + 1] for value in (code.scale, code.zero_point)
         )
-        y = y + (part - zero * part_sums).to(code.scale.dtype) * scale
-    y = y * weight.scale.T
-    y = y if bias is None else y + bias
+        values.append(part.sub_(zero * part_sums).to(code.scale.dtype).mul_(scale))
+    y = values[0] if len(values) == 1 else values[0].add_(values[1])
+    y = y.mul_(weight.scale.T) if bias is None else y.mul_(weight.scale.T).add_(bias)
     return y.view(*code.counts.shape[:-1], weight.codes.shape[0])
 
 

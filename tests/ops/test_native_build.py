@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from darkit_nb.doctor.checks import library_check
-from darkit_nb.doctor.native import native_library
+from darkit_nb.doctor.native import build_native_library, native_library
 from darkit_nb.ops import native_build
 from darkit_nb.ops.native_build import BuildError, NativeState
 from tests.ops.native import need_library
@@ -86,6 +86,7 @@ def test_the_program_runs_without_torch_and_the_doctor_reads_it() -> None:
     program = "import sys, darkit_nb.ops.native_build; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=dict(os.environ))
     assert done.stdout.strip() == "False", done.stderr
+    assert build_native_library()
     found = native_library()
     assert found["works"]
     check = library_check(found)
