@@ -42,6 +42,17 @@ float_model = dk.build_model("spike-llama-nano")
 twins = ModelTree(model, torch.arange(48).reshape(1, 48), compare=float_model)
 twins
 """
+EDITED = """
+class Halved(type(model.model.layers[1].mlp)):
+    def forward(self, x):
+        return super().forward(x) * 0.5
+text = torch.arange(48).reshape(1, 48)
+before = dk.trace_model(model, text)
+model.model.layers[1].mlp.__class__ = Halved
+edited = ModelTree(model, text, compare=before)
+model.model.layers[1].mlp.__class__ = Halved.__base__
+edited
+"""
 LINKED = """
 from darkit_nb.evaluate.raster import module_raster
 from darkit_nb.widgets import SpikeRaster
@@ -183,6 +194,18 @@ def test_what_failed_and_what_differs_is_marked_and_stays_readable_without_a_ker
     row(broken, "").click()
     expect(broken.locator(".mt-source")).to_contain_text("torch.nn.Linear(9, 2)")  # of a notebook cell
 
+    edited = notebook.run(EDITED)
+    expect(edited.locator(".mt-count-of")).to_have_text(
+        ["≠ 1 changed", "≈ 14 firing differently", "+ 0 new", "− 0 gone"]
+    )
+    edited.get_by_role("button", name="only differences").click()
+    expect(edited.locator('.mt-row[data-state="changed"]')).to_contain_text("LlamaMLP → Halved")
+    expect(row(edited, "model.layers.2.mlp.up_proj").locator(".mt-state")).to_have_text("≈")
+    row(edited, "model.layers.2.mlp.up_proj").click()
+    expect(edited.locator(".mt-verdict")).to_have_text("fires differently")
+    expect(edited.locator(".mt-headline").first).to_have_text(re.compile(r"\d\u00a0µJ$"))
+    notebook.screenshot("model-tree-edited-light", edited)
+
     twins = notebook.run(TWINS)
     expect(twins.locator('.mt-count-of[data-state="changed"]')).to_have_text("≠ 28 changed")
     expect(twins.get_by_role("columnheader", name="energy before")).to_be_visible()
@@ -190,7 +213,7 @@ def test_what_failed_and_what_differs_is_marked_and_stays_readable_without_a_ker
     expect(twins.locator(".mt-row[data-found]").first).to_contain_text("Linear → SpikeLinear")
     twins.get_by_role("button", name="Next difference").click()
     detail = twins.locator(".mt-detail")
-    expect(detail.locator(".mt-verdict")).to_have_text("differs")
+    expect(detail.locator(".mt-verdict")).to_have_text("changed")
     expect(twins.locator(".mt-steps")).to_contain_text("1 of 28")
     detail.get_by_role("tab", name="facts").click()
     chosen = twins.locator('.mt-row[aria-selected="true"]')
