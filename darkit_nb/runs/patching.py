@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from darkit_nb.errors import RunError
-from darkit_nb.records.patch import Patch
+from darkit_nb.records.patch import Patch, Validation
 from darkit_nb.runs import identity, lock
 from darkit_nb.runs.control import Command, send
 from darkit_nb.runs.directory import RunDirectory
@@ -66,10 +66,11 @@ class Sent:
         raise error
 
     def _no_word(self, active: bool, timeout_s: float) -> RunError:
-        what = self.command.command
+        dry = is_dry_run(self.command)
+        what, done = ("dry run", "be made") if dry else (self.command.command, "take effect")
         if not active:
             return RunError(
-                f"The training of the run {self.run.id} ended before the {what} could take effect.",
+                f"The training of the run {self.run.id} ended before the {what} could {done}.",
                 expected="a training that goes on",
                 received=self.run.read_status().state,
                 fix="resume the run, then send it again",
@@ -77,9 +78,9 @@ class Sent:
         return RunError(
             f"The run {self.run.id} has said nothing about the {what} in {timeout_s:g} seconds.",
             expected="a step boundary",
-            received="no answer yet; it may still come, and run.patches will show it",
+            received="no answer yet" if dry else "no answer yet; it may still come, and run.patches will show it",
             cause="the trainer is in a long step or evaluation, or checks the edit",
-            fix="wait and look at run.patches",
+            fix="ask again with a longer wait_s" if dry else "wait and look at run.patches",
         )
 
 
@@ -100,6 +101,28 @@ def send_patch(run: RunDirectory, patch: Patch, *, trial_steps: int = TRIAL_STEP
     number = store_patch(run, patch)
     file = patch_file(run, number, patch).name
     return number, Sent(run, send(run, "patch", {"file": file, "trial_steps": trial_steps, "who": who()}))
+
+
+def send_dry_run(run: RunDirectory, patch: Patch) -> Sent:
+    """Ask the trainer of a run to check an edit at the next step boundary as it would before applying it, and no more.
+
+    The edit travels in the command: it is none of the run's patches.
+
+    Raises:
+        RunError: nobody trains the run, or its folder cannot be written.
+    """
+    _require_training(run, "patch")
+    return Sent(run, send(run, "patch", {"dry_run": True, "patch": patch.to_dict(), "who": who()}))
+
+
+def is_dry_run(command: Command) -> bool:
+    """Whether an edit is only to be checked."""
+    return command.command == "patch" and bool(command.arguments.get("dry_run"))
+
+
+def checked(answer: Record) -> Validation:
+    """What a dry run found, from its acknowledgement."""
+    return Validation.from_dict(answer["validation"])
 
 
 def send_revert(run: RunDirectory, count: int = 1) -> Sent:

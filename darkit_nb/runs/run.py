@@ -18,23 +18,20 @@ from darkit_nb.runs.ending import end_orphan
 from darkit_nb.runs.frames import metrics_frame
 from darkit_nb.runs.launcher import start_supervisor
 from darkit_nb.runs.log import LogReader
-from darkit_nb.runs.patch_history import RunPatch, read_patches
-from darkit_nb.runs.patching import TRIAL_STEPS, send_patch, send_revert, waited
 from darkit_nb.runs.queue import advance_queue, dequeue, enqueue
-from darkit_nb.runs.requests import Request, ask
 from darkit_nb.runs.resuming import plan_resume
+from darkit_nb.runs.run_edits import EditableRun
+from darkit_nb.runs.run_requests import AskableRun
 from darkit_nb.runs.status import RunStatus, State
 
 if TYPE_CHECKING:
     import pandas
 
-    from darkit_nb.records.patch import Patch
-
 _POLL_SECONDS = 0.2
 _QUEUE_SECONDS = 1.0
 
 
-class Run:
+class Run(AskableRun, EditableRun):
     """One run, wherever it is trained. Holds nothing but its folder, so any number of handles agree.
 
     In a notebook a run shows itself as a live panel; elsewhere as one line of text.
@@ -189,119 +186,6 @@ class Run:
                 fix="resume it first",
             )
         return send(self.directory, "checkpoint").id
-
-    def probe(self, text: str, *, layers: Sequence[str] | None = None) -> Request:
-        """Ask for the spikes of a text: of the live trainer at its next step, or of the last checkpoint.
-
-        Args:
-            text: what the model reads.
-            layers: dotted names of the layers to keep, or patterns such as `*.mlp.*`; all by default.
-
-        Raises:
-            ConfigError: the text is far too long.
-            RunError: the run's folder cannot be written.
-        """
-        return ask(self.directory, "probe", {"text": text, "layers": None if layers is None else list(layers)})
-
-    def generate(
-        self,
-        prompt: str,
-        *,
-        max_new_tokens: int = 64,
-        temperature: float = 0.8,
-        top_k: int = 0,
-        top_p: float = 0.95,
-        seed: int | None = None,
-    ) -> Request:
-        """Ask for text that follows a prompt, of the live trainer at its next step, or of the last checkpoint.
-
-        Args:
-            prompt: text to continue.
-            max_new_tokens: how many tokens at most.
-            temperature: 0 takes the most likely token; 1 samples from the model's own distribution.
-            top_k: only the k most likely tokens; 0 takes all.
-            top_p: only the smallest set of tokens with this probability together.
-            seed: of the sampling; None draws differently every time.
-
-        Raises:
-            ConfigError: the prompt is far too long.
-            RunError: the run's folder cannot be written.
-        """
-        sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-        return ask(self.directory, "generate", {"prompt": prompt, **sampling, "seed": seed})
-
-    def trace(self, text: str | None = None, *, timing: bool = False, memory: bool = False) -> Request:
-        """Ask for the tree of its modules, with how they fire on a text: of the live trainer at its next step, or of
-        the last checkpoint. `run.trace().wait().trace()` is the `ModelTrace`.
-
-        Args:
-            text: what the model reads; a sentence of ours by default.
-            timing: also measure seconds, by further forwards.
-            memory: also measure the memory of activations, by a further forward.
-
-        Raises:
-            ConfigError: the text is far too long.
-            RunError: the run's folder cannot be written.
-        """
-        return ask(self.directory, "trace", {"text": text, "timing": timing, "memory": memory})
-
-    @property
-    def patches(self) -> tuple[RunPatch, ...]:
-        """Every edit that was sent to its model, and what became of it."""
-        return read_patches(self.directory)
-
-    def patch(self, patch: Patch, *, wait_s: float = 120.0, trial_steps: int = TRIAL_STEPS) -> RunPatch:
-        """Put an edit into the model while it trains, between two steps; a checkpoint is written before.
-
-        It is checked first, on recorded inputs and in a process of its own. When a step fails or its loss is not
-        finite while the edit is new, it is taken out by itself and the step repeated.
-
-        Args:
-            patch: what to apply.
-            wait_s: wait so many seconds until the first step with it is done; 0 only sends it.
-            trial_steps: how many steps it counts as new.
-
-        Raises:
-            PatchRefusedError: it failed its checks, or its first step; its `problems` name the lines.
-            RunError: nobody trains the run, or no word of it in time.
-        """
-        number, sent = send_patch(self.directory, patch, trial_steps=trial_steps)
-        return waited(self.directory, number, sent, wait_s)
-
-    def revert(self, count: int = 1, *, wait_s: float = 120.0) -> tuple[RunPatch, ...]:
-        """Take the last edits out of the model while it trains, between two steps; a checkpoint is written before.
-
-        Args:
-            count: how many.
-            wait_s: wait so many seconds until that is done; 0 only asks.
-
-        Returns: `patches`, as they are then.
-
-        Raises:
-            PatchRefusedError: it could not be done.
-            RunError: nobody trains the run, it has fewer edits, or no word in time.
-        """
-        sent = send_revert(self.directory, count)
-        if wait_s > 0:
-            sent.wait(wait_s)
-        return self.patches
-
-    def save_fork(self, name: str, *, note: str = "", overwrite: bool = False) -> Any:
-        """Keep its edits, and the steps at which they were made, as a fork in the forks folder beside the runs.
-
-        Args:
-            name: of the fork.
-            note: what to say about it.
-            overwrite: replace a fork of that name.
-
-        Returns: the `Fork`.
-
-        Raises:
-            ConfigError: a name that cannot be a folder's.
-            PatchError: there are no edits, or the name is taken.
-        """
-        save = registry("edit").get("fork-run").load()
-        return save(self.directory, name, note=note, overwrite=overwrite)
 
     def resume(self, overrides: Sequence[str] = ()) -> Run:
         """Go on from the last checkpoint, or from the beginning where there is none; returns at once.

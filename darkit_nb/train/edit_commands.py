@@ -13,7 +13,7 @@ from darkit_nb.errors import DarkitError, PatchError, RunError
 from darkit_nb.records.patch import Patch, PatchProblem, Validation
 from darkit_nb.runs.control import Command, acknowledge
 from darkit_nb.runs.patch_history import read_patches
-from darkit_nb.runs.patching import TRIAL_STEPS
+from darkit_nb.runs.patching import TRIAL_STEPS, is_dry_run
 from darkit_nb.train.attempt import Attempt
 from darkit_nb.train.edit_stack import EditStack, InEffect, nothing_drawn, problem_at
 from darkit_nb.train.edits import RunEdits
@@ -43,6 +43,12 @@ class EditCommands:
         """Whether a fork's schedule is still to be repeated."""
         return bool(self._replay)
 
+    @property
+    def needs_checkpoint(self) -> bool:
+        """Whether what is asked next changes the model, which is saved before."""
+        edits = self.control.edits
+        return bool(edits) and not is_dry_run(edits[0])
+
     def act(self, trainer: RunTrainer, inputs: dict[str, Any], *, saved: bool) -> None:
         """What is to be done between two steps.
 
@@ -54,11 +60,13 @@ class EditCommands:
         step = trainer.state.global_step
         while self._replay and self._replay[0].step <= step:
             self._repeat(trainer, step)
-        if not self.control.edits or not saved:
+        if not self.control.edits or (self.needs_checkpoint and not saved):
             return
         command, before = self.control.edits.popleft(), len(self._stack.inside)
         try:
-            if command.command == "patch":
+            if is_dry_run(command):
+                self._try(trainer, command, inputs, step)
+            elif command.command == "patch":
                 self._patch(trainer, command, inputs, step)
             else:
                 self._revert(trainer, command, step)
@@ -67,6 +75,11 @@ class EditCommands:
                 raise  # it was done and could not be written down: the disk is full
             problems = [problem_at(error)] if isinstance(error, PatchError) else []
             self._refuse(command, error, problems, step)
+
+    def _try(self, trainer: RunTrainer, command: Command, inputs: dict[str, Any], step: int) -> None:
+        given = command.arguments.get("patch")
+        found = _checked(trainer, Patch.from_dict(given if isinstance(given, dict) else {}), inputs)
+        acknowledge(self.run, command, step=step, dry_run=True, validation=found.to_dict())
 
     def _patch(self, trainer: RunTrainer, command: Command, inputs: dict[str, Any], step: int) -> None:
         path = self._path_of(command)

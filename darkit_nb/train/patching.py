@@ -25,7 +25,8 @@ T = TypeVar("T")
 class Patching(TrainerCallback):
     """Watches the steps of a model whose code is edited while it trains.
 
-    One wish a step boundary, each after a checkpoint of the model as it was. A training nobody edits is left alone.
+    One wish a step boundary, each after a checkpoint of the model as it was, but a dry run, which changes nothing. A
+    training nobody edits is left alone.
 
     Args:
         attempt: the start of the run this is.
@@ -76,7 +77,7 @@ class Patching(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """A step has held: answer those who wait for it; ask for a checkpoint where one is due."""
         self._before, self._batches = None, []
-        step, due = state.global_step, bool(self.control.edits)
+        step, due = state.global_step, self._commands.needs_checkpoint
         for each in self._stack.inside:
             if each.command is not None:
                 acknowledge(self.run, each.command, step=step, number=each.number)

@@ -57,6 +57,9 @@ def _told(kind: str, event: Mapping[str, Any]) -> tuple[str, Tone]:
 
 def _acknowledged(event: Mapping[str, Any]) -> tuple[str, Tone]:
     command = str(event.get("command"))
+    found = event.get("validation")
+    if event.get("dry_run") and isinstance(found, Mapping):
+        return f"an edit was tried and {'would be taken' if found.get('ok') else 'would be refused'}", ""
     if event.get("ok"):
         return _DONE.get(command, f"{command} answered"), ""
     return f"{command} failed: {_first(event.get('problem')) or 'no reason given'}", "bad"

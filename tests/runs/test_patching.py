@@ -80,6 +80,18 @@ def test_whoever_waits_learns_that_the_training_ended(run: Run):
     assert run.patches[0].state == "dropped"
 
 
+def test_a_dry_run_is_none_of_the_runs_patches(run: Run):
+    with pytest.raises(RunError, match="nothing about the dry run") as caught:
+        run.patch(PATCH, wait_s=0.2, dry_run=True)
+    assert caught.value.fix == "ask again with a longer wait_s"
+    (command,) = CommandReader(run.directory, attempt=1).read()
+    assert Patch.from_dict(command.arguments["patch"]) == PATCH
+    assert not (run.root / "patches").exists()
+    run.directory.write_status(state="stopped")
+    with pytest.raises(RunError, match="no live model"):
+        run.patch(PATCH, dry_run=True)
+
+
 def test_waiting_has_an_end_and_says_that_it_may_still_come(run: Run):
     with pytest.raises(RunError, match=r"in 0\.2 seconds"):
         run.patch(PATCH, wait_s=0.2)

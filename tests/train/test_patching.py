@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -149,6 +150,16 @@ def trained(config: RunConfig, act: Callable[[Run], None], known: int = 0) -> Ru
 
 def test_edited_three_times_taken_back_once_and_repeated_from_its_fork_bit_for_bit(long: RunConfig):
     def act(run: Run) -> None:
+        tried = run.patch(edit(long, gated, OTHER), wait_s=SECONDS, dry_run=True)
+        assert (tried.ok, tried.new, tried.dropped) == (True, (f"{OTHER}.gate",), ())
+        assert f"{OTHER}.up_proj.weight" in tried.kept
+        wrong = run.patch(edit(long, scaled("no_such_name")), wait_s=SECONDS, dry_run=True)
+        assert not wrong.ok
+        assert (wrong.problems[0].check, wrong.problems[0].line) == ("names", 14)
+        nowhere = dataclasses.replace(edit(long, gated), targets=("model.layers.9.mlp",))
+        with pytest.raises(PatchRefusedError, match="no module"):
+            run.patch(nowhere, wait_s=SECONDS, dry_run=True)
+        assert (run.patches, run.checkpoints()) == ((), []), "nothing was asked of the model"
         one = run.patch(edit(long, scaled("0.5"), note="half"), wait_s=SECONDS)
         assert (one.number, one.state) == (1, "applied")
         assert run.patch(edit(long, gated, OTHER), wait_s=SECONDS).state == "applied"
@@ -201,8 +212,10 @@ def test_an_edit_that_spoils_a_step_is_taken_out_and_the_run_equals_one_that_nev
     bad = edit(long, scaled("no_such_name"))
     # Made before: a model that is built draws random numbers, and here that would be those of the training's process.
     edits = {problem: edit(long, spoilt(what)) for what, problem in ways.items()}
+    fine = edit(long, gated)
 
     def act(run: Run) -> None:
+        assert run.patch(fine, wait_s=SECONDS, dry_run=True).ok
         for problem, each in edits.items():
             with pytest.raises(PatchRefusedError, match=problem) as caught:
                 run.patch(each, wait_s=SECONDS)

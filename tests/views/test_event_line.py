@@ -21,6 +21,11 @@ from darkit_nb.views.event_line import event_line, event_lines
         ({"kind": "ack", "command": "stop", "ok": True}, "stop asked for", ""),
         ({"kind": "ack", "command": "probe", "ok": True}, "probe answered", ""),
         (
+            {"kind": "ack", "command": "patch", "ok": True, "dry_run": True, "validation": {"ok": False}},
+            "an edit was tried and would be refused",
+            "",
+        ),
+        (
             {"kind": "ack", "command": "checkpoint", "ok": False, "problem": None},
             "checkpoint failed: no reason given",
             "bad",
