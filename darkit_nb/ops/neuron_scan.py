@@ -60,6 +60,8 @@ def neuron_scan(
     law = NeuronLaw(reset, max_count, surrogate, alpha, detach_reset)
     emitted = resolve_spike_dtype(x, max_count, spike_dtype)
     name = backend_name(backend, x.device.type)
+    if name == "native" and torch.compiler.is_exporting():
+        name = "blocked"  # a graph for people and other programs shows the steps, not one operator of ours
     # Kernels know no double: it serves gradient checks.
     if name == "reference" or x.numel() == 0 or (name in ("cupy", "native") and x.dtype == torch.float64):
         return reference.neuron_scan(x, state, decay=decay, threshold=threshold, spike_dtype=spike_dtype, **vars(law))
