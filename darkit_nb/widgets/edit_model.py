@@ -104,12 +104,10 @@ class ModelDesk(EditDesk):
 
     def validate(self, edit: Edit, progress: Progress) -> EditReport:
         """Try an edit in a child process."""
-        patch = self._patch(edit)
-        if isinstance(patch, EditReport):
-            return patch
-        checked = self._checked(edit, patch, progress)
-        if progress.cancelled.is_set():
-            return _CANCELLED
+        tried = self._tried(edit, progress)
+        if isinstance(tried, EditReport):
+            return tried
+        patch, checked = tried
         title = "Checks passed; the model is as it was" if checked.ok else _refused(checked.problems)
         return self._report(title, patch, checked)
 
@@ -117,12 +115,10 @@ class ModelDesk(EditDesk):
         """Try an edit, and swap it into its modules."""
         from darkit_nb.edit.apply import apply
 
-        patch = self._patch(edit)
-        if isinstance(patch, EditReport):
-            return patch
-        checked = self._checked(edit, patch, progress)
-        if progress.cancelled.is_set():
-            return _CANCELLED
+        tried = self._tried(edit, progress)
+        if isinstance(tried, EditReport):
+            return tried
+        patch, checked = tried
         if not checked.ok:
             return self._report(_refused(checked.problems), patch, checked)
         progress.tell("Putting it into the model…")
@@ -190,6 +186,14 @@ class ModelDesk(EditDesk):
         return as_saved(Fork.create(name, self.root).save())
 
     # -- behind the scenes -------------------------------------------------------------------------------------------
+
+    def _tried(self, edit: Edit, progress: Progress) -> tuple[Patch, Validation] | EditReport:
+        """The edit as a patch and what its trial found, or why there was no trial, or no end of it."""
+        patch = self._patch(edit)
+        if isinstance(patch, EditReport):
+            return patch
+        checked = self._checked(edit, patch, progress)
+        return _CANCELLED if progress.cancelled.is_set() else (patch, checked)
 
     def _patch(self, edit: Edit) -> Patch | EditReport:
         """The edit as a patch, or why it is none. A class that was changed meanwhile is merged, or both are shown."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,11 +11,10 @@ import traitlets
 from IPython import get_ipython
 
 from darkit_nb.errors import DarkitError, PatchError
-from darkit_nb.records.patch import Patch, clean_text
-from darkit_nb.views.edit_report import EditHistory, EditReport, PastEdit
-from darkit_nb.views.python_html import diff_html, python_html
+from darkit_nb.views.edit_report import EditReport, PastEdit
 from darkit_nb.widgets.base import DarkitWidget, script, style
 from darkit_nb.widgets.edit_desk import Edit, EditDesk, OpenModule, Progress
+from darkit_nb.widgets.edit_still import EditStill
 from darkit_nb.widgets.module_paths import as_python, name_of, same_place
 
 _MOST_PATHS = 2000
@@ -293,52 +291,20 @@ class EditPane(DarkitWidget):
 
     # -- without a browser -------------------------------------------------------------------------------------------
 
-    def _changes(self) -> str:
-        """The draft against the original, as a unified diff."""
-        opened = self.opened
-        if opened is None or not opened.text or clean_text(self.text_now) == clean_text(opened.original):
-            return ""
-        return Patch(
-            kind="code",
-            targets=(opened.path,),
-            module=opened.module,
-            class_name=opened.class_name,
-            base=opened.original,
-            source=self.text_now,
-        ).diff
+    def _still(self) -> EditStill:
+        try:
+            past = tuple(self.desk.history())
+        except (DarkitError, OSError):  # it cannot be read now
+            past = ()
+        return EditStill(name=self.desk.name, opened=self.opened, draft=self.text_now, past=past)
 
     def text(self) -> str:
         """The open module and what was changed of it."""
-        opened = self.opened
-        if opened is None:
-            return f"CodeEditor of {self.desk.name}: no module is open."
-        head = f"{opened.path or self.desk.name}: {opened.class_name}, {_place(opened)}"
-        body = opened.reason if not opened.text else self._changes() or self.text_now
-        return "\n".join([head, body.rstrip(), repr(EditHistory(self.desk_history(), self.desk.name))])
-
-    def desk_history(self) -> tuple[PastEdit, ...]:
-        """The history; empty where it cannot be read now."""
-        try:
-            return tuple(self.desk.history())
-        except (DarkitError, OSError):
-            return ()
+        return self._still().text()
 
     def snapshot(self) -> str:
         """The source, what was changed, and the history, coloured."""
-        opened = self.opened
-        if opened is None or not opened.text:
-            return super().snapshot()
-        escape = html.escape
-        changes = self._changes()
-        body = diff_html(changes) if changes else python_html(self.text_now, first_line=max(1, opened.line))
-        history = EditHistory(self.desk_history(), self.desk.name)._repr_html_()
-        title = f"<b>{escape(opened.path or self.desk.name)}</b> {escape(opened.class_name)}"
-        place = f'<span style="opacity:.65">{escape(_place(opened))}</span>'
-        return f'<div style="font:13px/1.5 system-ui,sans-serif"><div>{title} {place}</div>{body}{history}</div>'
-
-
-def _place(opened: OpenModule) -> str:
-    return f"{opened.file}:{opened.line}" if opened.line else f"{opened.file}, edited"
+        return self._still().picture() or super().snapshot()
 
 
 def _pattern(opened: OpenModule) -> str:
