@@ -14,7 +14,17 @@ from darkit_nb.edit.class_text import attributes_in, classes_in
 from darkit_nb.errors import DarkitError, PatchError, RunError
 from darkit_nb.records.patch import Patch, PatchProblem, text_hash
 from darkit_nb.records.trace import ModelTrace
-from darkit_nb.runs.patching import PatchRefusedError, Sent, load_patch, send_patch, send_revert
+from darkit_nb.runs.metrics import Record
+from darkit_nb.runs.patching import (
+    PatchRefusedError,
+    Sent,
+    checked,
+    is_dry_run,
+    load_patch,
+    send_dry_run,
+    send_patch,
+    send_revert,
+)
 from darkit_nb.runs.run import Run
 from darkit_nb.views.edit_report import EditReport, PastEdit, excerpts
 from darkit_nb.widgets.class_file import class_at, file_of_module, module_names
@@ -132,14 +142,13 @@ class RunDesk(EditDesk):
     # -- trying and applying -----------------------------------------------------------------------------------------
 
     def validate(self, edit: Edit, progress: Progress) -> EditReport:
-        """Look the text through; the run itself tries an edit before it takes it."""
+        """Look the text through, then have the run try it between two steps, as it would before taking it."""
         patch = as_patch(edit)
+        if patch.source == patch.base:
+            return NOTHING_TO_DO
         problems = self.problems(edit.opened, patch.source)
-        if problems:
-            return self._refused(problems, patch)
-        return EditReport(
-            title="Nothing wrong to be seen; the run tries it before it takes it", ok=True, diff=patch.diff
-        )
+        report = self._refused(problems, patch) if problems else self._try(patch, progress)
+        return dataclasses.replace(report, notes=(*report.notes, *_SEEN_IN_CHARTS)) if edit.effect else report
 
     def apply(self, edit: Edit, progress: Progress) -> EditReport:
         """Send an edit to the run, and wait until it was taken or refused."""
@@ -215,6 +224,24 @@ class RunDesk(EditDesk):
 
     # -- behind the scenes -------------------------------------------------------------------------------------------
 
+    def _try(self, patch: Patch, progress: Progress) -> EditReport:
+        try:
+            found = checked(self._settled(send_dry_run(self.root.directory, patch), progress, self._waiting))
+        except DarkitError as error:
+            return dataclasses.replace(refusal(error, patch), title="Not tried; the run is as it was")
+        if not found.ok:
+            return dataclasses.replace(self._refused(found.problems, patch), notes=found.notes, seconds=found.seconds)
+        return EditReport(
+            title="Checks passed in the run, which goes on as it was",
+            ok=True,
+            new=found.new,
+            kept=found.kept,
+            dropped=found.dropped,
+            notes=found.notes,
+            diff=patch.diff,
+            seconds=found.seconds,
+        )
+
     def _send(self, patch: Patch, progress: Progress) -> EditReport:
         started = time.monotonic()
         try:
@@ -238,7 +265,7 @@ class RunDesk(EditDesk):
         status = self.root.status
         return f"Waiting for the run to try it · {status.state}, step {status.step or 0}"
 
-    def _settled(self, sent: Sent, progress: Progress, said: Callable[[], str]) -> None:
+    def _settled(self, sent: Sent, progress: Progress, said: Callable[[], str]) -> Record:
         """Wait for the answer, telling what goes on.
 
         Raises:
@@ -252,18 +279,14 @@ class RunDesk(EditDesk):
                 progress.tell(now)
                 told = now
             try:
-                sent.wait(_LOOK_SECONDS)
-                return
+                return sent.wait(_LOOK_SECONDS)
             except PatchRefusedError:
                 raise
             except RunError:
                 if not self.root.status.active or time.monotonic() >= end:
                     raise
             if progress.cancelled.is_set():
-                raise PatchError(
-                    "Nobody waits for the answer of the run any more; the edit may still be taken.",
-                    fix="look at the history, and revert it if you do not want it",
-                )
+                raise _given_up(sent)
 
     def _refused(self, problems: Sequence[PatchProblem], patch: Patch) -> EditReport:
         title = f"Not applied: {len(problems)} problem{'s' * (len(problems) != 1)}"
@@ -289,6 +312,15 @@ class RunDesk(EditDesk):
             return [*held, *((name, "instance", "", 1) for name in sorted(written - taken))]
 
         return own
+
+
+def _given_up(sent: Sent) -> PatchError:
+    if is_dry_run(sent.command):
+        return PatchError("Nobody waits for the answer of the run any more; nothing was asked of its model.")
+    return PatchError(
+        "Nobody waits for the answer of the run any more; the edit may still be taken.",
+        fix="look at the history, and revert it if you do not want it",
+    )
 
 
 def _tree(text: str) -> ast.Module:

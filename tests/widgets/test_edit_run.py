@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from darkit_nb import RunConfig, trace_model
 from darkit_nb.errors import ModelError
-from darkit_nb.records.patch import Patch
+from darkit_nb.records.patch import Patch, PatchProblem, Validation
 from darkit_nb.runs import Run, RunDirectory
-from darkit_nb.runs.patching import store_patch
+from darkit_nb.runs.control import CommandReader, acknowledge
+from darkit_nb.runs.patching import is_dry_run, store_patch
 from darkit_nb.widgets.edit_desk import Edit, Progress
 from darkit_nb.widgets.edit_run import RunDesk
 from tests.widgets.edited import Net, inputs
@@ -73,10 +76,47 @@ def test_submodules_and_names_of_the_file_are_completed(desk: RunDesk):
     assert "Layer" in [item[0] for item in desk.complete(opened, text, len(text))[1]]
 
 
+def answer(run: RunDirectory, found: Validation) -> None:
+    """As its trainer would have done it at a step boundary."""
+    reader = CommandReader(run, attempt=1)
+    while not (commands := reader.read()):
+        time.sleep(0.01)
+    assert is_dry_run(commands[0])
+    acknowledge(run, commands[0], step=4, dry_run=True, validation=found.to_dict())
+
+
+def test_what_the_run_found_in_a_trial_is_told_and_nothing_is_applied(desk: RunDesk):
+    run = desk.root.directory
+    run.begin_attempt()
+    opened = desk.open(MIXER)
+    edit = Edit(opened=opened, text=opened.text.replace("torch.relu", "torch.tanh"), targets=(MIXER,), effect=True)
+    wrong = PatchProblem(check="shape", message="The output is [2, 4].", line=10, expected="[2, 8]")
+    good = Validation(ok=True, new=("gate",), kept=("up.weight",), dropped=("down.bias",), notes=("no GPU here",))
+    said: list[str] = []
+    for found in (good, Validation(ok=False, problems=(wrong,))):
+        trainer = threading.Thread(target=answer, args=(run, found))
+        trainer.start()
+        report = desk.validate(edit, Progress(said.append))
+        trainer.join()
+        assert report.ok == found.ok
+        assert (report.new, report.kept, report.dropped) == (found.new, found.kept, found.dropped)
+        assert list(report.problems) == list(found.problems)
+        assert "charts" in report.notes[-1]
+    assert "torch.tanh" in report.excerpt[10]
+    assert "Waiting for the run to try it" in said[0]
+    assert desk.root.patches == ()
+    assert not run.patches_path.exists()
+    given_up = Progress()
+    given_up.cancel()
+    assert "nothing was asked of its model" in desk.validate(edit, given_up).problems[0].message
+
+
 def test_a_run_that_does_not_train_says_so_and_keeps_nothing(desk: RunDesk):
     opened = desk.open(MIXER)
     edit = Edit(opened=opened, text=opened.text.replace("torch.relu", "torch.tanh"), targets=(MIXER,))
-    assert desk.validate(edit, Progress()).ok
+    tried = desk.validate(edit, Progress())
+    assert (tried.ok, tried.title) == (False, "Not tried; the run is as it was")
+    assert "is not training" in tried.problems[0].message
     report = desk.apply(edit, Progress())
     assert not report.ok
     assert "is not training" in report.problems[0].message
