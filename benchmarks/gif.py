@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from benchmarks.harness import compare
 from darkit_nb.functional import gif as reference
 from darkit_nb.ops import gif
 
+BLOCKED = SimpleNamespace(
+    gif_encode=partial(gif.gif_encode, backend="blocked"), gif_quantise=partial(gif.gif_quantise, backend="blocked")
+)
 SHAPES = ((4096, 128), (4096, 512), (2048, 4096))
 
 
@@ -40,7 +44,7 @@ def _rows(rows: int, features: int, rounds: int) -> Iterator[dict]:
     for name, operation in operations.items():
         rivals = {
             "reference": partial(operation, reference),
-            "blocked": partial(operation, gif),
+            "blocked": partial(operation, BLOCKED),
             "copy": lambda: out.copy_(x),
         }
         row = compare(rivals, agree=_equal, rounds=rounds)
