@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import traitlets
 from IPython import get_ipython
 
 from darkit_nb.errors import DarkitError, PatchError
-from darkit_nb.views.edit_report import EditReport, PastEdit
+from darkit_nb.views.edit_report import EditReport
 from darkit_nb.widgets.base import DarkitWidget, script, style
 from darkit_nb.widgets.edit_desk import Edit, EditDesk, OpenModule, Progress
 from darkit_nb.widgets.edit_still import EditStill
-from darkit_nb.widgets.module_paths import as_python, name_of, same_place
+from darkit_nb.widgets.edit_wire import past_wire, report_wire, source_wire
+from darkit_nb.widgets.module_paths import as_python, name_of
 
 _MOST_PATHS = 2000
 """Paths that the page offers by name; any other can be typed."""
@@ -99,12 +100,11 @@ class EditPane(DarkitWidget):
 
     def renew_history(self) -> None:
         """Read the history again."""
-        self.past = [_row(past) for past in self.desk.history()]
+        self.past = [past_wire(past) for past in self.desk.history()]
 
     def _show(self, opened: OpenModule) -> None:
         before, self.opened = self.opened, opened
         found = self.desk.settings(opened.path)
-        layers = opened.layers
         with self.hold_sync():
             if before is None or before.path != opened.path:
                 self.target = dict(_THIS)
@@ -113,22 +113,7 @@ class EditPane(DarkitWidget):
                 self.drafts = {path: text for path, text in self.drafts.items() if path != opened.path}
             self.checked = None
             self.spec = found.form(opened.path) if found else None
-            self.source = {
-                "path": opened.path,
-                "class_name": opened.class_name,
-                "module": opened.module,
-                "file": opened.file,
-                "line": opened.line,
-                "text": opened.text,
-                "original": opened.original,
-                "hash": opened.hash,
-                "same_class": len(opened.same_class),
-                "layers": None
-                if layers is None
-                else {"first": layers[0], "last": layers[1], "pattern": _pattern(opened)},
-                "reason": opened.reason,
-                "magic": as_python(self._name(), opened.path),
-            }
+            self.source = source_wire(opened, as_python(self._name(), opened.path))
 
     def _name(self) -> str:
         shell = get_ipython()
@@ -272,7 +257,7 @@ class EditPane(DarkitWidget):
             self._show(self.desk.open(self.opened.path))
             text = self.opened.text if doing == "apply" else ""
         state = "done" if report.ok else "cancelled" if cancelled else "failed"
-        self.outcome = {**self._outcome(doing, text, state=state, said=report.title), **_plain(report)}
+        self.outcome = {**self._outcome(doing, text, state=state, said=report.title), **report_wire(report)}
         if changed:
             self.on_edited()
         self.refresh_snapshot()
@@ -305,45 +290,3 @@ class EditPane(DarkitWidget):
     def snapshot(self) -> str:
         """The source, what was changed, and the history, coloured."""
         return self._still().picture() or super().snapshot()
-
-
-def _pattern(opened: OpenModule) -> str:
-    """The path with `*` for the number of the layer."""
-    numbers = [str(number) for number, path in same_place(opened.path, opened.same_class) if path == opened.path]
-    parts = opened.path.split(".")
-    at = next((place for place, part in enumerate(parts) if part in numbers), None)
-    return ".".join("*" if place == at else part for place, part in enumerate(parts))
-
-
-def _row(past: PastEdit) -> dict[str, Any]:
-    patch = past.patch
-    return {
-        "number": past.number,
-        "id": patch.id,
-        "kind": patch.kind,
-        "class_name": patch.class_name,
-        "targets": list(patch.targets),
-        "note": patch.note,
-        "label": patch.label,
-        "diff": patch.diff,
-        "time": past.time,
-        "step": past.step,
-        "reverted": past.reverted,
-        "problem": _told(past.problem),
-    }
-
-
-def _told(problem: Mapping[str, Any] | None) -> dict[str, str] | None:
-    return {name: str(text) for name, text in problem.items() if text} if problem else None
-
-
-def _plain(report: EditReport) -> dict[str, Any]:
-    return {
-        "seconds": report.seconds,
-        "problems": [each.to_dict() for each in report.problems],
-        "new": list(report.new),
-        "kept": list(report.kept),
-        "dropped": list(report.dropped),
-        "effect": [vars(row) for row in report.effect],
-        "notes": list(report.notes),
-    }
