@@ -5,28 +5,17 @@ from __future__ import annotations
 import ast
 import dataclasses
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from darkit_nb.edit.class_text import attributes_in, classes_in
-from darkit_nb.errors import DarkitError, PatchError, RunError
-from darkit_nb.records.patch import Patch, PatchProblem, text_hash
+from darkit_nb.errors import PatchError
+from darkit_nb.records.patch import Patch, text_hash
 from darkit_nb.records.trace import ModelTrace
-from darkit_nb.runs.metrics import Record
-from darkit_nb.runs.patching import (
-    PatchRefusedError,
-    Sent,
-    checked,
-    is_dry_run,
-    load_patch,
-    send_dry_run,
-    send_patch,
-    send_revert,
-)
+from darkit_nb.runs.patching import load_patch
 from darkit_nb.runs.run import Run
-from darkit_nb.views.edit_report import EditReport, PastEdit, excerpts
+from darkit_nb.views.edit_report import EditReport, PastEdit
 from darkit_nb.widgets.class_file import class_at, file_of_module, module_names
 from darkit_nb.widgets.edit_completion import Item, complete
 from darkit_nb.widgets.edit_desk import (
@@ -38,18 +27,14 @@ from darkit_nb.widgets.edit_desk import (
     SavedFork,
     as_patch,
     as_saved,
-    refusal,
 )
 from darkit_nb.widgets.edit_settings import Settings
+from darkit_nb.widgets.edit_wishes import put_in, refused, take_back, try_out
 from darkit_nb.widgets.module_paths import resolve
 
 TRACE_SECONDS = 120.0
-PATCH_SECONDS = 300.0
-_LOOK_SECONDS = 0.5
 _OF_THE_MODEL = ("attention", "include", "exclude")
 """Spike settings that choose modules, and say nothing of one that was chosen."""
-
-
 _SEEN_IN_CHARTS = ("Before and after are seen on the run's charts, where the edit is marked.",)
 
 
@@ -147,7 +132,7 @@ class RunDesk(EditDesk):
         if patch.source == patch.base:
             return NOTHING_TO_DO
         problems = self.problems(edit.opened, patch.source)
-        report = self._refused(problems, patch) if problems else self._try(patch, progress)
+        report = refused(problems, patch) if problems else try_out(self.root, patch, progress)
         return dataclasses.replace(report, notes=(*report.notes, *_SEEN_IN_CHARTS)) if edit.effect else report
 
     def apply(self, edit: Edit, progress: Progress) -> EditReport:
@@ -156,7 +141,7 @@ class RunDesk(EditDesk):
         if patch.source == patch.base:
             return NOTHING_TO_DO
         problems = self.problems(edit.opened, patch.source)
-        report = self._refused(problems, patch) if problems else self._send(patch, progress)
+        report = refused(problems, patch) if problems else put_in(self.root, patch, progress)
         return dataclasses.replace(report, notes=_SEEN_IN_CHARTS) if edit.effect else report
 
     def settings(self, path: str) -> Settings | None:
@@ -188,16 +173,11 @@ class RunDesk(EditDesk):
         patch = Patch(
             kind="spec", targets=found.modules, spec=dict(changes), module=node.module, class_name=node.class_name
         )
-        return self._send(patch, progress)
+        return put_in(self.root, patch, progress)
 
     def revert(self, count: int = 1) -> EditReport:
         """Take the last edits back, at the next step boundary."""
-        try:
-            sent = send_revert(self.root.directory, count)
-            self._settled(sent, Progress(), lambda: "Waiting for the next step…")
-        except DarkitError as error:
-            return refusal(error)
-        return EditReport(title=f"Took back {count} edit{'s' * (count != 1)}", ok=True)
+        return take_back(self.root, count)
 
     def history(self) -> tuple[PastEdit, ...]:
         """Edits that took effect, oldest first."""
@@ -224,75 +204,6 @@ class RunDesk(EditDesk):
 
     # -- behind the scenes -------------------------------------------------------------------------------------------
 
-    def _try(self, patch: Patch, progress: Progress) -> EditReport:
-        try:
-            found = checked(self._settled(send_dry_run(self.root.directory, patch), progress, self._waiting))
-        except DarkitError as error:
-            return dataclasses.replace(refusal(error, patch), title="Not tried; the run is as it was")
-        if not found.ok:
-            return dataclasses.replace(self._refused(found.problems, patch), notes=found.notes, seconds=found.seconds)
-        return EditReport(
-            title="Checks passed in the run, which goes on as it was",
-            ok=True,
-            new=found.new,
-            kept=found.kept,
-            dropped=found.dropped,
-            notes=found.notes,
-            diff=patch.diff,
-            seconds=found.seconds,
-        )
-
-    def _send(self, patch: Patch, progress: Progress) -> EditReport:
-        started = time.monotonic()
-        try:
-            number, sent = send_patch(self.root.directory, patch)
-            self._settled(sent, progress, self._waiting)
-        except PatchRefusedError as error:
-            problems = [PatchProblem(**_known(each)) for each in error.problems]
-            return self._refused(problems, patch) if problems else refusal(error, patch)
-        except DarkitError as error:
-            return refusal(error, patch)
-        taken = next(each for each in self.root.patches if each.number == number)
-        where = "1 module" if len(patch.targets) == 1 else f"{len(patch.targets)} modules"
-        return EditReport(
-            title=f"Edit {number} applied to {where} after step {taken.step}",
-            ok=True,
-            diff=patch.diff,
-            seconds=time.monotonic() - started,
-        )
-
-    def _waiting(self) -> str:
-        status = self.root.status
-        return f"Waiting for the run to try it · {status.state}, step {status.step or 0}"
-
-    def _settled(self, sent: Sent, progress: Progress, said: Callable[[], str]) -> Record:
-        """Wait for the answer, telling what goes on.
-
-        Raises:
-            RunError: no answer, or it was not done.
-            PatchError: nobody waits any more.
-        """
-        end, told = time.monotonic() + PATCH_SECONDS, ""
-        while True:
-            now = said()
-            if now != told:
-                progress.tell(now)
-                told = now
-            try:
-                return sent.wait(_LOOK_SECONDS)
-            except PatchRefusedError:
-                raise
-            except RunError:
-                if not self.root.status.active or time.monotonic() >= end:
-                    raise
-            if progress.cancelled.is_set():
-                raise _given_up(sent)
-
-    def _refused(self, problems: Sequence[PatchProblem], patch: Patch) -> EditReport:
-        title = f"Not applied: {len(problems)} problem{'s' * (len(problems) != 1)}"
-        found = excerpts(problems, patch.source)
-        return EditReport(title=title, ok=False, problems=problems, excerpt=found, diff=patch.diff)
-
     def _class_of(self, node: Any) -> tuple[str, str, str, int]:
         return node.module, node.class_name, node.file, node.line
 
@@ -314,25 +225,11 @@ class RunDesk(EditDesk):
         return own
 
 
-def _given_up(sent: Sent) -> PatchError:
-    if is_dry_run(sent.command):
-        return PatchError("Nobody waits for the answer of the run any more; nothing was asked of its model.")
-    return PatchError(
-        "Nobody waits for the answer of the run any more; the edit may still be taken.",
-        fix="look at the history, and revert it if you do not want it",
-    )
-
-
 def _tree(text: str) -> ast.Module:
     try:
         return ast.parse(text)
     except SyntaxError:
         return ast.Module([], [])
-
-
-def _known(problem: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("check", "message", "line", "expected", "received", "cause", "fix")
-    return {"check": "run", "message": "", **{name: problem[name] for name in names if name in problem}}
 
 
 def _around(opened: OpenModule) -> tuple[str, str]:
