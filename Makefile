@@ -72,7 +72,7 @@ tools:
 
 # Two files of tests at a time, each test on one core: a machine with two is used whole. JOBS=0 is one after the other.
 JOBS ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test: $(READY) $(FRONT) tools
 	@$(MAKE) --no-print-directory $(NATIVE)

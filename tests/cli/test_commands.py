@@ -175,7 +175,7 @@ def test_runs_are_listed_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture
     lines = capsys.readouterr().out.splitlines()
     row = next(line for line in lines if first.id in line)
     assert row.split()[1:] == ["running", "5/10", "2.500", "3.250"]
-    assert "newer darkit-nb" in next(line for line in lines if newer.id in line)
+    assert "written by a newer" in next(line for line in lines if newer.id in line)
 
     first.write_status(state="failed", message="out of luck")
     assert run(["runs", "show", "first", "--runs-dir", place]) == 0
