@@ -25,18 +25,10 @@ def try_out(run: Run, patch: Patch, progress: Progress) -> EditReport:
         found = checked(_settled(run, send_dry_run(run.directory, patch), progress))
     except DarkitError as error:
         return dataclasses.replace(refusal(error, patch), title="Not tried; the run is as it was")
-    if not found.ok:
-        return dataclasses.replace(refused(found.problems, patch), notes=found.notes, seconds=found.seconds)
-    return EditReport(
-        title="Checks passed in the run, which goes on as it was",
-        ok=True,
-        new=found.new,
-        kept=found.kept,
-        dropped=found.dropped,
-        notes=found.notes,
-        diff=patch.diff,
-        seconds=found.seconds,
-    )
+    report = refused(found.problems, patch)
+    passed = {"title": "Checks passed in the run, which goes on as it was", "ok": True} if found.ok else {}
+    facts = {name: getattr(found, name) for name in ("new", "kept", "dropped", "notes", "seconds")}
+    return dataclasses.replace(report, **facts, **passed)
 
 
 def put_in(run: Run, patch: Patch, progress: Progress) -> EditReport:

@@ -93,7 +93,7 @@ def test_what_the_run_found_in_a_trial_is_told_and_nothing_is_applied(desk: RunD
     wrong = PatchProblem(check="shape", message="The output is [2, 4].", line=10, expected="[2, 8]")
     good = Validation(ok=True, new=("gate",), kept=("up.weight",), dropped=("down.bias",), notes=("no GPU here",))
     said: list[str] = []
-    for found in (good, Validation(ok=False, problems=(wrong,))):
+    for found in (good, Validation(ok=False, problems=(wrong,), new=("gate",))):
         trainer = threading.Thread(target=answer, args=(run, found))
         trainer.start()
         report = desk.validate(edit, Progress(said.append))
