@@ -272,10 +272,7 @@ class DarkitMagics(Magics):
             desk = self._runs.get(str(getattr(root, "root", "")))
             paths = [path for path, _ in root.named_modules()] if is_model(root) else desk.paths() if desk else []
             every = [as_python(name, path) for path in paths if path]
-            depth = typed.count(".") + typed.count("[")
-            found += [
-                each for each in every if each.startswith(typed) and each.count(".") + each.count("[") <= depth + 1
-            ]
+            found += [each for each in every if each.startswith(typed) and _depth(each) <= _depth(typed) + 1]
         return found
 
 
