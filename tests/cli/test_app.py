@@ -112,6 +112,7 @@ def test_ctrl_c_is_one_line_and_status_130(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "darkit_nb", "runs"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores Ctrl-C
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"

@@ -152,8 +152,7 @@ def test_a_killed_writer_frees_the_lock_although_its_worker_lives(tmp_path: Path
     code = (
         "import os, sys, time\nfrom darkit_nb.runs import RunDirectory\n"
         "with RunDirectory(sys.argv[1]).lock():\n"
-        "    child = os.fork()\n"
-        "    if child: print(child, flush=True)\n"
+        "    if not os.fork(): print(os.getpid(), flush=True)\n"
         "    time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(run.root)], stdout=subprocess.PIPE)
