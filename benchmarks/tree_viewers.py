@@ -1,8 +1,9 @@
 """Our tree and drawing beside torchview and torchvista: the same models, interleaved, until a browser shows them.
 
-torchvista is no dependency of ours. It goes into a folder of its own, which is thrown away afterwards:
+torchvista is no dependency of ours. It goes into a folder of its own, which is thrown away afterwards,
+without the package `tests` that its wheel brings along and that would stand before ours:
 
-    pip install --no-deps --target /tmp/viewers torchvista
+    pip install --no-deps --target /tmp/viewers torchvista && rm -r /tmp/viewers/tests
     PYTHONPATH=/tmp/viewers python -m benchmarks tree_viewers
 
 Seconds are from the call to the moment when Chromium shows the page, as a person waits for it: `view` is what a viewer
@@ -126,7 +127,7 @@ def run(quick: bool) -> Iterator[dict[str, Any]]:
             "torchvista is not installed, and this benchmark compares with it.",
             expected="torchvista where Python finds it",
             received="none",
-            fix="pip install --no-deps --target /tmp/viewers torchvista, then PYTHONPATH=/tmp/viewers",
+            fix="as the head of benchmarks/tree_viewers.py says",
         )
     versions = {name: version(name) for name in ("torchview", "torchvista") if find_spec(name)}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
