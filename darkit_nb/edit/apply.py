@@ -143,10 +143,13 @@ def revert(model: nn.Module, *, count: int | None = 1, optimizer: Optimizer | No
     chosen = live[len(live) - wanted :][::-1]
     _check_last(chosen)
     for entry in chosen:
+        before = named_by_id(plain)
         for each in reversed(entry.undo):
             each.revert()
         if optimizer is not None and entry.groups is not None:
             undo(optimizer, entry.groups)
+        elif optimizer is not None and before.keys() != (after := named_by_id(plain)).keys():
+            follow(optimizer, before, after)  # it was made after the edit, as in a training that was resumed
         entry.undo, entry.groups = [], None
         entry.applied = dataclasses.replace(entry.applied, reverted=True)
     forget_compiled()

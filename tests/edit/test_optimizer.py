@@ -106,3 +106,16 @@ def test_frozen_parameters_are_left_out_and_wrappers_looked_through():
     change = follow(Wrapped(), before, named_by_id(model))
     assert [id(each) for each in change.added] == [id(model.more)]
     assert len(optimizer.param_groups[0]["params"]) == 3
+
+
+def test_an_optimizer_made_after_the_edit_follows_when_it_is_taken_back(tmp_path: Path):
+    """As in a training that was resumed: its optimizer never knew the model without the edit."""
+    model, run = build("llama")
+    apply(model, make_patch(model, MLP, wider(model)), folder=tmp_path)
+    optimizer = grouped(model.train())
+    step(model, run, optimizer)
+    revert(model, optimizer=optimizer)
+    held = [id(each) for group in optimizer.param_groups for each in group["params"]]
+    assert sorted(held) == sorted(id(each) for each in model.parameters())
+    assert {id(each) for each in optimizer.state} <= set(held)
+    step(model, run, optimizer)
