@@ -3,8 +3,8 @@
 torchvista is no dependency of ours. It goes into a folder of its own, which is thrown away afterwards,
 without the package `tests` that its wheel brings along and that would stand before ours:
 
-    pip install --no-deps --target /tmp/viewers torchvista && rm -r /tmp/viewers/tests
-    PYTHONPATH=/tmp/viewers python -m benchmarks tree_viewers
+    viewers=$(mktemp -d); pip install --no-deps --target $viewers torchvista; rm -r $viewers/tests
+    PYTHONPATH=$viewers python -m benchmarks tree_viewers
 
 Seconds are from the call to the moment when Chromium shows the page, as a person waits for it: `view` is what a viewer
 shows first, `all` is everything it found, unfolded. torchview opens one level there and rolls loops, torchvista has its
