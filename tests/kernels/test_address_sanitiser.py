@@ -21,7 +21,7 @@ from darkit_nb.ops import _gif_kernel
 from darkit_nb.ops._gif_blocked import GifLaw
 from darkit_nb.ops._neuron_blocked import NeuronLaw
 from darkit_nb.ops._neuron_kernel import ScanKernel
-from darkit_nb.ops.spike_product import product_kernel
+from darkit_nb.ops._product_kernel import product_kernel
 from tests.kernels.shim import ShimLauncher
 
 edit = (lambda source: source.replace(*sys.argv[2].split("=>"))) if len(sys.argv) > 2 else (lambda source: source)

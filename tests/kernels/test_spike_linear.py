@@ -13,8 +13,8 @@ from darkit_nb.functional import spike_linear as reference
 from darkit_nb.functional.gif import gif_encode
 from darkit_nb.functional.spike_code import SpikeCode
 from darkit_nb.functional.weight import WeightCode, weight_encode
-from darkit_nb.ops import spike_product
-from darkit_nb.ops.spike_product import product_kernel
+from darkit_nb.ops import _product_kernel
+from darkit_nb.ops._product_kernel import product_kernel
 from tests.kernels.shim import ShimLauncher
 
 few = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -76,7 +76,7 @@ def test_sums_beyond_32_bits(shim: ShimLauncher) -> None:
 
 
 def test_a_launch_covers_more_tiles_than_blocks(shim: ShimLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spike_product, "MAX_BLOCKS", 1)
+    monkeypatch.setattr(_product_kernel, "MAX_BLOCKS", 1)
     code, weight, bias = case({"num_levels": 16}, 4, 40, 33, 35, 0, None)
     got = product_kernel(code, weight, bias, shim)
     assert shim.launches[-1].grid == (1, 1)
