@@ -16,7 +16,7 @@ Gradient = Literal["clipped", "range"]
 Backend = Literal["auto", "reference", "blocked", "native", "cupy"]
 
 
-def _described(default: Any, description: str, **limits: Any) -> Any:
+def described(default: Any, description: str, **limits: Any) -> Any:
     """Dataclass field whose metadata pydantic reads as field description and limits."""
     return field(default=default, metadata={"description": description, **limits})
 
@@ -35,46 +35,46 @@ class SpikeSpec:
     # Read by pydantic when this dataclass is a field of a model: a misspelt key is an error there too.
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    num_levels: int = _described(
+    num_levels: int = described(
         16, "Levels Q a neuron can emit in one step (0 … Q-1); 16 is 4-bit, 2 is binary.", ge=2, le=256
     )
-    num_steps: int = _described(2, "Spike steps S of the salient features; the others get one.", ge=1, le=64)
-    salient_fraction: float = _described(
+    num_steps: int = described(2, "Spike steps S of the salient features; the others get one.", ge=1, le=64)
+    salient_fraction: float = described(
         0.1, "Share of input features that get all S steps; 1 gives them to every feature.", ge=0.0, le=1.0
     )
-    coding: Coding = _described(
+    coding: Coding = described(
         "rate",
         "rate: S steps carry S(Q-1)+1 values. radix: thresholds fall by Q each step, Q^S values. "
         "paper: the published quantiser, whose top codes S steps cannot carry.",
     )
-    ranges: Ranges = _described(
+    ranges: Ranges = described(
         "shared", "shared: one min–max range per token. own: salient features have a range of their own."
     )
-    signed: bool = _described(
+    signed: bool = described(
         False, "Symmetric spikes −(Q-1) … Q-1 without a zero point; with Q = 2 this is the ternary neuron."
     )
-    weight_bits: int = _described(4, "Bits of a weight, per output channel; 16 leaves weights in float.", ge=2, le=16)
-    saliency: Saliency = _described(
+    weight_bits: int = described(4, "Bits of a weight, per output channel; 16 leaves weights in float.", ge=2, le=16)
+    saliency: Saliency = described(
         "error",
         "How salient features are chosen. error: range² · ‖W‖², the quantisation error a feature causes. "
         "energy: x·(WᵀWx) as published. absmax: largest magnitude. random: the control.",
     )
-    reselect_every: int = _described(
+    reselect_every: int = described(
         100, "Training steps between two choices of the salient features; 0 keeps the first choice.", ge=0
     )
-    gradient: Gradient = _described(
+    gradient: Gradient = described(
         "clipped",
         "clipped: straight-through inside the range, ranges held constant. range: exact gradient through "
         "the minimum and maximum of each token as well.",
     )
-    attention: bool = _described(False, "Encode keys and values of the attention products too, causally per token.")
-    include: tuple[str, ...] = _described(
+    attention: bool = described(False, "Encode keys and values of the attention products too, causally per token.")
+    include: tuple[str, ...] = described(
         ("*",), "Module name patterns (shell style) of the linear layers to make spiking."
     )
-    exclude: tuple[str, ...] = _described(
+    exclude: tuple[str, ...] = described(
         ("lm_head", "*.lm_head", "*embed*"), "Module name patterns that stay in float, whatever `include` says."
     )
-    backend: Backend = _described("auto", "Implementation of the neuron; auto takes the fastest that works here.")
+    backend: Backend = described("auto", "Implementation of the neuron; auto takes the fastest that works here.")
 
     def __post_init__(self) -> None:
         for info in dataclasses.fields(self):

@@ -1,0 +1,138 @@
+"""The pipelines of conversion by name. A preset only fills the fields of a `ConversionSpec`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from darkit_nb.errors import ConfigError
+from darkit_nb.records.conversion import ADDITIVE, ConversionSpec
+from darkit_nb.records.spike_spec import SpikeSpec
+
+PRESETS: dict[str, str] = {
+    "rtn": "Round to nearest, nothing else: the floor.",
+    "smoothquant": "SmoothQuant: outliers of the activations move into the weights by a closed form, then round.",
+    "omniquant": "OmniQuant: scales and clipping learned block by block, 20 epochs.",
+    "gptq": "GPTQ: weights coded column by column, each error made good by the columns still to come.",
+    "pb-llm": "PB-LLM: one bit a weight, the most salient weights 8 bits. Activations in float.",
+    "spikellm-omniquant": "SpikeLLM as published: OmniQuant with two spike steps for the salient tenth of features.",
+    "spikellm-gptq": "SpikeLLM's additive weights: ternary spikes, more steps for salient features; float activations.",
+    "quarot": "QuaRot: outliers spread by a Hadamard rotation, then GPTQ with a clip search.",
+    "flatquant": "A transform learned per layer (FlatQuant's idea), then round with learned clipping.",
+    "darkit": "Scales, a split rotation whose strongest directions get two radix steps, then GPTQ with a clip search.",
+}
+"""Every preset with what it does, in the order from plain to best."""
+
+BITS: tuple[str, ...] = ("W4A4", "W4A8", "W2A8", "W2A16", "W6A6", "W4A16", "ternary")
+"""Widths offered by forms; any `W<2…8 or 16>A<2…8 or 16>` is understood."""
+
+_GPTQ: dict[str, Any] = {"weights": "gptq", "act_order": True, "clip_search": True}
+
+_FIELDS: dict[str, dict[str, Any]] = {
+    "rtn": {},
+    "smoothquant": {"scaling": "smooth"},
+    "omniquant": {"scaling": "let", "weights": "lwc", "refine_epochs": 20},
+    "gptq": {"weights": "gptq", "act_order": True},
+    "pb-llm": {"weights": "pb_llm", "weight_salient_fraction": 0.1, "act_order": True},
+    "spikellm-omniquant": {"scaling": "let", "scaling_alpha": 0.75, "weights": "lwc", "refine_epochs": 20},
+    "spikellm-gptq": {"weights": "ternary", "weight_steps": 2, "weight_salient_fraction": 0.4, "act_order": True},
+    "quarot": {"rotation": "hadamard", "online_rotation": True, **_GPTQ},
+    "flatquant": {"rotation": "learned", "weights": "lwc", "refine_epochs": 15},
+    "darkit": {"scaling": "smooth", "rotation": "split", "online_rotation": True, **_GPTQ},
+}
+
+_SPIKES: dict[str, dict[str, Any]] = {
+    "spikellm-omniquant": {"num_steps": 2, "salient_fraction": 0.1, "saliency": "energy"},
+    "darkit": {"num_steps": 2, "salient_fraction": 0.125, "coding": "radix", "ranges": "own"},
+}
+"""What spikes in a preset; in the others every feature gets one step."""
+
+_USUAL_BITS = {"pb-llm": "ternary", "spikellm-gptq": "ternary"}
+
+
+def preset(name: str, *, bits: str | None = None, paper_codes: bool = False, **changes: Any) -> ConversionSpec:
+    """The `ConversionSpec` of a pipeline.
+
+    Args:
+        name: one of `PRESETS`.
+        bits: `W4A4` and the like (16: float), or `ternary`: weights are spikes, activations float. None takes the
+            preset's own: ternary for `pb-llm` and `spikellm-gptq`, W4A4 for the others.
+        paper_codes: code activations as the published quantiser does, whose top codes the steps cannot carry.
+        changes: fields of `ConversionSpec` to replace. `spike` may be a mapping of fields of `SpikeSpec`, laid over
+            the preset's own.
+
+    Raises:
+        ConfigError: no such preset, bits or field, or a combination that has no meaning.
+    """
+    if name not in PRESETS:
+        close = get_close_matches(str(name), PRESETS, 1)
+        raise ConfigError(
+            f"There is no conversion preset {name!r}.",
+            expected=", ".join(PRESETS),
+            received=repr(name),
+            fix=f"did you mean {close[0]!r}?" if close else None,
+        )
+    bits = bits or _USUAL_BITS.get(name, "W4A4")
+    fields: dict[str, Any] = {"pipeline": name, **_FIELDS[name]}
+    weight_bits, activation_bits = _parse(bits)
+    if bits == "ternary":
+        fields |= _ternary(name)
+    elif fields.get("weights") not in ADDITIVE:
+        fields["weight_bits"] = weight_bits
+        if weight_bits == 16:
+            fields |= {"weights": "rtn", "act_order": False, "clip_search": False}
+    spike = _spike(name, activation_bits, paper_codes, changes.pop("spike", "preset"))
+    if spike is None and fields.get("rotation") == "split":
+        fields["rotation"] = "hadamard"  # without spikes no direction gets more steps
+    return ConversionSpec.from_dict({**fields, "spike": spike, **changes})
+
+
+def _parse(bits: str) -> tuple[int, int]:
+    if bits == "ternary":
+        return 2, 16
+    match = re.fullmatch(r"W([2-8]|16)A([1-8]|16)", bits) if isinstance(bits, str) else None
+    if match is None:
+        raise ConfigError(
+            "These bits are not understood.",
+            expected=", ".join(BITS),
+            received=repr(bits),
+            fix="write weight bits and activation bits, as in 'W4A4'; 16 leaves them in float",
+        )
+    return int(match[1]), int(match[2])
+
+
+def _ternary(name: str) -> dict[str, Any]:
+    """Additive weights in the manner of a pipeline: two steps for salient features where it knows any."""
+    if _FIELDS[name].get("weights") in ADDITIVE:
+        return {"weight_bits": 2}
+    common = {"weight_bits": 2, "act_order": True, "clip_search": False, "refine_epochs": 0}
+    if _FIELDS[name].get("rotation") == "learned" or _FIELDS[name].get("scaling") == "let":
+        raise ConfigError(
+            f"The preset {name!r} has no additive form.",
+            expected="bits with a number of weight bits, as in 'W2A16'",
+            received="bits='ternary'",
+            fix="use preset('spikellm-gptq') or preset('darkit', bits='ternary')",
+        )
+    if name == "darkit":
+        return {**common, "weights": "trit_planes", "weight_steps": 2, "weight_salient_fraction": 0.4}
+    return {**common, "weights": "ternary"}
+
+
+def _spike(name: str, bits: int, paper_codes: bool, given: Any) -> SpikeSpec | None:
+    if given is None or isinstance(given, SpikeSpec):
+        return given
+    if bits == 16 and given == "preset":
+        return None
+    fields = {"num_steps": 1, "salient_fraction": 0.0, **_SPIKES.get(name, {}), "num_levels": 2 ** min(bits, 8)}
+    if paper_codes:
+        fields["coding"] = "paper"
+    laid_over = given if isinstance(given, Mapping) else {}
+    return SpikeSpec.from_dict({**SpikeSpec().to_dict(), **fields, **laid_over})
+
+
+def fields_of(spec: ConversionSpec) -> dict[str, str]:
+    """Description of every field, for forms."""
+    return {info.name: info.metadata["description"] for info in dataclasses.fields(spec)}

@@ -1,0 +1,242 @@
+"""How a trained decoder becomes a spiking one, what that will take, and what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args, get_type_hints
+
+from darkit_nb.errors import ConfigError
+from darkit_nb.records.spike_spec import SpikeSpec, described
+
+Scaling = Literal["none", "smooth", "let"]
+Rotation = Literal["none", "hadamard", "split", "learned"]
+WeightMethod = Literal["rtn", "lwc", "gptq", "ternary", "trit_planes", "pb_llm"]
+
+ADDITIVE: tuple[WeightMethod, ...] = ("ternary", "trit_planes", "pb_llm")
+"""Weights whose bits follow from steps or from the share of 8-bit weights, not from `weight_bits`."""
+
+STEPWISE: tuple[WeightMethod, ...] = ("ternary", "trit_planes")
+"""Weights that are spikes themselves: sums of ternary planes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionSpec:
+    """Every choice of a conversion. A preset (`config.conversions`) only fills these fields.
+
+    Plain data without torch. Limits live in the field metadata, where `__post_init__` and forms read them.
+    `spike.weight_bits` always equals `weight_bits`.
+
+    Raises:
+        ConfigError: a value outside its range, or a combination that has no meaning.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    pipeline: str = described("custom", "Name of the preset this began from, for reports.")
+    spike: SpikeSpec | None = described(
+        SpikeSpec(num_steps=1, salient_fraction=0.0), "How activations spike; none leaves them in float (A16)."
+    )
+    weight_bits: int = described(
+        4, "Bits of a weight; 16 leaves weights in float. Additive weights have bits of their own.", ge=2, le=16
+    )
+    scaling: Scaling = described(
+        "none",
+        "Per-feature scales that move outliers from activations into weights. smooth: the closed form of SmoothQuant. "
+        "let: learned block by block, beginning there.",
+    )
+    scaling_alpha: float = described(
+        0.5, "Share of an outlier that moves into the weights: s = max|x|^α / max|w|^(1−α).", ge=0.0, le=1.0
+    )
+    rotation: Rotation = described(
+        "none",
+        "hadamard: spread outliers over all features. split: the strongest directions become the salient features, "
+        "each part spread within itself. learned: small matrices learned per layer, applied online.",
+    )
+    rotation_seed: int = described(0, "Seed of the random signs of the rotation.", ge=0)
+    rotation_weighted: bool = described(
+        False, "Split by D C D instead of C, D holding the norms of the weight columns behind each feature."
+    )
+    online_rotation: bool = described(
+        False, "Also rotate the input of the MLP's last layer while the model runs, where no fold is exact."
+    )
+    weights: WeightMethod = described(
+        "rtn",
+        "rtn: round to nearest. lwc: learned clipping. gptq: error compensated column by column. ternary, trit_planes: "
+        "weights are spikes, added without products. pb_llm: one bit, salient weights 8 bits.",
+    )
+    group_size: int | None = described(
+        None, "Input features that share a weight scale; none gives one scale per output.", ge=1
+    )
+    act_order: bool = described(False, "GPTQ takes the features with the largest activations first.")
+    clip_search: bool = described(False, "Search the weight range with the least output error before coding.")
+    damping: float = described(0.01, "Added to the Hessian's diagonal, as a share of its mean.", gt=0.0, le=1.0)
+    weight_steps: int = described(1, "Weight spiking: steps T of the salient input features; others get 1.", ge=1, le=8)
+    weight_salient_fraction: float = described(
+        0.0, "Share of input features with all weight steps, or of weights with 8 bits (pb_llm).", ge=0.0, le=1.0
+    )
+    refine_epochs: int = described(0, "Epochs of block-wise training of scales and clipping (OmniQuant).", ge=0)
+    refine_scaling_rate: float = described(1e-3, "Learning rate of the scales.", gt=0.0)
+    refine_clip_rate: float = described(1e-2, "Learning rate of the clipping.", gt=0.0)
+    steps_budget: float | None = described(
+        None, "Mean spike steps of the whole model, shared out among layers by benefit; none: the same everywhere.",
+        ge=1.0,
+    )  # fmt: skip
+    samples: int = described(128, "Calibration sequences.", ge=1)
+    sample_length: int = described(2048, "Tokens of a calibration sequence.", ge=2)
+    seed: int = described(0, "Seed of the calibration sequences and of training.", ge=0)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.spike, Mapping):  # pydantic and JSON bring plain data
+            object.__setattr__(self, "spike", SpikeSpec.from_dict(self.spike))
+        _check_fields(self)
+        if self.spike is not None and self.spike.weight_bits != self.weight_bits:
+            object.__setattr__(self, "spike", dataclasses.replace(self.spike, weight_bits=self.weight_bits))
+        for fault in _COMBINATIONS:
+            fault(self)
+
+    @property
+    def activation_bits(self) -> float:
+        """Bits of one spike step of an activation, log2 Q; 16 where activations stay in float."""
+        return 16.0 if self.spike is None else math.log2(self.spike.num_levels)
+
+    @property
+    def name(self) -> str:
+        """Pipeline and bits in one word, as in `darkit W4A4`."""
+        weights = {"ternary": "ternary", "trit_planes": "trit-planes", "pb_llm": "PB"}.get(
+            self.weights, f"W{self.weight_bits}"
+        )
+        return f"{self.pipeline} {weights}{'-' if self.weights in ADDITIVE else ''}A{self.activation_bits:.3g}"
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that differ for every other choice; the name of the pipeline does not count."""
+        text = json.dumps({k: v for k, v in self.to_dict().items() if k != "pipeline"}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def replace(self, **changes: Any) -> ConversionSpec:
+        """The same conversion with other fields."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        data = {info.name: getattr(self, info.name) for info in dataclasses.fields(self)}
+        data["spike"] = None if self.spike is None else self.spike.to_dict()
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ConversionSpec:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ConfigError: a key this version does not know, or a value out of range.
+        """
+        known = {info.name for info in dataclasses.fields(cls)}
+        unknown = sorted(set(data) - known)
+        if unknown:
+            raise ConfigError(
+                "The conversion settings hold keys this version does not know.",
+                expected=f"only {', '.join(sorted(known))}",
+                received=", ".join(unknown),
+                cause="a misspelt name, or they were written by a newer version",
+            )
+        return cls(**data)
+
+
+def _check_fields(spec: ConversionSpec) -> None:
+    hints = get_type_hints(ConversionSpec)
+    for info in dataclasses.fields(spec):
+        value, kind = getattr(spec, info.name), hints[info.name]
+        choices = get_args(kind) if getattr(kind, "__origin__", None) is Literal else ()
+        if choices and value not in choices:
+            raise ConfigError(
+                f"convert.{info.name} is not one of its choices.",
+                expected=", ".join(map(str, choices)),
+                received=repr(value),
+                fix=info.metadata["description"],
+            )
+        low, above, high = (info.metadata.get(key) for key in ("ge", "gt", "le"))
+        if value is None and type(None) in get_args(kind):
+            continue
+        number = low is not None or above is not None
+        if number and (
+            isinstance(value, bool)
+            or not isinstance(value, int if "int" in str(kind) else (int, float))
+            or not math.isfinite(value)
+            or (low is not None and value < low)
+            or (above is not None and value <= above)
+            or (high is not None and value > high)
+        ):
+            bounds = f"{f'{low} ≤ ' if low is not None else f'{above} < '}{info.name}"
+            raise ConfigError(
+                f"convert.{info.name} is out of range.",
+                expected=f"{bounds}{'' if high is None else f' ≤ {high}'}",
+                received=repr(value),
+                fix=info.metadata["description"],
+            )
+
+
+def _weight_bits_are_stored(spec: ConversionSpec) -> None:
+    if 8 < spec.weight_bits < 16:
+        raise ConfigError(
+            "Weights between 9 and 15 bits are not stored by any layout here.",
+            expected="weight_bits 2 … 8, or 16 for float weights",
+            received=f"weight_bits={spec.weight_bits}",
+        )
+    if spec.weight_bits == 16 and spec.weights not in ("rtn", *ADDITIVE):
+        raise ConfigError(
+            "Float weights need no method.",
+            expected="weights='rtn' with weight_bits=16",
+            received=f"weights={spec.weights!r}",
+        )
+
+
+def _something_is_converted(spec: ConversionSpec) -> None:
+    if spec.spike is None and spec.weight_bits == 16 and spec.weights not in ADDITIVE:
+        raise ConfigError(
+            "Nothing would be converted.",
+            expected="spiking activations, or weights of at most 8 bits",
+            received="spike=None, weight_bits=16",
+            fix="choose a preset: preset('darkit', bits='W4A4')",
+        )
+
+
+def _training_has_a_purpose(spec: ConversionSpec) -> None:
+    trained = spec.scaling == "let" or spec.weights == "lwc" or spec.rotation == "learned"
+    if trained != (spec.refine_epochs > 0):
+        raise ConfigError(
+            "Learned scales, clipping or matrices and epochs of training go together.",
+            expected="refine_epochs ≥ 1 with scaling='let', weights='lwc' or rotation='learned', else 0",
+            received=f"scaling={spec.scaling!r}, weights={spec.weights!r}, rotation={spec.rotation!r}, "
+            f"refine_epochs={spec.refine_epochs}",
+            fix="refine_epochs=20 is what OmniQuant takes",
+        )
+
+
+def _splits_have_salient_features(spec: ConversionSpec) -> None:
+    spike = spec.spike
+    if spec.rotation == "split" and (spike is None or not 0 < spike.salient_fraction < 1):
+        raise ConfigError(
+            "A split rotation makes the strongest directions salient, so there must be salient features.",
+            expected="spike.salient_fraction between 0 and 1, both excluded",
+            received="spike=None" if spike is None else f"spike.salient_fraction={spike.salient_fraction}",
+            fix="use rotation='hadamard' for a conversion without salient features",
+        )
+    if spec.steps_budget is not None and (spike is None or spike.num_steps == 1):
+        raise ConfigError(
+            "There are no spike steps to share out.",
+            expected="spike.num_steps ≥ 2 with steps_budget",
+            received="spike=None" if spike is None else "spike.num_steps=1",
+        )
+
+
+_COMBINATIONS = (
+    _weight_bits_are_stored,
+    _something_is_converted,
+    _training_has_a_purpose,
+    _splits_have_salient_features,
+)

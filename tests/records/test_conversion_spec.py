@@ -1,0 +1,64 @@
+"""A conversion is described by plain data that refuses what has no meaning."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from darkit_nb.errors import ConfigError
+from darkit_nb.records.conversion import ConversionSpec
+from darkit_nb.records.spike_spec import SpikeSpec
+
+
+def test_it_survives_json():
+    spec = ConversionSpec(
+        pipeline="mine", spike=SpikeSpec(num_levels=16), rotation="split", weights="gptq", group_size=64
+    )
+    again = ConversionSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
+    assert again == spec
+    assert hash(again) == hash(spec)
+    assert again.digest == spec.digest
+
+
+def test_the_digest_follows_every_field_but_the_name():
+    spec = ConversionSpec()
+    assert spec.digest == spec.replace(pipeline="other").digest
+    for change in ({"damping": 0.02}, {"seed": 1}, {"spike": SpikeSpec(num_steps=3)}, {"group_size": 32}):
+        assert spec.replace(**change).digest != spec.digest
+
+
+def test_weight_bits_reach_the_spikes():
+    assert ConversionSpec(weight_bits=2).spike == SpikeSpec(num_steps=1, salient_fraction=0.0, weight_bits=2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"rotation": "twist"}, "rotation"),
+        ({"damping": 0.0}, "damping"),
+        ({"damping": float("nan")}, "damping"),
+        ({"samples": 0}, "samples"),
+        ({"samples": 1.5}, "samples"),
+        ({"samples": True}, "samples"),
+        ({"weight_bits": 12}, "between 9 and 15"),
+        ({"weight_bits": 16, "weights": "gptq"}, "need no method"),
+        ({"weight_bits": 16, "spike": None}, "Nothing would be converted"),
+        ({"weights": "lwc"}, "epochs of training"),
+        ({"refine_epochs": 3}, "epochs of training"),
+        ({"rotation": "split"}, "salient features"),
+        ({"steps_budget": 1.1}, "no spike steps"),
+        ({"spike": {"num_levls": 4}}, "num_levls"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(fields, word):
+    with pytest.raises(ConfigError, match=word) as caught:
+        ConversionSpec(**fields)
+    assert caught.value.expected
+    assert caught.value.received
+
+
+def test_a_key_of_a_newer_version_is_named():
+    with pytest.raises(ConfigError) as caught:
+        ConversionSpec.from_dict({"teleport": 3})
+    assert caught.value.received == "teleport"
