@@ -19,7 +19,7 @@ NATIVE_SOURCES := $(wildcard kernels/cpu/*) darkit_nb/ops/native_build.py
 # Where `make lab` works; not in git.
 FOLDER ?= playground
 
-.PHONY: help setup demo lab test check check-all bench tools
+.PHONY: help setup demo lab test check check-all bench tools stdlib-llama
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make check-all  all of that, the slow proofs and a quick pass of the benchmarks"
 	@echo "make bench      the benchmarks, appended to benchmarks/results/"
 	@echo "make setup      only the virtual environment, the front end and the CPU library"
+	@echo "make stdlib-llama  train the bundled model anew"
 	@echo "make tools      what the tests need besides Python: a compiler, a browser, Graphviz"
 
 setup: $(READY) $(FRONT) $(NATIVE)
@@ -91,3 +92,7 @@ check-all: check $(FRONT) tools
 
 bench: $(READY) $(NATIVE)
 	$(BIN)/python -m benchmarks
+
+# The decoder that comes with the package, trained anew; half an hour on one core.
+stdlib-llama: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m docs.stdlib_llama

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from darkit_nb.config import DataConfig
+from darkit_nb.config.bundled import located
 from darkit_nb.data.corpus import Corpus, Document, open_corpus
 from darkit_nb.data.split import split_corpus
 from darkit_nb.data.tokenizer_files import load_folder
@@ -43,7 +44,7 @@ def evaluate_run(
     empty lines.
 
     Args:
-        run_or_path: run, run id, run folder, or a folder with model and tokenizer.
+        run_or_path: run, run id, run folder, a folder with model and tokenizer, or the name of a bundled model.
         text: a UTF-8 text file, or a folder of them; may be compressed with xz or gzip.
         dataset: a dataset id; its validation documents are scored. Without `text` and `dataset` it is the one the run
             was trained on, whose validation documents the run has never learnt from.
@@ -94,6 +95,7 @@ class _Subject:
 
 def _open(run_or_path: RunDirectory | str | Path, runs_dir: str | Path) -> _Subject:
     if not isinstance(run_or_path, RunDirectory):
+        run_or_path = located(run_or_path)
         if (Path(run_or_path) / "config.json").is_file():
             return _Subject(Path(run_or_path), None)
         run_or_path = RunDirectory.open(run_or_path, runs_dir=runs_dir)

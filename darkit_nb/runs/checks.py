@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from darkit_nb.config import RunConfig
+from darkit_nb.config.bundled import located
 from darkit_nb.config.memory import check_memory
 from darkit_nb.plugins import registry
 from darkit_nb.runs.files import from_json
@@ -55,7 +56,7 @@ def known_shape(config: RunConfig) -> dict[str, Any] | None:
     if config.model.path is None:
         return model_shape(config)
     try:
-        return {**from_json((Path(config.model.path) / "config.json").read_bytes()), **config.model.overrides}
+        return {**from_json((Path(located(config.model.path)) / "config.json").read_bytes()), **config.model.overrides}
     except (OSError, ValueError):
         return None
 

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
+from darkit_nb.config.bundled import located
 from darkit_nb.errors import DarkitError, ModelError
 from darkit_nb.spikify.quantizer import QUANT_METHOD, trusting  # importing it registers the quantiser with transformers
 
@@ -18,7 +19,7 @@ def load_model(
     """The model saved at `path`, in evaluation mode; spiking when its config says `quant_method = "darkit"`.
 
     Args:
-        path: folder written by `save_pretrained`, or a hub id.
+        path: folder written by `save_pretrained`, name of a bundled model (`stdlib-llama`), or a hub id.
         device: where to put it.
         dtype: floating dtype of the weights; None keeps that of the file.
         trust: agree to run the edits the model was saved with, now and as long as no byte of them changes. Those made
@@ -33,7 +34,7 @@ def load_model(
     logging.disable_progress_bar()
     try:
         with trusting(trust):
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype or "auto", use_safetensors=True)
+            model = AutoModelForCausalLM.from_pretrained(located(path), dtype=dtype or "auto", use_safetensors=True)
     except DarkitError:
         raise
     except (OSError, ValueError, KeyError) as error:
