@@ -1,7 +1,8 @@
 """Trains the decoder that comes with the package and writes its files: `make stdlib-llama`, about half an hour.
 
-The recipe is `docs/recipes/stdlib-llama.yaml`. The weights are stored in float16 and loaded as float32. With the folder of
-a run of that recipe as an argument, `python -m docs.stdlib_llama FOLDER`, nothing is trained and its weights are taken.
+The recipe is `docs/recipes/stdlib-llama.yaml`. The weights are stored in float16 and loaded as float32. With the folder
+of a run of that recipe as an argument, `python -m docs.stdlib_llama FOLDER`, nothing is trained and its weights are
+taken.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 _CARD = """# stdlib-llama
 
-A small Llama for trying things out: {parameters:,} parameters, {layers} blocks of width {width}, a vocabulary of {vocabulary}
-tokens, windows of {window}. Trained by DarKit-NB (`make stdlib-llama`, {steps} steps of {batch} windows, {seen:.1f} M tokens)
-on the source of the Python standard library: {corpus}. Seed, learning rate and the rest stand in
+A small Llama for trying things out: {parameters:,} parameters, {layers} blocks of width {width}, a vocabulary of
+{vocabulary} tokens, windows of {window}. Trained by DarKit-NB (`make stdlib-llama`, {steps} steps of {batch} windows,
+{seen:.1f} M tokens) on the source of the Python standard library, {corpus}. Seed, learning rate and the rest stand in
 `docs/recipes/stdlib-llama.yaml`. It writes something that looks like Python and means nothing.
 
 Held-out files of the library, while training: {score:.3f} bits per byte. Weights in float16.
