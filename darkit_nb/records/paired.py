@@ -1,0 +1,80 @@
+"""The same text scored window by window, so that two models can be compared on it pair by pair."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowLosses:
+    """What every window of a text cost one model.
+
+    Attributes:
+        text: name of the text.
+        window: tokens per window, the first of which is not scored.
+        bytes_per_token: bytes of the text per token.
+        nats: mean cross entropy of a scored token, one number per window, in the order of the text.
+        text_sha256: of the scored token ids, so that losses of different texts are never put in pairs.
+    """
+
+    text: str
+    window: int
+    bytes_per_token: float
+    nats: tuple[float, ...] = field(repr=False)
+    text_sha256: str = ""
+
+    @property
+    def loss(self) -> float:
+        """Mean cross entropy of a scored token, in nats."""
+        return sum(self.nats) / len(self.nats)
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss); infinite beyond what a float holds."""
+        return math.exp(self.loss) if self.loss < 700 else math.inf
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Loss in bits per byte of text."""
+        return self.loss / math.log(2) / self.bytes_per_token
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {**dataclasses.asdict(self), "nats": list(self.nats)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> WindowLosses:
+        """Read what `to_dict` wrote; unknown keys are ignored."""
+        own: dict[str, Any] = {info.name: data[info.name] for info in dataclasses.fields(cls) if info.name in data}
+        return cls(**{**own, "nats": tuple(own["nats"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDifference:
+    """How much worse a model is than another one on the same windows, in bits per byte.
+
+    Attributes:
+        delta: mean over windows of the difference; positive is worse.
+        standard_error: of that mean, from the differences of the windows; NaN for a single window.
+        low, high: ends of the 95 % interval by Student's t.
+        windows: pairs.
+    """
+
+    delta: float
+    standard_error: float
+    low: float
+    high: float
+    windows: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> PairedDifference:
+        """Read what `to_dict` wrote; unknown keys are ignored."""
+        return cls(**{info.name: data[info.name] for info in dataclasses.fields(cls)})
