@@ -27,7 +27,7 @@ PRESETS: dict[str, str] = {
 """Every preset with what it does, in the order from plain to best."""
 
 BITS: tuple[str, ...] = ("W4A4", "W4A8", "W2A8", "W2A16", "W6A6", "W4A16", "ternary")
-"""Widths offered by forms; any `W<2…8 or 16>A<2…8 or 16>` is understood."""
+"""Widths offered by forms; any `W<2…8>A<1…8 or 16>` is understood."""
 
 _GPTQ: dict[str, Any] = {"weights": "gptq", "act_order": True, "clip_search": True}
 
@@ -58,7 +58,7 @@ def preset(name: str, *, bits: str | None = None, paper_codes: bool = False, **c
 
     Args:
         name: one of `PRESETS`.
-        bits: `W4A4` and the like (16: float), or `ternary`: weights are spikes, activations float. None takes the
+        bits: `W4A4` and the like (A16: float), or `ternary`: weights are spikes, activations float. None takes the
             preset's own: ternary for `pb-llm` and `spikellm-gptq`, W4A4 for the others.
         paper_codes: code activations as the published quantiser does, whose top codes the steps cannot carry.
         changes: fields of `ConversionSpec` to replace. `spike` may be a mapping of fields of `SpikeSpec`, laid over
@@ -82,8 +82,6 @@ def preset(name: str, *, bits: str | None = None, paper_codes: bool = False, **c
         fields |= _ternary(name)
     elif fields.get("weights") not in ADDITIVE:
         fields["weight_bits"] = weight_bits
-        if weight_bits == 16:
-            fields |= {"weights": "rtn", "act_order": False, "clip_search": False}
     spike = _spike(name, activation_bits, paper_codes, changes.pop("spike", "preset"))
     if spike is None and fields.get("rotation") == "split":
         fields["rotation"] = "hadamard"  # without spikes no direction gets more steps
@@ -93,13 +91,13 @@ def preset(name: str, *, bits: str | None = None, paper_codes: bool = False, **c
 def _parse(bits: str) -> tuple[int, int]:
     if bits == "ternary":
         return 2, 16
-    match = re.fullmatch(r"W([2-8]|16)A([1-8]|16)", bits) if isinstance(bits, str) else None
+    match = re.fullmatch(r"W([2-8])A([1-8]|16)", bits) if isinstance(bits, str) else None
     if match is None:
         raise ConfigError(
             "These bits are not understood.",
             expected=", ".join(BITS),
             received=repr(bits),
-            fix="write weight bits and activation bits, as in 'W4A4'; 16 leaves them in float",
+            fix="write weight bits and activation bits, as in 'W4A4'; A16 leaves activations in float",
         )
     return int(match[1]), int(match[2])
 

@@ -41,9 +41,7 @@ class ConversionSpec:
     spike: SpikeSpec | None = described(
         SpikeSpec(num_steps=1, salient_fraction=0.0), "How activations spike; none leaves them in float (A16)."
     )
-    weight_bits: int = described(
-        4, "Bits of a weight; 16 leaves weights in float. Additive weights have bits of their own.", ge=2, le=16
-    )
+    weight_bits: int = described(4, "Bits of a weight. Additive weights have bits of their own.", ge=2, le=8)
     scaling: Scaling = described(
         "none",
         "Per-feature scales that move outliers from activations into weights. smooth: the closed form of SmoothQuant. "
@@ -180,31 +178,6 @@ def _check_fields(spec: ConversionSpec) -> None:
             )
 
 
-def _weight_bits_are_stored(spec: ConversionSpec) -> None:
-    if 8 < spec.weight_bits < 16:
-        raise ConfigError(
-            "Weights between 9 and 15 bits are not stored by any layout here.",
-            expected="weight_bits 2 … 8, or 16 for float weights",
-            received=f"weight_bits={spec.weight_bits}",
-        )
-    if spec.weight_bits == 16 and spec.weights not in ("rtn", *ADDITIVE):
-        raise ConfigError(
-            "Float weights need no method.",
-            expected="weights='rtn' with weight_bits=16",
-            received=f"weights={spec.weights!r}",
-        )
-
-
-def _something_is_converted(spec: ConversionSpec) -> None:
-    if spec.spike is None and spec.weight_bits == 16 and spec.weights not in ADDITIVE:
-        raise ConfigError(
-            "Nothing would be converted.",
-            expected="spiking activations, or weights of at most 8 bits",
-            received="spike=None, weight_bits=16",
-            fix="choose a preset: preset('darkit', bits='W4A4')",
-        )
-
-
 def _training_has_a_purpose(spec: ConversionSpec) -> None:
     trained = spec.scaling == "let" or spec.weights == "lwc" or spec.rotation == "learned"
     if trained != (spec.refine_epochs > 0):
@@ -235,8 +208,6 @@ def _splits_have_salient_features(spec: ConversionSpec) -> None:
 
 
 _COMBINATIONS = (
-    _weight_bits_are_stored,
-    _something_is_converted,
     _training_has_a_purpose,
     _splits_have_salient_features,
 )

@@ -1,0 +1,22 @@
+"""The rotation as a module keeps its signs and needs no matrix."""
+
+from __future__ import annotations
+
+import torch
+
+from darkit_nb.nn.rotation import OnlineRotation
+
+
+def test_it_equals_its_matrix_and_holds_signs_only():
+    rotation = OnlineRotation([16, 24], seed=5)
+    x = torch.randn(2, 7, 40)
+    torch.testing.assert_close(rotation(x).double(), x.double() @ rotation.matrix(), atol=1e-5, rtol=1e-5)
+    assert {name: tensor.dtype for name, tensor in rotation.state_dict().items()} == {"signs": torch.int8}
+
+
+def test_loading_brings_the_signs():
+    saved, fresh = OnlineRotation([12], seed=1), OnlineRotation([12])
+    fresh.load_state_dict(saved.state_dict())
+    x = torch.randn(3, 12)
+    assert torch.equal(saved(x), fresh(x))
+    assert "blocks=(12,)" in repr(fresh)
