@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from darkit_nb.evaluate.energy import account as account
     from darkit_nb.evaluate.energy import energy_report as energy_report
     from darkit_nb.evaluate.facts import model_facts as model_facts
-    from darkit_nb.evaluate.perplexity import perplexity as perplexity
+    from darkit_nb.evaluate.paired import paired_difference as paired_difference
     from darkit_nb.evaluate.run import evaluate_run as evaluate_run
+    from darkit_nb.evaluate.scoring import perplexity as perplexity
+    from darkit_nb.evaluate.scoring import window_losses as window_losses
     from darkit_nb.evaluate.snapshot import capture as capture
     from darkit_nb.evaluate.spikes import measure_spikes as measure_spikes
     from darkit_nb.trace.spikes import SpikeRecorder as SpikeRecorder
@@ -24,7 +26,9 @@ _EXPORTS = {
     "evaluate_run": "run",
     "measure_spikes": "spikes",
     "model_facts": "facts",
-    "perplexity": "perplexity",
+    "paired_difference": "paired",
+    "perplexity": "scoring",
+    "window_losses": "scoring",
 }
 
 __all__ = [
@@ -35,7 +39,9 @@ __all__ = [
     "evaluate_run",
     "measure_spikes",
     "model_facts",
+    "paired_difference",
     "perplexity",
+    "window_losses",
 ]
 
 

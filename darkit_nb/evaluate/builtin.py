@@ -8,7 +8,7 @@ METRICS = (
     Entry(
         "perplexity",
         "Perplexity over non-overlapping windows, and bits per byte.",
-        "darkit_nb.evaluate.perplexity:perplexity",
+        "darkit_nb.evaluate.scoring:perplexity",
     ),
     Entry(
         "spikes",

@@ -16,7 +16,7 @@ from darkit_nb.data.corpus import Corpus, Document, open_corpus
 from darkit_nb.data.split import split_corpus
 from darkit_nb.data.tokenizer_files import load_folder
 from darkit_nb.errors import ConfigError, DataError
-from darkit_nb.evaluate.perplexity import perplexity
+from darkit_nb.evaluate.scoring import perplexity
 from darkit_nb.plugins import import_modules
 from darkit_nb.records.evaluation import EvaluationResult
 from darkit_nb.runs import RunDirectory

@@ -77,9 +77,9 @@ def result_view(rows: Sequence[ConversionRow]) -> TableView:
         rows=tuple(_result_row(row) for row in rows),
         notes=(
             "perplexity: per token, windows that do not overlap, each scored from its second token. Δ: against float "
-            "on the same windows; 95 %: interval of Δ, paired by window. steps: spike steps of an activation. code: bits "
-            "of information of one. stored: bits of a weight on disk, scales and masks included. ACE: weight bits × "
-            "bits of a step × steps; 256 is float16. ÷int: energy of the spikes, as unit events, against the "
+            "on the same windows; 95 %: interval of Δ, paired by window. steps: spike steps of an activation. code: "
+            "bits of information of one. stored: bits of a weight on disk, scales and masks included. ACE: weight bits "
+            "× bits of a step × steps; 256 is float16. ÷int: energy of the spikes, as unit events, against the "
             "equal-bit integer network; above 1 the spikes cost more.",
         ),
     )

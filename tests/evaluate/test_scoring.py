@@ -1,4 +1,4 @@
-"""Perplexity by the published protocol, against a calculation spelt out window by window."""
+"""Perplexity by the published protocol, spelt out window by window; losses of windows, which average to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from darkit_nb.errors import DataError, ModelError
-from darkit_nb.evaluate import perplexity
+from darkit_nb.evaluate import perplexity, window_losses
+from darkit_nb.records.paired import WindowLosses
 from darkit_nb.spikify import spikify
 from tests.evaluate.models import decoder
 
@@ -91,3 +92,43 @@ def test_a_hopeless_model_has_infinite_perplexity_and_no_crash():
     with torch.no_grad():
         model.lm_head.weight.mul_(1e6)
     assert perplexity(model, torch.randint(0, 50, (32,)), window=16).perplexity == math.inf
+
+
+def test_they_average_to_the_perplexity_whatever_the_batch():
+    model, ids = decoder(), torch.randint(0, 50, (50,))
+    one = window_losses(model, ids, window=8, text="t", bytes_per_token=2.0)
+    three = window_losses(model, ids, window=8, text="t", bytes_per_token=2.0, batch_size=3)
+    assert one.nats == pytest.approx(three.nats, rel=1e-6)
+    assert one.text_sha256 == three.text_sha256
+    score = perplexity(model, ids, window=8, bytes_per_token=2.0)
+    assert (one.loss, one.perplexity, one.bits_per_byte) == pytest.approx(
+        (score.loss, score.perplexity, score.bits_per_byte)
+    )
+
+
+def test_a_window_alone_has_the_loss_it_has_among_others():
+    model, ids = decoder(), torch.randint(0, 50, (32,))
+    whole = window_losses(model, ids, window=8)
+    assert window_losses(model, ids[8:16], window=8).nats[0] == pytest.approx(whole.nats[1], rel=1e-6)
+    assert window_losses(model, ids[8:16], window=8).text_sha256 != whole.text_sha256
+
+
+def test_progress_is_told_and_the_record_survives_json():
+    told: list[tuple[int, int]] = []
+    found = window_losses(
+        decoder(),
+        torch.randint(0, 50, (50,)),
+        window=8,
+        batch_size=4,
+        on_window=lambda done, of: told.append((done, of)),
+    )
+    assert told == [(4, 6), (6, 6)]
+    assert WindowLosses.from_dict(found.to_dict()) == found
+
+
+def test_the_mode_of_every_module_is_put_back():
+    model = decoder().train()
+    model.model.layers[0].eval()
+    window_losses(model, torch.randint(0, 50, (16,)), window=8)
+    assert model.training
+    assert not model.model.layers[0].training
