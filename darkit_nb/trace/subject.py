@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from darkit_nb.config.bundled import located
 from darkit_nb.errors import ModelError
 from darkit_nb.models.build import build_model
 from darkit_nb.plugins import import_modules, registry
@@ -84,8 +85,9 @@ def _preset(name: str, text: str | None, twin: bool) -> tuple[PreTrainedModel, T
 
 
 def _place(name: str, runs_dir: str) -> Path | str:
-    if (Path(name) / "config.json").is_file():
-        return Path(name)
+    found = Path(located(name))
+    if (found / "config.json").is_file():
+        return found
     if "/" in name and not Path(name).exists():
         return name
     run = RunDirectory.open(name, runs_dir=runs_dir)

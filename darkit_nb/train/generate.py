@@ -19,6 +19,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
+from darkit_nb.config.bundled import located
 from darkit_nb.data.text_stream import TextStream
 from darkit_nb.errors import ConfigError, ModelError, RunError
 from darkit_nb.evaluate.token_meter import TokenMeter, TokenWork
@@ -58,12 +59,13 @@ class Sampling:
 
 
 def model_folder(run_or_path: RunDirectory | str | Path, runs_dir: str = "runs") -> Path | str:
-    """The newest checkpoint of a run, a model folder as it is, or a hub id.
+    """The newest checkpoint of a run, a model folder as it is, a bundled model, or a hub id.
 
     Raises:
         RunError: a run without a complete checkpoint, or neither a run nor a model.
     """
     if not isinstance(run_or_path, RunDirectory):
+        run_or_path = located(run_or_path)
         if (Path(run_or_path) / "config.json").is_file():
             return Path(run_or_path)
         if "/" in str(run_or_path) and not Path(run_or_path).exists():
