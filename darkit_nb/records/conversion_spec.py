@@ -72,6 +72,9 @@ class ConversionSpec:
     )
     act_order: bool = described(False, "GPTQ takes the features with the largest activations first.")
     clip_search: bool = described(False, "Search the weight range with the least output error before coding.")
+    float_target: bool = described(
+        False, "Before coding, move each weight to where the quantised stream gives most nearly the float output."
+    )
     damping: float = described(0.01, "Added to the Hessian's diagonal, as a share of its mean.", gt=0.0, le=1.0)
     weight_steps: int = described(1, "Weight spiking: steps T of the salient input features; others get 1.", ge=1, le=8)
     weight_salient_fraction: float = described(
