@@ -1,0 +1,185 @@
+"""GPTQ: weights are coded feature by feature, and what a code misses is made good by the features still to come.
+
+With H = E[x xᵀ] of the inputs the layer really gets (the quantised stream), damped by λ = damping · mean(diag H), and U
+the upper Cholesky factor of H⁻¹ (H⁻¹ = Uᵀ U), for each feature j in order
+
+    q_j = nearest code of w_j,     e = (w_j − value(q_j)) / U_jj,     W[:, j:] −= e · U[j, j:]
+
+which minimises ‖(W − Ŵ) X‖² greedily, one feature at a time, over the features not yet coded.
+
+Source: Frantar et al. 2023 (GPTQ, arXiv 2210.17323), algorithm 1; act-order is of its published code. Correcting the
+weights towards the float stream first: Li et al. 2025 (GPTAQ, arXiv 2504.02692) treat the same mismatch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from darkit_nb.convert.grid import WeightGrid
+from darkit_nb.errors import DataError, ShapeError
+
+SWEEP_BLOCK = 128
+"""Features whose errors are gathered before the rest of the weight is updated in one product."""
+
+LARGEST_DAMPING = 1.0
+"""A Hessian that cannot be factored gets ten times the damping, again and again up to this."""
+
+
+def damped_hessian(gram: Tensor, damping: float) -> tuple[Tensor, Tensor]:
+    """H with its diagonal raised, and the features that never fired.
+
+    A dead feature (H_jj = 0) has no direction to compensate in: its row and column stay zero and its diagonal becomes
+    the mean of the others, so that it is rounded to nearest and moves nothing.
+
+    Args:
+        gram: `[D, D]`, Σ x xᵀ over tokens, any positive factor.
+        damping: share of the mean of the diagonal that is added to it.
+
+    Returns:
+        H `[D, D]` in the dtype of `gram`, and bool `[D]`, true where a feature is dead.
+
+    Raises:
+        ShapeError: not a square matrix.
+        DataError: values that are not finite, or no feature that ever fired.
+    """
+    if gram.dim() != 2 or gram.shape[0] != gram.shape[1]:
+        raise ShapeError("A Hessian is square.", expected="gram [D, D]", received=f"{list(gram.shape)}")
+    diagonal = gram.diagonal()
+    if not bool(torch.isfinite(gram).all()):
+        raise DataError(
+            "The calibration statistics hold values that are not finite.",
+            expected="finite Σ x xᵀ",
+            received=f"{int((~torch.isfinite(diagonal)).sum())} of {len(diagonal)} features not finite",
+            cause="an activation overflowed, or the model's weights hold a NaN",
+            fix="calibrate in float32, and check that the float model's loss on the same text is finite",
+        )
+    dead = diagonal <= 0
+    if bool(dead.all()):
+        raise DataError(
+            "No feature of this layer ever fired on the calibration text.",
+            expected="at least one feature with Σ x² > 0",
+            received=f"{len(diagonal)} features, all zero",
+            cause="the layer gets zeros: its input is masked, or an earlier layer is broken",
+            fix="run the float model on the same text and look at this layer's input",
+        )
+    mean = diagonal[~dead].mean()
+    hessian = gram.masked_fill(dead | dead.unsqueeze(1), 0.0)
+    hessian.diagonal().copy_(torch.where(dead, mean, diagonal + damping * mean))
+    return hessian, dead
+
+
+def inverse_factor(gram: Tensor, damping: float) -> tuple[Tensor, Tensor, float]:
+    """U, the upper Cholesky factor of the inverse of the damped Hessian.
+
+    Returns:
+        U `[D, D]`, the dead features bool `[D]`, and the damping that made H positive definite: `damping`, or ten
+        times more once or several times.
+
+    Raises:
+        DataError: singular even with the largest damping, or what `damped_hessian` refuses.
+    """
+    tried = damping
+    while tried <= LARGEST_DAMPING:
+        hessian, dead = damped_hessian(gram, tried)
+        factor, fault = torch.linalg.cholesky_ex(hessian)
+        if int(fault) == 0:
+            upper, fault = torch.linalg.cholesky_ex(torch.cholesky_inverse(factor), upper=True)
+            if int(fault) == 0 and bool(torch.isfinite(upper).all()):
+                return upper, dead, tried
+        tried *= 10
+    raise DataError(
+        "The Hessian of this layer is singular.",
+        expected=f"Σ x xᵀ that is positive definite with at most {LARGEST_DAMPING:g} of its mean diagonal added",
+        received=f"{gram.shape[0]} features, diagonal {gram.diagonal().min():.3g} … {gram.diagonal().max():.3g}",
+        cause="features that are copies of one another to the last bit, or statistics that are no sum of x xᵀ",
+        fix="calibrate on more text, raise convert.damping, or use weights='rtn' for this layer",
+    )
+
+
+def activation_order(gram: Tensor) -> Tensor:
+    """Features by falling H_jj, int64 `[D]`; ties keep their order. The most active are coded while most are left."""
+    return torch.sort(gram.diagonal(), descending=True, stable=True).indices
+
+
+@torch.no_grad()
+def gptq_codes(
+    weight: Tensor, gram: Tensor, grid: WeightGrid, *, damping: float = 0.01, order: Tensor | None = None
+) -> Tensor:
+    """Codes of `weight` on `grid` by the sweep above.
+
+    Args:
+        weight: `[O, D]` float.
+        gram: `[D, D]`, Σ x xᵀ of the quantised stream. float64 is exact for any D; float32 serves.
+        grid: scales and ranges, fixed before the sweep.
+        damping: share of the mean diagonal added to it.
+        order: int64 `[D]`, a permutation to code in; None is first to last.
+
+    Returns:
+        int16 `[O, D]`, in the order of the features.
+
+    Raises:
+        DataError: a Hessian that cannot be factored.
+        ShapeError: `gram` does not belong to these features.
+    """
+    if gram.shape != (weight.shape[1], weight.shape[1]):
+        raise ShapeError(
+            "These calibration statistics belong to another layer.",
+            expected=f"gram [{weight.shape[1]}, {weight.shape[1]}]",
+            received=f"{list(gram.shape)}",
+        )
+    if order is None:
+        order = torch.arange(weight.shape[1], device=weight.device)
+    upper, _, _ = inverse_factor(gram[order][:, order], damping)
+    left = weight[:, order].to(upper.dtype)
+    codes = _sweep(left, upper, grid.permuted(order).to(upper.dtype))
+    found = torch.empty_like(codes, dtype=torch.int16)
+    found[:, order] = codes.to(torch.int16)
+    return found
+
+
+def _sweep(weight: Tensor, upper: Tensor, grid: WeightGrid) -> Tensor:
+    """Codes in the order given; within a block errors spread at once, to the rest of the weight block by block."""
+    left, codes = weight.clone(), torch.empty_like(weight)
+    features = weight.shape[1]
+    scales, lows, highs = (value[:, grid.group] for value in (grid.scale, grid.low, grid.high))
+    for start in range(0, features, SWEEP_BLOCK):
+        stop = min(start + SWEEP_BLOCK, features)
+        missed = torch.empty_like(left[:, start:stop])
+        for j in range(start, stop):
+            column, scale = left[:, j], scales[:, j]
+            codes[:, j] = torch.round(column / scale).clamp(lows[:, j], highs[:, j])
+            error = (column - codes[:, j] * scale) / upper[j, j]
+            left[:, j:stop].addr_(error, upper[j, j:stop], alpha=-1)
+            missed[:, j - start] = error
+        left[:, stop:].addmm_(missed, upper[start:stop, stop:], alpha=-1)
+    return codes
+
+
+def output_error(missed: Tensor, gram: Tensor) -> float:
+    """tr(E H Eᵀ) of a weight error E `[O, D]`: the squared error of the outputs, summed over tokens and outputs."""
+    return float(((missed.to(gram.dtype) @ gram) * missed).sum())
+
+
+@torch.no_grad()
+def towards_float_stream(weight: Tensor, gram: Tensor, cross: Tensor, *, damping: float = 0.01) -> Tensor:
+    """The weight that maps the quantised stream best onto what the float stream would have given.
+
+        W̃ = W · E[x x̂ᵀ] · (E[x̂ x̂ᵀ] + λI)⁻¹,  pulled towards W:  W̃ = W + W (E[x x̂ᵀ] − E[x̂ x̂ᵀ]) (E[x̂ x̂ᵀ] + λI)⁻¹
+
+    the least-squares solution of ‖W x − W̃ x̂‖² + λ‖W̃ − W‖² over tokens, with x of the float model and x̂ as the layer
+    gets it after everything before it, spikes included, is coded. GPTQ then codes W̃ in place of W.
+
+    Args:
+        weight: `[O, D]`.
+        gram: `[D, D]`, Σ x̂ x̂ᵀ.
+        cross: `[D, D]`, Σ x x̂ᵀ over the same tokens.
+        damping: λ as a share of the mean diagonal of `gram`.
+
+    Returns:
+        `[O, D]` in the dtype of `weight`.
+    """
+    hessian, dead = damped_hessian(gram, damping)
+    moved = weight.to(gram.dtype) @ (cross - gram).masked_fill(dead, 0.0)
+    correction = torch.linalg.solve(hessian, moved.T).T
+    return (weight.to(gram.dtype) + correction).to(weight.dtype)

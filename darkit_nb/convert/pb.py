@@ -1,0 +1,101 @@
+"""PB-LLM, the baseline of additive weights: one bit a weight, and 8 bits for the share that matters most.
+
+    salient        w ≈ s · q,      q ∈ −127 … 127
+    all others     w ≈ ±α,         α = m · s, m a whole number
+
+Salient are single weights, not features: those with the largest w_oj² / [H⁻¹]_jj. s reaches the largest salient weight
+of the output, α is the H-weighted mean of |w| over the others (the least-squares scale of a sign), rounded to a
+multiple of s, so that one integer code with one scale holds both kinds. The sweep is GPTQ's.
+
+Stored, such a weight takes 8 bits a code here; `nominal_bits` is what the method needs in a layout of its own.
+
+Source: Shang et al. 2024 (PB-LLM, arXiv 2310.00034), section 3; Frantar et al. 2023 for the sweep.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from darkit_nb.convert.gptq import SWEEP_BLOCK, activation_order, inverse_factor
+from darkit_nb.functional.gif import SCALE_FLOOR
+from darkit_nb.functional.weight import QuantisedWeight, WeightCode
+
+LARGEST = 127
+
+
+def nominal_bits(fraction: float) -> float:
+    """Bits a weight needs: one, 8 where it is salient, and one that says which: (1 − f) + 8f + 1."""
+    return (1 - fraction) + 8 * fraction + 1
+
+
+def equal_steps(fraction: float) -> float:
+    """Additions of a weight, an 8-bit one counted as 8: (1 − f) + 8f."""
+    return (1 - fraction) + 8 * fraction
+
+
+def salient_weights(weight: Tensor, inverse_diagonal: Tensor, fraction: float) -> Tensor:
+    """The `fraction` of weights with the largest w²/[H⁻¹]_jj, bool `[O, D]`."""
+    score = weight.square() / inverse_diagonal.to(weight.dtype)
+    mask = torch.zeros_like(score, dtype=torch.bool)
+    count = round(fraction * score.numel())
+    mask.view(-1)[torch.sort(score.flatten(), descending=True, stable=True).indices[:count]] = True
+    return mask
+
+
+def _scales(weight: Tensor, salient: Tensor, importance: Tensor) -> tuple[Tensor, Tensor]:
+    """s `[O, 1]` and m `[O, 1]` (1 … 127, whole) of every output."""
+    share = importance.expand_as(weight).masked_fill(salient, 0.0)
+    alpha = (weight.abs() * share).sum(1, keepdim=True) / share.sum(1, keepdim=True).clamp(min=SCALE_FLOOR)
+    reach = weight.abs().masked_fill(~salient, 0.0).amax(1, keepdim=True)
+    # An output without salient weights still needs a scale: its α alone.
+    scale = (torch.maximum(reach, alpha) / LARGEST).clamp(min=SCALE_FLOOR)
+    return scale, torch.round(alpha / scale).clamp(1, LARGEST)
+
+
+@torch.no_grad()
+def pb_weight(
+    weight: Tensor, gram: Tensor, *, fraction: float, damping: float = 0.01, act_order: bool = True
+) -> QuantisedWeight:
+    """Binary weights with a salient `fraction` in 8 bits.
+
+    Args:
+        weight: `[O, D]` float.
+        gram: `[D, D]`, Σ x xᵀ.
+        fraction: share of salient weights.
+        damping: share of the mean diagonal added to H.
+        act_order: take the most active features first.
+
+    Returns:
+        One part of 8 bits, scale `[O, 1]`.
+    """
+    features = weight.shape[1]
+    order = activation_order(gram) if act_order else torch.arange(features, device=weight.device)
+    upper, _, _ = inverse_factor(gram[order][:, order], damping)
+    left = weight[:, order].to(upper.dtype)
+    salient = salient_weights(left, upper.square().sum(0), fraction)
+    scale, level = _scales(left, salient, gram.diagonal()[order].to(left.dtype).clamp(min=0.0))
+    swept = _sweep(left, upper, salient, scale, level)
+    codes = torch.empty_like(swept, dtype=torch.int16)
+    codes[:, order] = swept.to(torch.int16)
+    zero = torch.full((weight.shape[0], 1), LARGEST, dtype=torch.int16, device=weight.device)
+    code = WeightCode(codes, scale.float(), 8, None, zero)
+    return QuantisedWeight(((None, code),), (weight.shape[0], features))
+
+
+def _sweep(weight: Tensor, upper: Tensor, salient: Tensor, scale: Tensor, level: Tensor) -> Tensor:
+    left, codes = weight.clone(), torch.empty_like(weight)
+    scale, level = scale[:, 0], level[:, 0]
+    for start in range(0, weight.shape[1], SWEEP_BLOCK):
+        stop = min(start + SWEEP_BLOCK, weight.shape[1])
+        missed = torch.empty_like(left[:, start:stop])
+        for j in range(start, stop):
+            column = left[:, j]
+            fine = torch.round(column / scale).clamp(-LARGEST, LARGEST)
+            coarse = torch.where(column < 0, -level, level)
+            codes[:, j] = torch.where(salient[:, j], fine, coarse)
+            error = (column - codes[:, j] * scale) / upper[j, j]
+            left[:, j:stop].addr_(error, upper[j, j:stop], alpha=-1)
+            missed[:, j - start] = error
+        left[:, stop:].addmm_(missed, upper[start:stop, stop:], alpha=-1)
+    return codes

@@ -1,0 +1,135 @@
+"""GPTQ against OBQ's formula applied feature by feature in float64, and what it does with bad statistics."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from darkit_nb.convert.gptq import (
+    activation_order,
+    damped_hessian,
+    gptq_codes,
+    inverse_factor,
+    output_error,
+    towards_float_stream,
+)
+from darkit_nb.convert.grid import WeightGrid, feature_groups, uniform_grid
+from darkit_nb.errors import DataError, ShapeError
+
+
+def correlated(tokens: int, features: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(features, features, generator=generator, dtype=torch.float64)
+    return torch.randn(tokens, features, generator=generator, dtype=torch.float64) @ mixing
+
+
+def naive(weight: Tensor, gram: Tensor, grid: WeightGrid, damping: float, order: Tensor) -> Tensor:
+    """Optimal brain quantisation with a fixed order: the inverse of what is left is formed anew for every feature."""
+    hessian, _ = damped_hessian(gram, damping)
+    left, codes = weight.clone(), torch.zeros_like(weight)
+    for place, j in enumerate(order.tolist()):
+        rest = order[place:]
+        inverse = torch.linalg.inv(hessian[rest][:, rest])
+        scale, group = grid.scale[:, grid.group[j]], grid.group[j]
+        codes[:, j] = torch.round(left[:, j] / scale).clamp(grid.low[:, group], grid.high[:, group])
+        missed = (left[:, j] - codes[:, j] * scale) / inverse[0, 0]
+        left[:, rest] -= missed.unsqueeze(1) * inverse[0]
+    return codes
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("group_size", [None, 8])
+@pytest.mark.parametrize("features", [1, 17, 150])
+@pytest.mark.parametrize("act_order", [False, True])
+def test_the_sweep_is_optimal_brain_quantisation_feature_by_feature(bits, group_size, features, act_order):
+    x = correlated(3 * features, features)
+    gram, weight = x.T @ x, torch.randn(9, features, dtype=torch.float64)
+    grid = uniform_grid(weight, bits, feature_groups(features, group_size))
+    order = activation_order(gram) if act_order else torch.arange(features)
+    codes = gptq_codes(weight, gram, grid, damping=0.01, order=order)
+    assert torch.equal(codes.double(), naive(weight, gram, grid, 0.01, order))
+
+
+def test_the_error_of_the_outputs_falls_below_that_of_rounding():
+    x = correlated(400, 64)
+    gram, weight = x.T @ x, torch.randn(32, 64, dtype=torch.float64)
+    grid = uniform_grid(weight, 3, feature_groups(64, None))
+    rounded = output_error(weight - grid.value(grid.codes(weight)), gram)
+    swept = output_error(weight - grid.value(gptq_codes(weight, gram, grid)), gram)
+    assert swept < 0.6 * rounded
+    direct = (x @ (weight - grid.value(grid.codes(weight))).T).square().sum()
+    assert rounded == pytest.approx(float(direct))
+
+
+def test_float32_statistics_code_nearly_every_weight_as_float64_does():
+    x = correlated(2000, 96)
+    gram, weight = x.T @ x, torch.randn(40, 96, dtype=torch.float64)
+    grid = uniform_grid(weight, 4, feature_groups(96, None))
+    wide = gptq_codes(weight, gram, grid)
+    narrow = gptq_codes(weight.float(), gram.float(), grid)
+    assert (wide == narrow).double().mean() > 0.99
+
+
+def test_an_uncorrelated_input_leaves_nothing_to_compensate():
+    weight = torch.randn(5, 12)
+    grid = uniform_grid(weight, 4, feature_groups(12, None))
+    assert torch.equal(gptq_codes(weight, torch.eye(12), grid).float(), grid.codes(weight))
+
+
+def test_a_dead_feature_is_rounded_and_disturbs_no_other():
+    x = correlated(200, 20)
+    x[:, 7] = 0.0
+    gram, weight = x.T @ x, torch.randn(6, 20, dtype=torch.float64)
+    grid = uniform_grid(weight, 4, feature_groups(20, None))
+    codes = gptq_codes(weight, gram, grid)
+    assert torch.equal(codes[:, 7].double(), grid.codes(weight)[:, 7])
+    live = [j for j in range(20) if j != 7]
+    alone = gptq_codes(
+        weight[:, live], gram[live][:, live], WeightGrid(grid.scale, grid.low, grid.high, grid.group[live])
+    )
+    assert torch.equal(codes[:, live], alone)
+
+
+def test_copied_features_are_damped_until_the_hessian_can_be_factored():
+    x = correlated(50, 8).repeat(1, 4)
+    upper, dead, damping = inverse_factor(x.T @ x, 1e-18)
+    assert damping > 1e-18
+    assert not dead.any()
+    assert torch.isfinite(upper).all()
+
+
+@pytest.mark.parametrize(
+    ("gram", "said"),
+    [
+        (-torch.ones(4, 4) + 2 * torch.eye(4), "singular"),
+        (torch.full((3, 3), float("nan")), "not finite"),
+        (torch.zeros(3, 3), "ever fired"),
+    ],
+)
+def test_statistics_that_cannot_serve_are_named(gram, said):
+    with pytest.raises(DataError, match=said) as caught:
+        inverse_factor(gram, 0.01)
+    assert caught.value.fix
+    assert caught.value.received
+
+
+def test_statistics_of_another_layer_are_refused():
+    weight = torch.randn(3, 5)
+    with pytest.raises(ShapeError, match="another layer"):
+        gptq_codes(weight, torch.eye(4), uniform_grid(weight, 4, feature_groups(5, None)))
+    with pytest.raises(ShapeError, match="square"):
+        damped_hessian(torch.ones(2, 3), 0.01)
+
+
+def test_the_move_towards_the_float_stream_is_the_regularised_least_squares_solution():
+    x = correlated(300, 10)
+    seen = x + 0.3 * torch.randn_like(x)
+    gram, cross, weight = seen.T @ seen, x.T @ seen, torch.randn(4, 10, dtype=torch.float64)
+    moved = towards_float_stream(weight, gram, cross, damping=0.01)
+    pull = 0.01 * gram.diagonal().mean()
+    rows = torch.cat([seen, pull.sqrt() * torch.eye(10, dtype=torch.float64)])
+    wanted = torch.cat([x @ weight.T, pull.sqrt() * weight.T])
+    torch.testing.assert_close(moved.T, torch.linalg.lstsq(rows, wanted).solution)
+    assert (seen @ moved.T - x @ weight.T).square().sum() < (seen @ weight.T - x @ weight.T).square().sum()
+    torch.testing.assert_close(towards_float_stream(weight, gram, gram, damping=0.01), weight)
