@@ -1,23 +1,26 @@
 """Spiking keys and values: one attention function for every decoder, through transformers' attention registry.
 
 Keys and values of each token are encoded by a GIF neuron per key/value head, before heads are shared among queries,
-so a token's code depends on that token alone: causal, and the same with and without a cache. Queries and attention
-probabilities stay in float.
+so a token's code depends on that token alone: causal, and the same with and without a cache, which holds codes
+(`spikify/code_cache.py`). Queries and attention probabilities stay in float.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from darkit_nb.errors import ModelError
 from darkit_nb.nn.gif import GIF
+from darkit_nb.ops.spike_attention import MOST_ROWS, spike_attention
 from darkit_nb.records.spike_spec import SpikeSpec
+from darkit_nb.spikify.code_cache import CodedStates, hold_codes
 
 ATTENTION_NAME = "darkit_spiking"
 KEYS, VALUES = "spike_keys", "spike_values"
@@ -26,9 +29,26 @@ KEYS, VALUES = "spike_keys", "spike_values"
 def spiking_attention_forward(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, Tensor | None]:
-    """Scaled dot-product attention over spiking keys and values, `[B, H, L, K]` each."""
-    key, value = getattr(module, KEYS)(key), getattr(module, VALUES)(value)
-    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    """Scaled dot-product attention over spiking keys and values, `[B, H, L, K]` each, codes of a cache or float."""
+    neurons = getattr(module, KEYS), getattr(module, VALUES)
+    if not (isinstance(key, CodedStates) and isinstance(value, CodedStates)):
+        key, value = (neuron(states) for neuron, states in zip(neurons, (key, value), strict=True))
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    for neuron, states in zip(neurons, (key, value), strict=True):
+        if neuron.spike_listener is not None:
+            neuron.spike_listener(neuron, states.code())
+    if _products_suffice(query, key, attention_mask, kwargs):
+        found = spike_attention(query, key.packed, value.packed, mask=attention_mask, scaling=kwargs.get("scaling"))
+        return found.transpose(1, 2).contiguous(), None
+    return sdpa_attention_forward(module, query, key.decoded(), value.decoded(), attention_mask, **kwargs)
+
+
+def _products_suffice(query: Tensor, key: Tensor, mask: Tensor | None, options: dict[str, Any]) -> bool:
+    """Whether few queries attend with nothing but a mask: then the codes themselves are multiplied."""
+    rows = query.shape[1] // key.shape[1] * query.shape[2]
+    sees_all = mask is not None or query.shape[2] == 1
+    plain = not options.get("dropout") and options.get("position_bias") is None and options.get("softcap") is None
+    return rows <= MOST_ROWS and sees_all and plain and not query.requires_grad
 
 
 AttentionInterface.register(ATTENTION_NAME, spiking_attention_forward)
@@ -68,8 +88,17 @@ def add_spiking_attention(model: PreTrainedModel, spec: SpikeSpec) -> None:
             neuron.spike_name = f"{name}.{part}"
             neuron.choose_without_data()
             module.add_module(part, neuron)
+        handle = module.register_forward_pre_hook(_offer_codes, with_kwargs=True)
+        object.__setattr__(module, "_code_cache_hook", handle)
     object.__setattr__(model, "_attention_before_spiking", model.config._attn_implementation)
     model.set_attn_implementation(ATTENTION_NAME)
+
+
+def _offer_codes(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Before an attention module uses a cache: let its layer of it hold codes."""
+    cache = kwargs.get("past_key_values")
+    if cache is not None:
+        hold_codes(getattr(module, KEYS), getattr(module, VALUES), cache, cast(int, module.layer_idx))
 
 
 def remove_spiking_attention(model: PreTrainedModel) -> None:
@@ -80,6 +109,8 @@ def remove_spiking_attention(model: PreTrainedModel) -> None:
     for module in attention_modules(model).values():
         delattr(module, KEYS)
         delattr(module, VALUES)
+        cast(RemovableHandle, module._code_cache_hook).remove()
+        object.__delattr__(module, "_code_cache_hook")
     model.set_attn_implementation(before)
     object.__delattr__(model, "_attention_before_spiking")
 
