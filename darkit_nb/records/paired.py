@@ -71,10 +71,13 @@ class PairedDifference:
     windows: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return dataclasses.asdict(self)
+        """Plain data for JSON; what is not a number is null."""
+        plain = dataclasses.asdict(self)
+        return {name: value if math.isfinite(value) else None for name, value in plain.items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PairedDifference:
         """Read what `to_dict` wrote; unknown keys are ignored."""
-        return cls(**{info.name: data[info.name] for info in dataclasses.fields(cls)})
+        own: dict[str, Any] = {info.name: data[info.name] for info in dataclasses.fields(cls)}
+        own |= {name: math.nan for name, value in own.items() if value is None}
+        return cls(**own)

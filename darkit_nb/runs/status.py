@@ -177,7 +177,7 @@ def _supervised(status: RunStatus, launch: LaunchRecord, observer: _Observer) ->
         return (status.recorded, status.message) if begun and status.recorded in ACTIVE else ("starting", None)
     orphan = _orphan(status, observer)
     if orphan is not None:
-        return "lost", f"{gone}; the training goes on without it, as process {orphan}"
+        return "lost", f"{gone}; its work goes on without it, as process {orphan}"
     return "lost", gone
 
 

@@ -1,5 +1,7 @@
 """`python -m darkit_nb.runs.supervisor FOLDER ATTEMPT [key=value …]`: starts a run's trainer, and says how it ended.
 
+A conversion is supervised the same way; its folder says that it is one.
+
 It lives in a session of its own, so that nothing that happens to a notebook reaches it, and writes `supervisor.json`.
 """
 
@@ -25,6 +27,7 @@ from darkit_nb.runs.log import LogReader
 from darkit_nb.runs.processes import detached
 from darkit_nb.runs.queue import advance_queue
 from darkit_nb.runs.status import ENDED, read_status
+from darkit_nb.runs.workers import TRAINING, worker_of
 
 HEARTBEAT_SECONDS = 5.0
 _LOG_LINES = 12
@@ -41,6 +44,7 @@ class Supervisor:
 
     def __init__(self, run: RunDirectory, attempt: int, overrides: Sequence[str]) -> None:
         self.run, self.overrides = run, overrides
+        self.worker = worker_of(run.root)
         self.record = launch_record(os.getpid(), attempt)
         self._log_start = 0
 
@@ -50,7 +54,7 @@ class Supervisor:
             self._log_start = self.run.log_path.stat().st_size
         self._write()  # waits until whoever started us has written what we are
         arguments = [str(self.run.root), *self.overrides]
-        trainer = detached("darkit_nb.train.worker", arguments, log=self.run.log_path, cwd=Path.cwd())
+        trainer = detached(self.worker.module, arguments, log=self.run.log_path, cwd=Path.cwd())
         self._pass_signals_on(trainer)
         self._write(trainer={"pid": trainer.pid, "process_started": identity.process_started(trainer.pid)})
         while (code := _wait(trainer)) is None:
@@ -58,8 +62,9 @@ class Supervisor:
                 self._write()
         with suppress(DarkitError):
             self._write(ended=time.time(), exit=_exit(code), problem=self._problem(code))
-        with suppress(DarkitError):
-            advance_queue(self.run.root.parent)
+        if self.worker is TRAINING:
+            with suppress(DarkitError):
+                advance_queue(self.run.root.parent)
         return code
 
     def _write(self, **fields: Any) -> None:
@@ -93,13 +98,13 @@ class Supervisor:
         lines = LogReader(self.run.log_path, start=self._log_start).tail(_LOG_LINES).splitlines()
         said = next((line.strip() for line in reversed(lines) if line.strip()), None)
         how = f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
-        cause, fix = "the last lines of the log say more", "mend what the log names, then resume the run"
+        cause, fix = "the last lines of the log say more", "mend what the log names, then resume it"
         if code == -signal.SIGKILL:
             cause = "the system ended it because memory ran out, or somebody killed it"
-            fix = "resume the run; if it happens again, lower train.batch_size or data.seq_len"
+            fix = f"resume it; if it happens again, {self.worker.smaller}"
         return {
-            "message": f"The training process {how}.",
-            "expected": "a training that ends by itself, or is stopped",
+            "message": f"The {self.worker.noun} process {how}.",
+            "expected": f"a {self.worker.noun} that ends by itself, or is stopped",
             "received": said,
             "cause": cause,
             "fix": fix,

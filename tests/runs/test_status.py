@@ -189,7 +189,7 @@ def test_what_the_trainer_says_counts_while_its_supervisor_lives() -> None:
 def test_a_run_without_its_supervisor_is_lost_and_its_trainer_an_orphan() -> None:
     state, reason = watched(replace(RUNNING, attempt=2), alive={7: 50.0})
     assert state == "lost"
-    assert reason == "its supervisor 5 is gone; the training goes on without it, as process 7"
+    assert reason == "its supervisor 5 is gone; its work goes on without it, as process 7"
     assert watched(replace(RUNNING, attempt=2), alive={})[0] == "lost"
     assert watched(RunStatus(attempt=1, recorded="stopped"), alive={7: 50.0})[1] == reason, "before its first word"
     assert watched(replace(RUNNING, attempt=2, recorded="finished"), alive={})[0] == "finished"

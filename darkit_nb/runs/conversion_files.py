@@ -1,0 +1,147 @@
+"""The folder of a conversion: what lies in it, and reading it while somebody writes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from darkit_nb.errors import DarkitError, RunError
+from darkit_nb.records.conversion import BlockReport, ConversionPlan
+from darkit_nb.records.conversion_request import ConversionRequest
+from darkit_nb.records.conversion_result import ConversionRow
+from darkit_nb.runs import identity, lock
+from darkit_nb.runs.directory import RunDirectory
+from darkit_nb.runs.files import SCHEMA, from_json, to_json, write_atomic, writing
+from darkit_nb.runs.metrics import last_attempts
+from darkit_nb.runs.workers import CONVERSION_FILE
+
+SUFFIX = ".conversion"
+ROWS = "rows.json"
+
+
+def work_folder(out: str | Path) -> Path:
+    """The folder of the conversion that makes the model in `out`."""
+    out = Path(out).expanduser()
+    return out.with_name(out.name + SUFFIX)
+
+
+def model_folder(root: Path) -> Path:
+    """The folder of the model that the conversion in `root` makes."""
+    return root.with_name(root.name.removesuffix(SUFFIX))
+
+
+def is_conversion(root: Path) -> bool:
+    """Whether a folder is one of a conversion."""
+    return root.name.endswith(SUFFIX) and (root / CONVERSION_FILE).is_file()
+
+
+def begun(root: Path) -> float:
+    """Unix time at which the folder was made."""
+    try:
+        return float(from_json((root / CONVERSION_FILE).read_bytes())["created"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def claim(request: ConversionRequest, command: str) -> Path:
+    """Make the folder of a conversion, or find the one of the very same request.
+
+    Raises:
+        RunError: `out` holds something else, or another conversion; or it cannot be written.
+    """
+    out = Path(request.out).expanduser().absolute()
+    root = work_folder(out)
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
+    with lock.exclusive(root / ".claim.lock", f"The conversion to {out}", wait_seconds=10.0):
+        if (root / CONVERSION_FILE).is_file():
+            _refuse_another(root, request)
+            return root
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            with suppress(OSError):
+                (root / ".claim.lock").unlink()
+                root.rmdir()
+            raise RunError(
+                f"{out} is there already.",
+                expected="a folder that does not exist yet, or an empty one",
+                received="a folder that holds files" if out.is_dir() else "a file",
+                cause="an earlier conversion, or something else of yours",
+                fix="choose another folder; nothing was touched",
+            )
+        write_atomic(root / "command.txt", command.rstrip("\n") + "\n")
+        write_atomic(root / "env.json", to_json({"schema": SCHEMA, **identity.environment()}) + "\n")
+        RunDirectory(root).write_status(state="created")
+        text = to_json({"schema": SCHEMA, "created": time.time(), **request.to_dict()})
+        write_atomic(root / CONVERSION_FILE, text + "\n")  # last: with it the folder counts as a conversion
+    return root
+
+
+def _refuse_another(root: Path, request: ConversionRequest) -> None:
+    before, now = read_request(root).to_dict(), request.to_dict()
+    other = [name for name in now if name != "out" and now[name] != before[name]]
+    if other:
+        raise RunError(
+            f"{root} holds another conversion.",
+            expected="the same source and settings, to go on with it",
+            received=f"other {', '.join(other)}",
+            fix=f"choose another folder, or remove {root}",
+        )
+
+
+def read_request(root: Path) -> ConversionRequest:
+    """What a conversion was asked for.
+
+    Raises:
+        RunError: the file is missing, damaged, or from a newer version.
+    """
+    path = root / CONVERSION_FILE
+    try:
+        data = from_json(path.read_bytes())
+        if data.get("schema", SCHEMA) > SCHEMA:
+            raise ValueError(f"schema {data['schema']}")
+        return ConversionRequest.from_dict(data)
+    except (OSError, ValueError, KeyError, TypeError, DarkitError) as error:
+        raise RunError(
+            f"{path} cannot be read.",
+            expected=f"settings of a conversion, schema {SCHEMA}",
+            received=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            fix="pip install --upgrade darkit-nb, if a newer version wrote it",
+        ) from error
+
+
+def read_plan(run: RunDirectory) -> ConversionPlan | None:
+    """The newest plan; None before there is one."""
+    for event in reversed(run.read_events()):
+        if event.get("kind") == "plan" and isinstance(event.get("plan"), dict):
+            with suppress(KeyError, TypeError):
+                return ConversionPlan.from_dict(event["plan"])
+    return None
+
+
+def read_blocks(run: RunDirectory) -> tuple[BlockReport, ...]:
+    """Reports of the blocks that are done, in order, each as its last attempt wrote it."""
+    found = []
+    for record in last_attempts(run.read_metrics()):
+        if record.get("kind") == "block":
+            with suppress(KeyError, TypeError):
+                found.append(BlockReport.from_dict(record["report"]))
+    return tuple(found)
+
+
+def read_rows(root: Path) -> tuple[ConversionRow, ...]:
+    """Scores of the float and the converted model, as far as there are any."""
+    try:
+        return tuple(ConversionRow.from_dict(row) for row in from_json((root / ROWS).read_bytes())["rows"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def write_rows(root: Path, rows: Sequence[ConversionRow]) -> None:
+    """Replace the scores.
+
+    Raises:
+        RunError: the disk is full or the folder not writable; the old scores are untouched.
+    """
+    write_atomic(root / ROWS, to_json({"schema": SCHEMA, "rows": [row.to_dict() for row in rows]}) + "\n")

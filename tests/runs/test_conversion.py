@@ -1,0 +1,100 @@
+"""The folder of a conversion: claimed once, read at any moment, and nobody's files overwritten."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from darkit_nb.config.conversions import preset
+from darkit_nb.errors import ConfigError, RunError
+from darkit_nb.records.conversion_request import ConversionRequest
+from darkit_nb.runs.conversion import Conversion, list_conversions
+from darkit_nb.runs.conversion_files import write_rows
+from tests.records.conversions import block, plan, rows
+
+
+def request(out: Path, **changes: object) -> ConversionRequest:
+    made = ConversionRequest(source="stdlib-llama", out=str(out), spec=preset("darkit", samples=8))
+    return dataclasses.replace(made, **changes)
+
+
+def test_the_same_request_finds_its_folder_and_another_one_is_refused(tmp_path: Path):
+    made = Conversion.create(request(tmp_path / "m"), command="darkit-nb convert")
+    assert made.root == tmp_path / "m.conversion"
+    assert made.request == request(tmp_path / "m")
+    assert made.state == "created"
+    assert Conversion.create(request(tmp_path / "m")) == made
+    with pytest.raises(RunError, match="another conversion") as caught:
+        Conversion.create(request(tmp_path / "m", spec=preset("rtn")))
+    assert caught.value.received == "other spec"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_is_there_already_is_not_touched(tmp_path: Path, kind: str):
+    out = tmp_path / "m"
+    if kind == "file":
+        out.write_text("mine")
+    else:
+        out.mkdir()
+        (out / "mine").write_text("mine")
+    with pytest.raises(RunError, match="there already"):
+        Conversion.create(request(out))
+    assert not (tmp_path / "m.conversion").exists()
+    assert (out if kind == "file" else out / "mine").read_text() == "mine"
+
+
+def test_it_is_opened_by_either_folder_and_listed_in_the_order_begun(tmp_path: Path):
+    first, second = (Conversion.create(request(tmp_path / name)) for name in ("z", "a"))
+    assert Conversion.open(tmp_path / "z") == Conversion.open(tmp_path / "z.conversion") == first
+    assert list_conversions(tmp_path) == [first, second]
+    with pytest.raises(RunError, match="no conversion"):
+        Conversion.open(tmp_path)
+
+
+def test_progress_is_what_lies_in_the_folder(tmp_path: Path):
+    made = Conversion.create(request(tmp_path / "m"))
+    run = made.directory
+    run.begin_attempt()
+    run.append_event("plan", plan=plan().to_dict())
+    for index in (0, 1):
+        run.append_metrics({"kind": "block", "step": index, "report": block(index).to_dict()})
+    run.write_status(state="running", message="block 3 of 4", windows_done=3, windows=9)
+    write_rows(made.root, rows()[:1])
+    now = made.progress()
+    assert (now.state, now.stage, now.blocks_done, now.blocks) == ("running", "block 3 of 4", 2, 4)
+    assert now.reports == (block(0), block(1))
+    assert now.eta_s == pytest.approx(2 * (3.5 + 4.5) / 2)
+    assert (now.windows_done, now.windows) == (3, 9)
+    assert now.plan == plan()
+    assert now.rows == rows()[:1]
+    json.dumps(now.to_dict(), allow_nan=False)
+    assert "2 of 4 blocks" in repr(made)
+
+
+def test_a_block_counts_as_its_last_attempt_wrote_it(tmp_path: Path):
+    made = Conversion.create(request(tmp_path / "m"))
+    for resumed in (False, True):
+        made.directory.begin_attempt()
+        for index in range(2 if resumed else 1):
+            report = block(index, resumed=resumed and index == 0)
+            made.directory.append_metrics({"kind": "block", "step": index, "report": report.to_dict()})
+    assert [report.resumed for report in made.reports()] == [True, False]
+
+
+def test_a_damaged_request_and_waiting_for_nobody_say_so(tmp_path: Path):
+    made = Conversion.create(request(tmp_path / "m"))
+    with pytest.raises(RunError, match="never started"):
+        made.wait(1)
+    assert made.stop() == ""
+    (made.root / "conversion.json").write_text("{}")
+    with pytest.raises(RunError, match="cannot be read"):
+        _ = made.request
+
+
+@pytest.mark.parametrize("changes", [{"source": ""}, {"windows": -1}, {"window": 1}, {"device": "tpu"}])
+def test_a_request_that_makes_no_sense_is_refused(tmp_path: Path, changes: dict[str, object]):
+    with pytest.raises(ConfigError):
+        request(tmp_path / "m", **changes)
