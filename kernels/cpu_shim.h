@@ -1,8 +1,8 @@
 // Runs a CUDA kernel on the CPU, to test it: every CUDA thread of a block becomes a fiber (ucontext).
 //
 // A fiber runs until it needs the others: __syncthreads waits for the block, a shuffle or ballot for the warp. Blocks
-// run one after another. Fibers are resumed in ascending or descending order (`dk_descending`): a missing barrier often
-// shows in one of the two only. Arguments arrive as cuLaunchKernel takes them, an array of pointers to the values.
+// run one after another. A warp runs as far ahead of the others as barriers let it; warps and lanes are resumed in
+// ascending or descending order (`dk_descending`): a missing barrier often shows in one of the two only. Arguments arrive as cuLaunchKernel takes them, an array of pointers to the values.
 // What it cannot show: real concurrency, memory order between blocks, tensor cores, inline PTX.
 // Build with g++ -O1 -ffp-contract=off -DDK_CPU: a fused multiply-add would round differently from the intrinsics.
 
@@ -18,6 +18,15 @@
 #define __device__
 #define __forceinline__ inline
 #define __shared__ static
+#define __launch_bounds__(...)
+#define __noinline__ __attribute__((noinline))
+
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
 
 struct dk_dim3 {
     unsigned x, y, z;
@@ -81,10 +90,33 @@ static inline unsigned __ballot_sync(unsigned, int predicate) {
     return votes;
 }
 
+static inline int __all_sync(unsigned mask, int predicate) {
+    int first = dk_current & ~31, last = first + 32 < (int)blockDim.x ? first + 32 : (int)blockDim.x;
+    unsigned everyone = last - first == 32 ? 0xffffffffu : (1u << (last - first)) - 1;
+    return (__ballot_sync(mask, predicate) & everyone) == everyone;
+}
+
+static inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
 static inline float __fadd_rn(float a, float b) { return a + b; }
 static inline float __fsub_rn(float a, float b) { return a - b; }
 static inline float __fmul_rn(float a, float b) { return a * b; }
 static inline float __fdiv_rn(float a, float b) { return a / b; }
+// On a GPU these two are a little off in the last places.
+static inline float __fdividef(float a, float b) { return a / b; }
+static inline float dk_exp(float a) { return std::exp(a); }
+#define __expf dk_exp  // glibc has a function of that name
+// Four products of unsigned bytes, added to `sum`.
+static inline unsigned __dp4a(unsigned a, unsigned b, unsigned sum) {
+    for (int i = 0; i < 32; i += 8) sum += (a >> i & 255) * (b >> i & 255);
+    return sum;
+}
+// Four bytes of the eight in low and high, the lowest four bits of `selector` choosing the lowest.
+static inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
+    unsigned long long both = (unsigned long long)high << 32 | low;
+    unsigned made = 0;
+    for (int i = 0; i < 4; ++i) made |= (unsigned)(both >> 8 * (selector >> 4 * i & 7) & 255) << 8 * i;
+    return made;
+}
 static inline unsigned __float_as_uint(float value) {
     unsigned bits;
     std::memcpy(&bits, &value, 4);
@@ -96,11 +128,11 @@ static inline float __uint_as_float(unsigned bits) {
     return value;
 }
 
-// Resume every fiber that may run. Returns whether one did.
-static bool dk_pass(int threads) {
+// Resume every fiber of a warp that may run. Returns whether one did.
+static bool dk_resume(int first, int last) {
     bool ran = false;
-    for (int turn = 0; turn < threads; ++turn) {
-        dk_current = dk_descending ? threads - 1 - turn : turn;
+    for (int turn = 0; turn < last - first; ++turn) {
+        dk_current = dk_descending ? last - 1 - turn : first + turn;
         if (dk_state[dk_current] != DK_READY) continue;
         threadIdx.x = dk_current;
         swapcontext(&dk_scheduler, &dk_fibers[dk_current]);
@@ -109,29 +141,27 @@ static bool dk_pass(int threads) {
     return ran;
 }
 
-// Open the barriers everyone has reached. Returns whether one opened.
-static bool dk_release(int threads) {
-    bool opened = false;
-    int at_block = 0, live = 0;
-    for (int first = 0; first < threads; first += 32) {
-        int last = first + 32 < threads ? first + 32 : threads, at_warp = 0, here = 0;
-        for (int t = first; t < last; ++t) {
-            here += dk_state[t] != DK_DONE;
-            at_warp += dk_state[t] == DK_AT_WARP;
-            at_block += dk_state[t] == DK_AT_BLOCK;
+// Open a barrier that every live fiber of these has reached. Returns whether it opened.
+static bool dk_release(int first, int last, dk_wait barrier) {
+    int live = 0, waiting = 0;
+    for (int t = first; t < last; ++t) {
+        live += dk_state[t] != DK_DONE;
+        waiting += dk_state[t] == barrier;
+    }
+    if (live == 0 || waiting != live) return false;
+    for (int t = first; t < last; ++t)
+        if (dk_state[t] == barrier) dk_state[t] = DK_READY;
+    return true;
+}
+
+// Every warp in turn as far as it gets without the others.
+static void dk_pass(int threads) {
+    int warps = (threads + 31) / 32;
+    for (int turn = 0; turn < warps; ++turn) {
+        int first = 32 * (dk_descending ? warps - 1 - turn : turn), last = first + 32 < threads ? first + 32 : threads;
+        while (dk_resume(first, last) || dk_release(first, last, DK_AT_WARP)) {
         }
-        live += here;
-        if (here == 0 || at_warp != here) continue;
-        for (int t = first; t < last; ++t)
-            if (dk_state[t] == DK_AT_WARP) dk_state[t] = DK_READY;
-        opened = true;
     }
-    if (live != 0 && at_block == live) {
-        for (int t = 0; t < threads; ++t)
-            if (dk_state[t] == DK_AT_BLOCK) dk_state[t] = DK_READY;
-        opened = true;
-    }
-    return opened;
 }
 
 // 0: all threads came to their end. 1: some wait for others that never come. 2: a launch the shim cannot run.
@@ -144,8 +174,8 @@ static int dk_run_block(int threads) {
         makecontext(&dk_fibers[t], dk_start, 0);
         dk_state[t] = DK_READY;
     }
-    while (dk_pass(threads) || dk_release(threads)) {
-    }
+    do dk_pass(threads);
+    while (dk_release(0, threads, DK_AT_BLOCK));
     for (int t = 0; t < threads; ++t)
         if (dk_state[t] != DK_DONE) return 1;
     return 0;

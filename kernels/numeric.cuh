@@ -1,7 +1,8 @@
 // Numbers without headers: NVRTC and the CuPy wheel ship neither cuda_fp16.h nor cuda_bf16.h nor stdint.h.
 //
 // Every load becomes float32 and every store rounds half to even, so that all arithmetic is float32 whatever the dtype.
-// DK_X selects the dtype of activations: 0 float32, 1 float16, 2 bfloat16.
+// DK_X selects the dtype of activations: 0 float32, 1 float16, 2 bfloat16. Where the GPU converts by an instruction that
+// needs no header it does (PTX); the arithmetic beside it gives the same bits, elsewhere and on the CPU of the tests.
 // IEEE operations are written as intrinsics: a compiler flag must not turn x / s into x * (1 / s) or fuse a product.
 
 typedef unsigned char u8;
@@ -11,13 +12,32 @@ typedef long long i64;
 
 #if DK_X == 0
 typedef float x_t;
+#define DK_X_BYTES 4
 #else
 typedef u16 x_t;
+#define DK_X_BYTES 2
+#endif
+
+#if defined(__CUDA_ARCH__) && !defined(DK_CPU)
+#define DK_PTX __CUDA_ARCH__
+#else
+#define DK_PTX 0
 #endif
 
 #if DK_X == 0
 __device__ __forceinline__ float load_x(x_t bits) { return bits; }
 __device__ __forceinline__ x_t store_x(float value) { return value; }
+#elif DK_X == 1 && DK_PTX
+__device__ __forceinline__ float load_x(x_t bits) {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+}
+__device__ __forceinline__ x_t store_x(float value) {
+    x_t bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+    return bits;
+}
 #elif DK_X == 1
 __device__ __forceinline__ float load_x(x_t bits) {
     u32 sign = (u32)(bits & 0x8000u) << 16, magnitude = bits & 0x7fffu;
@@ -41,12 +61,31 @@ __device__ __forceinline__ x_t store_x(float value) {
 #else
 __device__ __forceinline__ float load_x(x_t bits) { return __uint_as_float((u32)bits << 16); }
 __device__ __forceinline__ x_t store_x(float value) {
+#if DK_PTX >= 800
+    x_t rounded;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(rounded) : "f"(value));
+    return rounded;
+#else
     u32 bits = __float_as_uint(value);
     if ((bits & 0x7fffffffu) > 0x7f800000u) return (x_t)((bits >> 16) | 0x40u);
     return (x_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+#endif
 }
 #endif
 
 // torch.amin and amax hand a NaN on; fminf and fmaxf drop it.
+#if DK_PTX >= 800
+__device__ __forceinline__ float nan_min(float a, float b) {
+    float least;
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(least) : "f"(a), "f"(b));
+    return least;
+}
+__device__ __forceinline__ float nan_max(float a, float b) {
+    float most;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(most) : "f"(a), "f"(b));
+    return most;
+}
+#else
 __device__ __forceinline__ float nan_min(float a, float b) { return (a < b || a != a) ? a : b; }
 __device__ __forceinline__ float nan_max(float a, float b) { return (a > b || a != a) ? a : b; }
+#endif

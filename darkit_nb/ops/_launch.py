@@ -92,6 +92,11 @@ def _find(name: str) -> Path:
     )
 
 
+def aligned(*tensors: Tensor | None) -> bool:
+    """Whether all of them begin at a multiple of 16 bytes, so that 16-byte loads and stores may begin there."""
+    return all(tensor is None or tensor.data_ptr() % 16 == 0 for tensor in tensors)
+
+
 def ceil_div(value: int, by: int) -> int:
     """Smallest number of groups of `by` that hold `value`."""
     return -(-value // by)

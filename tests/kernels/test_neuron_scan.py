@@ -97,7 +97,8 @@ def test_constants_that_need_no_gradient_get_none(shim: ShimLauncher) -> None:
     spikes, _ = ScanKernel.apply(x, state, beta, theta, NeuronLaw(), shim)
     spikes.sum().backward()
     assert x.grad is not None
-    assert shim.launches[-1].arguments[9:11] == (None, None)
+    assert ("DK_LEARN", 0) in shim.launches[-1].defines
+    assert shim.launches[-1].arguments[8:11] == (None, None, None)
 
 
 def test_a_launch_covers_more_neurons_than_threads(shim: ShimLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
