@@ -1,8 +1,9 @@
 """`Conversion`: the handle by which a notebook starts, watches and stops a conversion that outlives it.
 
-A conversion lives in the folder `<out>.conversion` beside the model it makes: the blocks that are done, and the files
-of a run (`status.json`, `metrics.jsonl`, `events.jsonl`, `control.jsonl`, `stdout.log`). It has the same supervisor as
-a training, so a process that dies is seen as lost, and what it had finished is taken over when it goes on.
+A conversion has the files of a run (`status.json`, `metrics.jsonl`, `events.jsonl`, `control.jsonl`, `stdout.log`) in
+`<out>.run`, beside the model it makes; the blocks that are done lie in `<out>.conversion` until the model is saved. It
+has the same supervisor as a training, so a process that dies is seen as lost, and what it had finished is taken over
+when it goes on.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Conversion:
     """One conversion, wherever it is worked on. Holds nothing but its folder, so any number of handles agree.
 
     Args:
-        root: the folder `<out>.conversion`.
+        root: the folder `<out>.run`.
     """
 
     def __init__(self, root: str | Path) -> None:

@@ -17,7 +17,7 @@ from darkit_nb.runs.files import SCHEMA, from_json, to_json, write_atomic, writi
 from darkit_nb.runs.metrics import last_attempts
 from darkit_nb.runs.workers import CONVERSION_FILE
 
-SUFFIX = ".conversion"
+SUFFIX = ".run"
 ROWS = "rows.json"
 
 

@@ -123,7 +123,7 @@ def rows() -> tuple[ConversionRow, ...]:
 def progress(done: int = 2, **changes: Any) -> ConversionProgress:
     """A conversion in the middle of its blocks."""
     plain: dict[str, Any] = {
-        "id": "tiny-spiking.conversion",
+        "id": "tiny-spiking.run",
         "name": "darkit W4A4",
         "source": "novel-llama",
         "out": "tiny-spiking",

@@ -23,7 +23,7 @@ def request(out: Path, **changes: object) -> ConversionRequest:
 
 def test_the_same_request_finds_its_folder_and_another_one_is_refused(tmp_path: Path):
     made = Conversion.create(request(tmp_path / "m"), command="darkit-nb convert")
-    assert made.root == tmp_path / "m.conversion"
+    assert made.root == tmp_path / "m.run"
     assert made.request == request(tmp_path / "m")
     assert made.state == "created"
     assert Conversion.create(request(tmp_path / "m")) == made
@@ -42,13 +42,13 @@ def test_what_is_there_already_is_not_touched(tmp_path: Path, kind: str):
         (out / "mine").write_text("mine")
     with pytest.raises(RunError, match="there already"):
         Conversion.create(request(out))
-    assert not (tmp_path / "m.conversion").exists()
+    assert not (tmp_path / "m.run").exists()
     assert (out if kind == "file" else out / "mine").read_text() == "mine"
 
 
 def test_it_is_opened_by_either_folder_and_listed_in_the_order_begun(tmp_path: Path):
     first, second = (Conversion.create(request(tmp_path / name)) for name in ("z", "a"))
-    assert Conversion.open(tmp_path / "z") == Conversion.open(tmp_path / "z.conversion") == first
+    assert Conversion.open(tmp_path / "z") == Conversion.open(tmp_path / "z.run") == first
     assert list_conversions(tmp_path) == [first, second]
     with pytest.raises(RunError, match="no conversion"):
         Conversion.open(tmp_path)
