@@ -2,6 +2,7 @@
 //
 // Formula    y[r, o] = (sum_g scale[r, g] * (sum_{j in g} q[r, j] * c[o, j] - zero[r, g] * sums[o, g]))
 //            * weight_scale[o] + bias[o]; the zero point of a group is subtracted over the features of that group only.
+//            Where scale[r, 0] is `ratio` (not 0) times scale[r, 1], the sums become one integer before they are scaled.
 // Layout     counts q [R, D] in DK_Q (0 uint8, 1 int8, 2 int16, 3 int32); weight codes c [O, D] in DK_W (1 int8,
 //            2 int16), centred; sums int [O, G] of c over each group; scale float [R, G], zero int [R, G];
 //            salient 1 byte [D] or null for one group; y [R, O] in the dtype DK_X.
@@ -38,7 +39,8 @@ typedef int sum_t;
 
 extern "C" __global__ void spike_product(const q_t* counts, const w_t* codes, const u8* salient, const int* sums,
                                          const float* scale, const int* zero, const float* weight_scale,
-                                         const float* bias, x_t* y, i64 rows, i64 features, i64 outputs) {
+                                         const float* bias, x_t* y, i64 rows, i64 features, i64 outputs,
+                                         i64 ratio) {
     __shared__ q_t q_tile[TILE][DEPTH + 1];
     __shared__ w_t w_tile[TILE][DEPTH + 1];
     __shared__ u8 flag[DEPTH];
@@ -68,8 +70,9 @@ extern "C" __global__ void spike_product(const q_t* counts, const w_t* codes, co
             i64 centred = (i64)sum_lo - (i64)zero[r * groups] * sums[o * groups];
             float total = __fmul_rn((float)centred, scale[r * groups]);
             if (groups == 2) {
-                centred = (i64)sum_hi - (i64)zero[r * 2 + 1] * sums[o * 2 + 1];
-                total = __fadd_rn(total, __fmul_rn((float)centred, scale[r * 2 + 1]));
+                i64 high = (i64)sum_hi - (i64)zero[r * 2 + 1] * sums[o * 2 + 1];
+                total = ratio != 0 ? __fmul_rn((float)(ratio * centred + high), scale[r * 2 + 1])
+                                   : __fadd_rn(total, __fmul_rn((float)high, scale[r * 2 + 1]));
             }
             total = __fmul_rn(total, weight_scale[o]);
             y[r * outputs + o] = store_x(bias == 0 ? total : __fadd_rn(total, bias[o]));

@@ -55,6 +55,13 @@ class SpikeCode:
         return code_cap(self.num_levels, self.num_steps if self.salient is not None else 1, self.coding)
 
     @property
+    def scale_ratio(self) -> int | None:
+        """What the scale of a usual feature is in scales of a salient one, where that is an integer by definition."""
+        if self.salient is None or self.ranges == "own" or self.coding == "paper":
+            return None
+        return self.cap // (self.num_levels - 1)
+
+    @property
     def cap_per_feature(self) -> Tensor | int:
         """Largest code of each feature, broadcastable to `counts`."""
         if self.salient is None:

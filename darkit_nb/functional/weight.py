@@ -183,7 +183,8 @@ def weight_encode(
     `clip` in (0, 1] shrinks the range.
     """
     w = weight.to(compute_dtype(weight))
-    return weight_encode_with(w, *_scale_and_zero(w, bits, clip, group_size), bits, group_size=group_size)
+    scale, zero = _scale_and_zero(w, bits, clip, group_size)
+    return weight_encode_with(w, scale, zero, bits, group_size=group_size)
 
 
 @torch.no_grad()

@@ -41,7 +41,7 @@ def product_kernel(code: SpikeCode, weight: WeightCode, bias: Tensor | None, lau
         y,
     )
     grid = (min(ceil_div(outputs, TILE), MAX_BLOCKS), min(ceil_div(rows, TILE), MAX_BLOCKS))
-    arguments = (*tensors, rows, features, outputs)
+    arguments = (*tensors, rows, features, outputs, code.scale_ratio or 0)
     launcher.launch(Launch("spike_linear", "spike_product", defines, grid, TILE * TILE, arguments))
     return y.view(*code.counts.shape[:-1], outputs)
 

@@ -41,6 +41,7 @@ def test_stored_codes_are_unsigned_and_come_back(bits, group_size, seed) -> None
     weight = torch.randn(5, 33, generator=torch.Generator().manual_seed(seed))
     weight[0], weight[1] = 0.0, weight[1].abs()
     code = weight_encode(weight, bits, group_size=group_size)
+    assert code.zero is not None
     stored = unpack_codes(pack_codes(code.unsigned(), bits), bits, 33)
     assert torch.equal(stored.to(torch.int16) * code.spacing - code.spread(code.zero), code.codes)
 
