@@ -1,0 +1,66 @@
+"""`KroneckerTransform`: an invertible mixing of features as the Kronecker product of two small matrices."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from darkit_nb.functional.rotation import hadamard_transform
+
+
+def kronecker_factors(width: int) -> tuple[int, int]:
+    """a and b with a · b = width, as near to each other as the width allows, a ≤ b."""
+    a = next(candidate for candidate in range(math.isqrt(width), 0, -1) if width % candidate == 0)
+    return a, width // a
+
+
+class KroneckerTransform(nn.Module):
+    """x · (L ⊗ R): features laid out as a box `[a, b]`, every axis mixed by a matrix of its own.
+
+    It costs D(a + b) products a token instead of D². The weight behind it absorbs the inverse, so that the function
+    stays: x Wᵀ = (x (L ⊗ R)) (W (L ⊗ R)⁻ᵀ)ᵀ.
+
+    Args:
+        left: a, width of L.
+        right: b, width of R.
+        device: of the matrices.
+
+    Shape: `[*B, a·b] → [*B, a·b]`.
+
+    Attributes:
+        left: L `[a, a]`, Hadamard at the beginning; saved.
+        right: R `[b, b]`, likewise.
+
+    Source: Sun et al. 2024 (FlatQuant, arXiv 2410.09426), section 3.1.
+    """
+
+    left: nn.Parameter
+    right: nn.Parameter
+
+    def __init__(self, left: int, right: int, device: torch.device | str | None = None) -> None:
+        super().__init__()
+        self.left = nn.Parameter(hadamard_transform(torch.eye(left)).to(device))
+        self.right = nn.Parameter(hadamard_transform(torch.eye(right)).to(device))
+
+    @property
+    def features(self) -> int:
+        """D, the width it mixes."""
+        return self.left.shape[0] * self.right.shape[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix the last axis of `x`."""
+        left, right = self.left.to(x.dtype), self.right.to(x.dtype)
+        box = x.unflatten(-1, (left.shape[0], right.shape[0]))
+        return (left.T @ box @ right).flatten(-2)
+
+    def undone_in(self, weight: Tensor) -> Tensor:
+        """W (L ⊗ R)⁻ᵀ of a weight `[O, D]` that reads what this gives out; differentiable."""
+        left, right = (torch.linalg.inv(matrix.to(weight.dtype)) for matrix in (self.left, self.right))
+        box = weight.unflatten(-1, (left.shape[0], right.shape[0]))
+        return (left @ box @ right.T).flatten(-2)
+
+    def extra_repr(self) -> str:
+        """What mixes, for `print(model)`."""
+        return f"{self.left.shape[0]} ⊗ {self.right.shape[0]}"
