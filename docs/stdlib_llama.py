@@ -54,7 +54,9 @@ def export(run: RunDirectory, target: Path) -> None:
     weights = {name: value.to(torch.float16) for name, value in load_file(checkpoint / "model.safetensors").items()}
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((checkpoint / "config.json").read_text())
-    _write(target / "config.json", {**config, "dtype": "float32"})
+    (target / "model.safetensors").chmod(0o644)
+    # Training leaves the cache out; whoever writes with the model wants it.
+    _write(target / "config.json", {**config, "dtype": "float32", "use_cache": True})
     for name in TOKENIZER_FILES:
         shutil.copyfile(checkpoint / name, target / name)
     (target / "README.md").write_text(_card(run, config, weights), encoding="utf-8")

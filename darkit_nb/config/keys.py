@@ -131,11 +131,17 @@ def _model_settings(prefix: str, model: type[BaseModel]) -> dict[str, Setting]:
         if isinstance(bare, type) and issubclass(bare, BaseModel):
             table |= _model_settings(f"{key}.", bare)
         elif isinstance(bare, type) and dataclasses.is_dataclass(bare):
-            table |= _dataclass_settings(f"{key}.", bare)
+            table |= record_settings(bare, f"{key}.")
     return table
 
 
-def _dataclass_settings(prefix: str, record: type) -> dict[str, Setting]:
+def record_settings(record: type, prefix: str = "") -> dict[str, Setting]:
+    """The settings of a dataclass whose fields carry descriptions and limits, in the order of declaration.
+
+    Args:
+        record: the dataclass.
+        prefix: what stands before the names of its fields.
+    """
     hints = typing.get_type_hints(record)
     return {
         f"{prefix}{field.name}": _setting(
@@ -143,7 +149,7 @@ def _dataclass_settings(prefix: str, record: type) -> dict[str, Setting]:
             hints[field.name],
             field.default,
             field.metadata["description"],
-            {name: field.metadata[name] for name in ("ge", "le") if name in field.metadata},
+            {name: field.metadata[name] for name in ("ge", "gt", "le", "lt") if name in field.metadata},
         )
         for field in dataclasses.fields(record)
     }

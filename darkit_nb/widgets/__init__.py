@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 _EXPORTS = {
     "CodeEditor": "darkit_nb.widgets.code_editor",
     "ConfigForm": "darkit_nb.widgets.config_form",
+    "ConvertPanel": "darkit_nb.widgets.convert_panel",
     "DataPreview": "darkit_nb.widgets.data_preview",
     "GenerateBox": "darkit_nb.widgets.generate_box",
     "LiveCharts": "darkit_nb.widgets.live_charts",
@@ -24,6 +25,7 @@ __all__ = [*_EXPORTS]
 if TYPE_CHECKING:
     from darkit_nb.widgets.code_editor import CodeEditor as CodeEditor
     from darkit_nb.widgets.config_form import ConfigForm as ConfigForm
+    from darkit_nb.widgets.convert_panel import ConvertPanel as ConvertPanel
     from darkit_nb.widgets.data_preview import DataPreview as DataPreview
     from darkit_nb.widgets.generate_box import GenerateBox as GenerateBox
     from darkit_nb.widgets.live_charts import LiveCharts as LiveCharts

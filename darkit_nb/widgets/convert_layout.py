@@ -1,0 +1,95 @@
+"""How the settings of a conversion are laid out: generated from `ConversionSpec` and the presets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from darkit_nb.config.conversion_draft import SPEC_FIELDS, SpecDraft
+from darkit_nb.config.conversions import BITS, PRESETS, preset
+from darkit_nb.config.field_text import text_of
+from darkit_nb.widgets.convert_source import choices
+
+_GROUPS: tuple[tuple[str, str, str, tuple[str, ...], bool], ...] = (
+    (
+        "spike",
+        "Spikes",
+        "How activations become spikes.",
+        ("num_levels", "num_steps", "salient_fraction", "coding"),
+        False,
+    ),
+    ("coding", "Weights", "How weights are coded.", ("weights", "weight_bits", "group_size", "clip_search"), False),
+    ("outliers", "Outliers", "What is done about large features.", ("scaling", "scaling_alpha", "rotation"), False),
+    ("training", "Training", "Block-wise refinement.", ("refine_epochs",), True),
+    ("calibration", "Calibration", "The text the model is listened to on.", ("samples", "sample_length", "seed"), True),
+)
+_OF_GROUP = {
+    "spike": ("steps_budget",),
+    "coding": ("act_order", "damping", "weight_steps", "weight_salient_fraction"),
+    "outliers": ("online_rotation", "rotation_seed", "rotation_weighted"),
+    "training": ("refine_scaling_rate", "refine_clip_rate"),
+}
+
+
+def convert_layout(draft: SpecDraft, runs_dir: str | Path) -> dict[str, Any]:
+    """Models, presets, bits and groups of fields, as plain data for the front end.
+
+    Args:
+        draft: whose preset gives the defaults.
+        runs_dir: where float runs are looked for.
+    """
+    return {
+        "models": choices(runs_dir),
+        "presets": [{"name": name, "about": about, "tags": _tags(name)} for name, about in PRESETS.items()],
+        "bits": list(BITS),
+        "groups": groups(draft),
+    }
+
+
+def groups(draft: SpecDraft) -> list[dict[str, Any]]:
+    """The fields by what they are about; the few that most people change come first."""
+    found = []
+    placed = {key for _, _, _, first, _ in _GROUPS for key in first} | {
+        key for keys in _OF_GROUP.values() for key in keys
+    }
+    for section, title, about, first, collapsed in _GROUPS:
+        prefix = "spike." if section == "spike" else ""
+        first_keys = [prefix + key for key in first]
+        more = [key for key in SPEC_FIELDS if key.startswith("spike.") and key not in first_keys] if prefix else []
+        if section == "coding":
+            more += [key for key in SPEC_FIELDS if "." not in key and key not in placed]
+        found.append(
+            {
+                "section": section,
+                "title": title,
+                "about": about,
+                "switch": {"off": "activations stay in float"} if prefix else None,
+                "collapsed": collapsed,
+                "first": [_field(draft, key) for key in first_keys],
+                "more": [_field(draft, key) for key in (*more, *_OF_GROUP.get(section, ()))],
+            }
+        )
+    return found
+
+
+def _field(draft: SpecDraft, key: str) -> dict[str, Any]:
+    setting = SPEC_FIELDS[key]
+    leaf = key.rpartition(".")[2].replace("_", " ")
+    return {
+        "key": key,
+        "label": leaf[0].upper() + leaf[1:],
+        "kind": setting.kind,
+        "about": setting.description,
+        "expected": setting.expected,
+        "range": setting.limits,
+        "default": text_of(setting, draft.usual(key)),
+        "nullable": setting.nullable,
+        "choices": list(setting.choices),
+        "options": [],
+    }
+
+
+def _tags(name: str) -> list[str]:
+    spec = preset(name)
+    spikes = spec.spike is not None and spec.spike.num_steps > 1 and spec.spike.salient_fraction > 0
+    return [*(["spikes"] if spikes else []), *(["trains"] if spec.refine_epochs else [])]

@@ -1,0 +1,113 @@
+"""What the panel of conversions tells its page of a conversion, as plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from darkit_nb.records.conversion_progress import ConversionProgress
+from darkit_nb.records.conversion_result import ConversionRow
+from darkit_nb.records.energy import SPIKING_READING
+
+_BLOCKS, _SCORING = 0.8, 0.2
+"""Shares of the bar: a conversion is listening and blocks, then the text it is scored on."""
+
+
+def course_data(progress: ConversionProgress, now: float) -> dict[str, Any]:
+    """One conversion as it is now.
+
+    Args:
+        progress: as its folder tells it.
+        now: seconds since 1970, by the clock of this process.
+    """
+    data = progress.to_dict()
+    kept = ("id", "name", "source", "out", "state", "reason", "problem", "stage", "blocks_done", "blocks")
+    more = ("windows_done", "windows", "elapsed_s", "eta_s")
+    reports = [_finite(report) for report in data["reports"]]
+    return {**{name: data[name] for name in (*kept, *more)}, "reports": reports, "share": _share(progress), "now": now}
+
+
+def _share(progress: ConversionProgress) -> float | None:
+    if progress.state == "finished":
+        return 1.0
+    if progress.windows:
+        return _BLOCKS + _SCORING * (progress.windows_done or 0) / progress.windows
+    return None if progress.blocks is None else _BLOCKS * progress.fraction
+
+
+def _finite(value: Any) -> Any:
+    """Numbers that JSON does not have become null."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def rows_data(found: Iterable[ConversionProgress], source: str) -> dict[str, Any]:
+    """The table of all conversions of one model, the float model on top.
+
+    Args:
+        found: conversions, newest first.
+        source: whose conversions are compared.
+    """
+    same = [each for each in found if each.source == source]
+    rows = [_row(each) for each in same]
+    floats = [row for each in same for row in each.rows if row.cost is None]
+    top = [_measured("float", floats[0], preset="float", state="", name=f"{source} (float)")] if floats else []
+    order = sorted(rows, key=lambda row: (row["perplexity"] is None, row["perplexity"] or 0.0, row["id"]))
+    return {"rows": [*top, *order], "text": _text(floats)}
+
+
+def _row(progress: ConversionProgress) -> dict[str, Any]:
+    converted = next((row for row in progress.rows if row.cost is not None), None)
+    preset = progress.name.split(" ")[0]
+    if converted is None:
+        empty = dict.fromkeys(_NUMBERS)
+        own = {"id": progress.id, "name": progress.name, "source": progress.source, "state": progress.state}
+        return {**empty, **own, "float": False, "preset": preset}
+    return _measured(progress.id, converted, preset=preset, state=progress.state, name=progress.name)
+
+
+_NUMBERS = (
+    "perplexity", "bits_per_byte", "delta", "low", "high", "mean_steps", "code_bits", "storage_bits", "weight_bytes",
+    "ace", "energy_pj", "seconds", "peak_bytes",
+)  # fmt: skip
+
+
+def _measured(key: str, row: ConversionRow, *, preset: str, state: str, name: str) -> dict[str, Any]:
+    cost, delta = row.cost, row.delta
+    energy = None if cost is None or cost.energy is None else cost.energy.reading(SPIKING_READING).total_pj
+    return _finite(
+        {
+            "id": key,
+            "name": name,
+            "source": row.source,
+            "state": state,
+            "float": cost is None,
+            "preset": preset,
+            "perplexity": row.losses.perplexity,
+            "bits_per_byte": row.losses.bits_per_byte,
+            "delta": None if delta is None else delta.delta,
+            "low": None if delta is None else delta.low,
+            "high": None if delta is None else delta.high,
+            "mean_steps": None if cost is None else cost.mean_steps,
+            "code_bits": 16.0 if cost is None else cost.code_bits,
+            "storage_bits": 16.0 if cost is None else cost.storage_bits,
+            "weight_bytes": None if cost is None else cost.weight_bytes,
+            "ace": 256.0 if cost is None else cost.ace,
+            "energy_pj": energy,
+            "seconds": row.seconds,
+            "peak_bytes": row.peak_bytes,
+        }
+    )
+
+
+def _text(floats: Sequence[ConversionRow]) -> str:
+    if not floats:
+        return ""
+    losses = floats[0].losses
+    return (
+        f"Scored on {losses.text}: {len(losses.nats)} windows of {losses.window} tokens. ± is half the 95 % interval."
+    )

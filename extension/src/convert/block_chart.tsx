@@ -1,0 +1,80 @@
+// The error of every block as it is done: a bar each, the part the block adds by itself darker.
+import { useRef, useState } from "preact/hooks";
+import { type Block, errorText, linear } from "../core/convert";
+import { duration, short } from "../core/format";
+import { useWidth } from "./width";
+
+const HEIGHT = 196, LEFT = 52, TOP = 14, BOTTOM = 34;
+
+export function BlockChart({ blocks, count, working }: { blocks: Block[]; count: number; working: boolean }) {
+  const box = useRef<HTMLDivElement>(null);
+  const width = useWidth(box, 640);
+  const [over, setOver] = useState<number | null>(null);
+  const slots = Math.max(count, 1);
+  const floor = HEIGHT - BOTTOM;
+  const y = linear(blocks.map((block) => block.error), floor, TOP, true);
+  const pitch = (width - LEFT - 8) / slots;
+  const bar = Math.max(2, Math.min(46, 0.68 * pitch));
+  const middle = (index: number) => LEFT + pitch * (index + 0.5);
+  const every = Math.max(1, Math.ceil(26 / pitch));
+  const shown = blocks.find((block) => block.index === over) ?? null;
+  return (
+    <figure class="cv-chart" ref={box}>
+      <figcaption>
+        <b>Error of each block</b>
+        <span class="cv-key"><span><i data-key="block" />with what came before</span> <span><i data-key="own" />added by itself</span></span>
+      </figcaption>
+      <svg width={width} height={HEIGHT} role="img" aria-label={described(blocks, count)} onMouseLeave={() => setOver(null)}>
+        {y.ticks.map((tick) => (
+          <g key={tick}>
+            <line class="cv-grid" x1={LEFT} x2={width - 8} y1={y.of(tick)} y2={y.of(tick)} />
+            <text class="cv-tick" x={LEFT - 8} y={y.of(tick) + 4} text-anchor="end">{blocks.length ? errorText(tick) : ""}</text>
+          </g>
+        ))}
+        {Array.from({ length: slots }, (_, index) => {
+          const block = blocks.find((each) => each.index === index);
+          const next = working && !block && index === blocks.length;
+          return (
+            <g key={index} class="cv-slot" data-over={over === index} onMouseEnter={() => setOver(index)}>
+              <rect class="cv-hit" x={LEFT + pitch * index} y={TOP} width={pitch} height={floor - TOP} />
+              {block ? <Bar block={block} x={middle(index) - bar / 2} width={bar} floor={floor} of={y.of} /> : (
+                <rect class="cv-ghost" data-next={next} x={middle(index) - bar / 2} y={floor - 10} width={bar} height={10} rx={2} />
+              )}
+              {index % every === 0 && <text class="cv-tick" x={middle(index)} y={floor + 16} text-anchor="middle">{index}</text>}
+            </g>
+          );
+        })}
+        <line class="cv-axis" x1={LEFT} x2={width - 8} y1={floor} y2={floor} />
+      </svg>
+      <div class="cv-reading">{shown ? reading(shown) : blocks.length ? "Point at a bar to read it." : "The first block is being prepared."}</div>
+    </figure>
+  );
+}
+
+function Bar({ block, x, width, floor, of }: { block: Block; x: number; width: number; floor: number; of: (value: number) => number }) {
+  const top = Math.min(floor - 1.5, of(block.error));
+  const own = block.own_error === null ? null : Math.min(floor - 1, of(Math.min(block.own_error, block.error)));
+  return (
+    <>
+      <rect class="cv-bar" data-block={block.index} x={x} y={top} width={width} height={floor - top} rx={Math.min(3, width / 3)} />
+      {own !== null && <rect class="cv-bar-own" x={x} y={own} width={width} height={floor - own} rx={Math.min(3, width / 3)} />}
+    </>
+  );
+}
+
+function reading(block: Block): string {
+  const worst = block.layers.reduce<Block["layers"][number] | null>((found, layer) => (!found || layer.error > found.error ? layer : found), null);
+  const parts = [
+    `block ${block.index}: ${errorText(block.error)}`,
+    block.own_error === null ? "" : `${errorText(block.own_error)} by itself`,
+    worst ? `worst layer ${worst.name.slice(worst.name.lastIndexOf(".") + 1)} ${errorText(worst.error)}` : "",
+    block.resumed ? "taken over" : duration(block.seconds),
+    block.peak_bytes ? short(block.peak_bytes, "B") : "",
+  ];
+  return parts.filter(Boolean).join(" · ");
+}
+
+function described(blocks: Block[], count: number): string {
+  if (!blocks.length) return `No block of ${count} is done yet`;
+  return `Error of ${blocks.length} of ${count} blocks: ${blocks.map((block) => `block ${block.index} ${errorText(block.error)}`).join(", ")}`;
+}

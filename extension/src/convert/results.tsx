@@ -1,0 +1,99 @@
+// Every converted model beside the float one: quality against operations, the table, and where one of them errs.
+import { useState } from "preact/hooks";
+import { deltaText, type Heat, HEATS, type Row } from "../core/convert";
+import { duration, short, significant } from "../core/format";
+import { Button, ErrorBox } from "../ui/parts";
+import type { Problem } from "../ui/widget";
+import { HeatMapView } from "./heat_map";
+import { Samples, type Sample } from "./samples";
+import { TradeChart } from "./trade_chart";
+import type { Course } from "./watch";
+
+export type Results = { rows: Row[]; text: string };
+export type Opened = { id: string; stage: "opening" | "open" | "failed"; problem: Problem | null } | null;
+type Ask = (name: string, rest?: Record<string, unknown>) => void;
+
+export function ResultsPage({ results, course, opened, samples, ask }: {
+  results: Results;
+  course: Course | null;
+  opened: Opened;
+  samples: Sample | null;
+  ask: Ask;
+}) {
+  const [heat, setHeat] = useState<Heat>("error");
+  const measured = results.rows.filter((row) => row.perplexity !== null);
+  const chosen = course?.id ?? "";
+  const show = (id: string) => ask("show", { id });
+  if (!measured.length)
+    return <div class="dk-empty">Nothing has been measured yet. A conversion is scored on held-out text when its last block is done.</div>;
+  const row = results.rows.find((each) => each.id === chosen && !each.float);
+  return (
+    <div class="cv-results">
+      <TradeChart rows={measured} chosen={chosen} onChoose={show} />
+      <ResultTable rows={results.rows} text={results.text} chosen={chosen} onChoose={show} />
+      {course && course.reports.length > 0 && (
+        <section class="cv-chosen" aria-label={`The conversion ${course.name}`}>
+          <div class="cv-chosen-head">
+            <b>{row?.name ?? course.name}</b>
+            <span class="dk-muted dk-mono cv-chosen-id">{course.id}</span>
+            <span class="dk-grow" />
+            <Button disabled={course.state !== "finished" || opened?.stage === "opening"} onClick={() => ask("open", { id: course.id })}>
+              {opened?.stage === "opening" ? "Opening…" : opened?.id === course.id && opened.stage === "open" ? "Close model tree" : "Open in model tree"}
+            </Button>
+          </div>
+          <ErrorBox problem={opened?.problem} />
+          <HeatMapView blocks={course.reports} count={course.blocks ?? course.reports.length} heat={heat} heats={HEATS} onHeat={setHeat} />
+          {course.state === "finished" && <Samples sample={samples} id={course.id} ask={ask} />}
+        </section>
+      )}
+    </div>
+  );
+}
+
+const HEADS: [string, string, boolean][] = [
+  ["model", "", false],
+  ["perplexity", "Per token, on held-out text in windows that do not overlap", true],
+  ["Δ bits/byte", "Lost to the float model on the same windows, with half the 95 % interval", true],
+  ["steps", "Mean spike steps of an activation", true],
+  ["code bits", "Information of one activation", true],
+  ["stored bits", "Of a weight on disk, scales and masks included", true],
+  ["operations", "Weight bits × bits of a step × steps of one product; 256 is float16", true],
+  ["took", "Time of the conversion", true],
+];
+
+function ResultTable({ rows, text, chosen, onChoose }: { rows: Row[]; text: string; chosen: string; onChoose: (id: string) => void }) {
+  return (
+    <div class="cv-table">
+      <table class="dk-table">
+        <thead><tr>{HEADS.map(([name, about, number]) => <th key={name} data-number={number || undefined} title={about} scope="col">{name}</th>)}</tr></thead>
+        <tbody>
+          {rows.map((row) => (
+            <tr key={row.id} data-float={row.float} aria-selected={row.id === chosen && !row.float}>
+              <th scope="row">
+                {row.float
+                  ? <span class="cv-row-name">{row.name}</span>
+                  : <button type="button" class="cv-row-name" aria-pressed={row.id === chosen} onClick={() => onChoose(row.id)}>{row.name}</button>}
+                {row.perplexity === null && <span class="dk-muted"> {row.state}</span>}
+              </th>
+              {cells(row).map((cell, index) => <td key={index} data-number={true} data-good={index === 1 && row.high !== null && row.high <= 0}>{cell}</td>)}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      {text && <div class="cv-facts">{text}</div>}
+    </div>
+  );
+}
+
+function cells(row: Row): string[] {
+  const number = (value: number | null, digits = 3) => (value === null ? "–" : significant(value, digits));
+  return [
+    row.perplexity === null ? "–" : row.perplexity > 1e6 ? short(row.perplexity) : significant(row.perplexity, 4),
+    deltaText(row),
+    number(row.mean_steps),
+    number(row.code_bits),
+    number(row.storage_bits),
+    number(row.ace),
+    row.seconds === null ? "–" : duration(row.seconds),
+  ];
+}

@@ -1,0 +1,94 @@
+// A conversion at work: where it is, what each block cost, and what it says.
+import { duration, short } from "../core/format";
+import { type Block, errorText } from "../core/convert";
+import { Button, ErrorBox, Progress, StateChip } from "../ui/parts";
+import type { Problem } from "../ui/widget";
+import { useNow } from "../run/clock";
+import { BlockChart } from "./block_chart";
+
+export type Course = {
+  now: number; id: string; name: string; source: string; out: string; state: string; reason: string | null;
+  problem: Problem | null; stage: string | null; blocks_done: number; blocks: number | null; windows_done: number | null;
+  windows: number | null; share: number | null; elapsed_s: number | null; eta_s: number | null; reports: Block[];
+};
+type Ask = (name: string, rest?: Record<string, unknown>) => void;
+
+const ACTIVE = ["starting", "running"];
+
+export function Watch({ course, choices, pending, ask, onResults }: {
+  course: Course | null;
+  choices: { id: string; label: string }[];
+  pending: string;
+  ask: Ask;
+  onResults: () => void;
+}) {
+  const active = Boolean(course && ACTIVE.includes(course.state));
+  const now = useNow(course?.now, active);
+  if (!course) return <div class="dk-empty">No conversion yet. Choose a model and a pipeline, and start one.</div>;
+  const since = active ? Math.max(0, now - course.now) : 0;
+  const resumable = ["stopped", "failed", "lost", "created"].includes(course.state);
+  return (
+    <div class="cv-watch">
+      <div class="cv-course-head">
+        {choices.length > 1 ? (
+          <select class="dk-input cv-which" aria-label="Conversion shown" value={course.id} onChange={(event) => ask("show", { id: event.currentTarget.value })}>
+            {choices.map((choice) => <option key={choice.id} value={choice.id}>{choice.label}</option>)}
+          </select>
+        ) : <b class="cv-which-name">{course.name}</b>}
+        <StateChip state={course.state} title={course.reason ?? undefined} />
+        <span class="dk-grow" />
+        {resumable
+          ? <Button kind="primary" disabled={pending === "resume"} onClick={() => ask("resume")}>{pending === "resume" ? "Resuming…" : "Resume"}</Button>
+          : course.state !== "finished" && <Button disabled={!active || pending === "stop"} title="At the next pause; blocks that are done are kept" onClick={() => ask("stop")}>{pending === "stop" ? "Stopping…" : "Stop"}</Button>}
+        <Button kind={course.state === "finished" ? "primary" : undefined} disabled={course.state !== "finished"} onClick={onResults}>Results</Button>
+      </div>
+      <div class="cv-course">
+        <Progress share={active && course.share === null ? null : course.share ?? 0} label="Conversion done" />
+        <div class="cv-course-text" role="status">
+          <span class="cv-stage">{stageText(course, active)}</span>
+          <span class="dk-muted">{timeText(course, since)}</span>
+        </div>
+      </div>
+      <ErrorBox problem={course.problem} />
+      <BlockChart blocks={course.reports} count={course.blocks ?? course.reports.length} working={course.state === "running"} />
+      <Facts course={course} />
+    </div>
+  );
+}
+
+function stageText(course: Course, active: boolean): string {
+  const blocks = course.blocks === null ? "" : `${course.blocks_done} of ${course.blocks} blocks`;
+  const windows = course.windows ? `window ${course.windows_done ?? 0} of ${course.windows}` : "";
+  const stage = active ? course.stage ?? course.state : course.reason ?? course.state;
+  return [stage, windows || blocks].filter(Boolean).join(" · ");
+}
+
+function timeText(course: Course, since: number): string {
+  const spent = course.elapsed_s === null ? "" : duration(course.elapsed_s + since);
+  const left = course.eta_s === null ? "" : `${duration(Math.max(0, course.eta_s - since))} left`;
+  return [spent, left].filter(Boolean).join(" · ");
+}
+
+function Facts({ course }: { course: Course }) {
+  const layers = course.reports.flatMap((block) => block.layers);
+  const worst = layers.reduce<(typeof layers)[number] | null>((found, layer) => (!found || layer.error > found.error ? layer : found), null);
+  const last = course.reports[course.reports.length - 1];
+  const peak = Math.max(0, ...course.reports.map((block) => block.peak_bytes ?? 0));
+  const resumed = course.reports.filter((block) => block.resumed).length;
+  const facts: [string, string, string][] = [
+    ["last block", last ? errorText(last.error) : "–", "Relative squared error of its output, errors of earlier blocks included"],
+    ["worst layer", worst ? errorText(worst.error) : "–", worst ? worst.name : "Of all converted layers"],
+    ["per block", course.reports.length ? duration(mean(course.reports.map((block) => block.seconds))) : "–", "Mean time of a block"],
+    ["memory", peak ? short(peak, "B") : "–", "Most memory of the converting process"],
+    ["taken over", course.reports.length ? `${resumed}` : "–", "Blocks kept from an earlier, interrupted start"],
+  ];
+  return (
+    <dl class="cv-tiles">
+      {facts.map(([name, value, about]) => <div key={name} title={about}><dt>{name}</dt><dd data-none={value === "–"}>{value}</dd></div>)}
+    </dl>
+  );
+}
+
+function mean(values: number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}

@@ -1,0 +1,66 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  type Block, deltaText, errorText, frontier, heatMap, heatShare, type Layer, linear, logarithmic, logTicks, niceTicks,
+  placeLabels, type Row,
+} from "../src/core/convert";
+
+const layer = (name: string, error: number): Layer => ({
+  name, in_features: 8, out_features: 8, error, mean_steps: 1, activation_bits: 4, code_bits: 4, weight_bits: 4, storage_bits: 4.5,
+});
+const block = (index: number, layers: Layer[]): Block => ({
+  index, name: `model.layers.${index}`, seconds: 1, peak_bytes: null, error: 0.1, own_error: null, resumed: false, losses: [], layers,
+});
+
+test("ticks are round and inside their range", () => {
+  assert.deepEqual(niceTicks(0, 1), [0, 0.25, 0.5, 0.75, 1]);
+  assert.deepEqual(niceTicks(27.4, 54.1), [30, 40, 50]);
+  assert.deepEqual(logTicks(14, 80), [20, 30, 50, 70]);
+  assert.deepEqual(logTicks(1, 1000), [1, 10, 100, 1000]);
+});
+
+test("axes hold every value and stand still without any", () => {
+  const up = linear([0.02, 0.11], 180, 10, true);
+  assert.equal(up.of(0), 180);
+  assert.ok(up.of(0.11) > 10);
+  const across = logarithmic([16, 18, 256], 50, 600);
+  assert.ok(across.of(16) > 50 && across.of(256) < 600 && across.of(18) > across.of(16));
+  assert.deepEqual(linear([], 180, 10, true).ticks.length > 0, true);
+});
+
+test("a map of layers keeps the place of blocks that are not done", () => {
+  const map = heatMap([block(0, [layer("model.layers.0.mlp.up_proj", 0.1)]), block(2, [layer("model.layers.2.mlp.up_proj", 0.3)])], 4);
+  assert.deepEqual(map.rows, ["mlp.up_proj"]);
+  assert.deepEqual(map.cells[0]?.map((cell) => cell?.error ?? null), [0.1, null, 0.3, null]);
+  assert.equal(heatShare(4, [4, 4]), 0.5);
+  assert.equal(heatShare(1, [0.01, 100]), 0.5);
+  assert.equal(heatShare(0.5, [0, 1]), 0.5);
+});
+
+test("nothing beats the points of the frontier", () => {
+  const points = [{ id: "a", x: 1, y: 5 }, { id: "b", x: 2, y: 6 }, { id: "c", x: 3, y: 2 }, { id: "d", x: 3, y: 1 }];
+  assert.deepEqual(frontier(points).map((point) => point.id), ["a", "d"]);
+});
+
+test("names of points cover neither each other nor the edge", () => {
+  const box = { left: 0, right: 200, top: 0, bottom: 100 };
+  const labels = placeLabels([{ id: "a", x: 50, y: 50, width: 60 }, { id: "b", x: 70, y: 50, width: 60 }, { id: "c", x: 190, y: 50, width: 60 }], box);
+  const first = labels.find((label) => label.id === "a"), last = labels.find((label) => label.id === "c");
+  assert.notEqual(first?.y, labels.find((label) => label.id === "b")?.y === 54 ? 54 : undefined);
+  assert.equal(last?.anchor, "end");
+  assert.deepEqual(placeLabels([{ id: "a", x: 50, y: 50, width: 600 }], box), []);
+  const covered = placeLabels([{ id: "a", x: 50, y: 50, width: 60 }], box, [[55, 40, 130, 60]]);
+  assert.notEqual(covered[0]?.x, 59);
+});
+
+test("errors and differences read well", () => {
+  assert.equal(errorText(0.00321), "0.32 %");
+  assert.equal(errorText(0.251), "25.1 %");
+  assert.equal(errorText(0), "0 %");
+  assert.equal(errorText(1e-6), "<0.01 %");
+  assert.equal(errorText(Number.NaN), "not finite");
+  const row = { delta: 0.0312, low: 0.027, high: 0.0354 } as Row;
+  assert.equal(deltaText(row), "+0.031 ± 0.004");
+  assert.equal(deltaText({ ...row, delta: -0.002, low: null }), "−0.002");
+  assert.equal(deltaText({ ...row, delta: null }), "–");
+});
