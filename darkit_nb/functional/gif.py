@@ -18,10 +18,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
-from darkit_nb.errors import ShapeError
+from darkit_nb.errors import ConfigError, ShapeError
+from darkit_nb.functional.packed import pack_codes
 from darkit_nb.functional.rounding import integer_divisor, round_ste
 from darkit_nb.functional.spike_code import SpikeCode, count_dtype
 from darkit_nb.records.spike_spec import Coding, Gradient, Ranges, code_cap
@@ -173,6 +174,31 @@ def gif_encode(
         ranges=ranges,
         **settings,
     )
+
+
+def check_packs(cap: int, signed: bool) -> None:
+    """Refuse counts that 4 bits do not hold.
+
+    Raises:
+        ConfigError: they exceed 15, or have a sign.
+    """
+    if signed or cap > 15:
+        raise ConfigError(
+            "These counts do not fit 4 bits.",
+            expected="unsigned counts up to 15",
+            received=f"{'signed' if signed else 'unsigned'} counts up to {cap}",
+            fix="ask for fewer levels or steps, or for counts that are not packed",
+        )
+
+
+def pack_counts(code: SpikeCode) -> UInt8[Tensor, "*B P"]:
+    """Counts of at most 15, two a byte, `[*B, L, ⌈D/2⌉]`; `unpack_codes(packed, 4, D)` undoes it.
+
+    Raises:
+        ConfigError: the counts exceed 15, or have a sign.
+    """
+    check_packs(code.cap, code.signed)
+    return pack_codes(code.counts, 4)
 
 
 def gif_quantise(

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from darkit_nb.errors import ConfigError, ShapeError
 from darkit_nb.functional.gif import compute_dtype
+from darkit_nb.functional.packed import pack_codes
 from darkit_nb.functional.rounding import round_ste
 from darkit_nb.functional.surrogate import DEFAULT_SURROGATE, heaviside, resolve_surrogate
 
@@ -44,6 +45,7 @@ def neuron_scan(
     alpha: float | None = None,
     detach_reset: bool = False,
     spike_dtype: torch.dtype | None = None,
+    packed: bool = False,
 ) -> tuple[Shaped[Tensor, "*SN"], Float[Tensor, "*N"]]:
     """Run the neurons over all steps of `x`.
 
@@ -61,16 +63,19 @@ def neuron_scan(
         detach_reset: keep the gradient from flowing through the spike into the reset.
         spike_dtype: dtype of the spikes, None for that of `x`. torch.uint8 is for inference: such spikes carry no
             gradient, and a NaN is 0 there.
+        packed: hand the spikes of threshold neurons out as bits, `pack_codes(spikes, 1)` of `functional.packed`: eight
+            neighbours of the last axis a byte, the first one lowest. For inference, as uint8.
 
     Returns:
-        Spikes `[S, *N]` in `spike_dtype`, and the membrane `[*N]` after the last step.
+        Spikes `[S, *N]` in `spike_dtype`, or packed with ⌈N/8⌉ bytes in the place of the last axis; and the membrane
+        `[*N]` after the last step.
 
     Raises:
         ShapeError: `x`, `state`, `decay` or `threshold` do not fit together.
         ConfigError: a setting without meaning.
     """
     check_neuron(x, state, decay, threshold, reset=reset, max_count=max_count, surrogate=surrogate, alpha=alpha)
-    emitted = resolve_spike_dtype(x, max_count, spike_dtype)
+    emitted = resolve_spike_dtype(x, max_count, spike_dtype, packed=packed)
     v = initial_state(x.shape[1:], like=x) if state is None else state
     beta, theta = (torch.as_tensor(value, dtype=v.dtype, device=v.device) for value in (decay, threshold))
     spikes: list[Tensor] = []
@@ -84,7 +89,8 @@ def neuron_scan(
         spent = fired.detach() if detach_reset else fired
         v = h - theta * spent if reset == "soft" else h * (1 - spent)
         spikes.append(fired.to(emitted) if emitted.is_floating_point else fired.detach().nan_to_num(0.0).to(emitted))
-    return torch.stack(spikes), v
+    found = torch.stack(spikes)
+    return pack_codes(found, 1) if packed else found, v
 
 
 def initial_state(shape: torch.Size | tuple[int, ...], *, like: Tensor) -> Tensor:
@@ -92,12 +98,23 @@ def initial_state(shape: torch.Size | tuple[int, ...], *, like: Tensor) -> Tenso
     return torch.zeros(shape, dtype=compute_dtype(like), device=like.device)
 
 
-def resolve_spike_dtype(x: Tensor, max_count: int | None, spike_dtype: torch.dtype | None) -> torch.dtype:
+def resolve_spike_dtype(
+    x: Tensor, max_count: int | None, spike_dtype: torch.dtype | None, *, packed: bool = False
+) -> torch.dtype:
     """Dtype in which the spikes of `x` are emitted.
 
     Raises:
-        ConfigError: neither the dtype of `x` nor uint8, or counts that uint8 does not hold.
+        ConfigError: neither the dtype of `x` nor uint8, counts that uint8 or, `packed`, a bit does not hold, or no axis
+            to pack along.
     """
+    if packed:
+        if max_count is None and spike_dtype in (None, torch.uint8) and x.dim() > 1:
+            return torch.uint8
+        raise ConfigError(
+            "Spikes cannot be packed into bits here.",
+            expected="threshold neurons, currents [S, *N] with an axis of neurons, and spike_dtype=None",
+            received=f"max_count={max_count}, currents {list(x.shape)}, spike_dtype={spike_dtype}",
+        )
     if spike_dtype in (None, x.dtype):
         return x.dtype
     if spike_dtype == torch.uint8 and (max_count or 1) <= 255:

@@ -12,21 +12,26 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from darkit_nb.functional.packed import packed_bytes
 from darkit_nb.functional.spike_code import count_dtype
 from darkit_nb.ops._gif_blocked import GifLaw
-from darkit_nb.ops._native import TYPES, call, empty, rows_of
+from darkit_nb.ops._native import TYPES, UINT4, Record, address, empty, rows_of
 
-
-def _inputs(x: Tensor, law: GifLaw, salient: Tensor | None) -> tuple[Any, ...]:
-    """What both functions take first. Keep the tuple while they run: it holds the tensors."""
-    flags = None if salient is None else salient.to(torch.int32)
-    own = int(law.ranges == "own" and salient is not None)
-    caps = (float(law.cap_lo), float(law.cap_hi), float(law.ratio or 0))
-    return x, TYPES[x.dtype], x.stride(0), flags, *x.shape, *caps, own, int(law.signed)
-
-
-_KINDS = "piipiifffii"
+_INPUT = "PqqqqPfffqq"
+_gif_forward = Record("dk_gif_forward", _INPUT + "PqqPqPPP")
+_gif_backward = Record("dk_gif_backward", _INPUT + "PPPPq")
 _NO_MEMORY = "no memory for a row of features in float32"
+
+
+def _inputs(x: Tensor, law: GifLaw, flags: Tensor | None) -> tuple[Any, ...]:
+    """What both functions take first; `flags` are the salient features as int32."""
+    own = int(law.ranges == "own" and flags is not None)
+    caps = (float(law.cap_lo), float(law.cap_hi), float(law.ratio or 0))
+    return x.data_ptr(), TYPES[x.dtype], x.stride(0), *x.shape, address(flags), *caps, own, int(law.signed)
+
+
+def _flags(salient: Tensor | None) -> Tensor | None:
+    return None if salient is None else salient.to(torch.int32)
 
 
 def _forward(
@@ -35,17 +40,19 @@ def _forward(
     salient: Tensor | None,
     *,
     counts: Tensor | None = None,
+    packed: bool = False,
     centred: bool = False,
     values: Tensor | None = None,
     clamped: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, int]:
     """Fill what is given; scale, zero point, and how many rows have a clamped code."""
-    groups = 1 if salient is None else 2
-    scale = torch.empty(x.shape[0], groups)
-    zero = torch.empty(x.shape[0], groups, dtype=torch.int32)
-    types = [0 if given is None else TYPES[given.dtype] for given in (counts, values)]
-    outputs = (counts, types[0], int(centred), values, types[1], clamped, scale, zero)
-    found = call("dk_gif_forward", _KINDS + "piipippp", *_inputs(x, law, salient), *outputs)
+    groups = (x.shape[0], 1 if salient is None else 2)
+    scale, zero = empty(groups, torch.float32), empty(groups, torch.int32)
+    kinds = [0 if given is None else TYPES[given.dtype] for given in (counts, values)]
+    kinds[0] = UINT4 if packed else kinds[0]
+    outputs = (address(counts), kinds[0], int(centred), address(values), kinds[1], address(clamped))
+    flags = _flags(salient)
+    found = _gif_forward(*_inputs(x, law, flags), *outputs, scale.data_ptr(), zero.data_ptr())
     if found < 0:
         raise MemoryError(_NO_MEMORY)
     return scale, zero, found
@@ -55,16 +62,21 @@ def _clamped(x: Tensor, law: GifLaw, salient: Tensor | None, rows: int) -> Tenso
     """Mask of clamped codes if `rows` have any: a second pass, for the few inputs that need it."""
     if rows == 0:
         return None
-    clamped = torch.empty(x.shape, dtype=torch.bool)
+    clamped = torch.empty(x.shape, dtype=torch.bool, device="cpu")
     _forward(x, law, salient, clamped=clamped)
     return clamped
 
 
-def encode(x: Tensor, law: GifLaw, salient: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+def encode(
+    x: Tensor, law: GifLaw, salient: Tensor | None, packed: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Counts, scale, zero point and mask of clamped codes of `x`; see `ops.gif.encode_rows`."""
     x = rows_of(x)
-    counts = empty(x.shape, law.dtype(salient is not None))
-    scale, zero, found = _forward(x, law, salient, counts=counts)
+    if packed:
+        counts = empty((x.shape[0], packed_bytes(x.shape[1], 4)), torch.uint8)
+    else:
+        counts = empty(x.shape, law.dtype(salient is not None))
+    scale, zero, found = _forward(x, law, salient, counts=counts, packed=packed)
     return counts, scale, zero, _clamped(x, law, salient, found)
 
 
@@ -88,9 +100,9 @@ def differentiate(
 ) -> Tensor:
     """Gradient of the tokens `x` from that of their values."""
     x, grad = rows_of(x), grad.to(x.dtype).contiguous()
-    out = empty(x.shape, x.dtype)
-    outputs = (grad, scale, zero, out, int(follow_range))
-    if call("dk_gif_backward", _KINDS + "ppppi", *_inputs(x, law, salient), *outputs) < 0:
+    out, flags = empty(x.shape, x.dtype), _flags(salient)
+    tensors = (grad.data_ptr(), scale.data_ptr(), zero.data_ptr(), out.data_ptr())
+    if _gif_backward(*_inputs(x, law, flags), *tensors, int(follow_range)) < 0:
         raise MemoryError(_NO_MEMORY)
     return out
 
@@ -134,16 +146,19 @@ def _grouped(x: Tensor, salient: Tensor | None, dtype: torch.dtype) -> Tensor:
 
 
 @torch.library.custom_op(
-    "darkit::gif_encode", mutates_args=(), schema=f"(Tensor x, {_LAW}) -> (Tensor, Tensor, Tensor, Tensor)"
+    "darkit::gif_encode", mutates_args=(), schema=f"(Tensor x, {_LAW}, bool packed) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 def _encode_op(x: Any, salient: Any, *settings: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    counts, scale, zero, clamped = encode(x, _law(settings), salient)
+    counts, scale, zero, clamped = encode(x, _law(settings), salient, settings[-1])
     return counts, scale, zero, _whole_mask(x, clamped)
 
 
 @_encode_op.register_fake
 def _(x: Any, salient: Any, *settings: Any) -> tuple[Tensor, ...]:
-    counts = x.new_empty(x.shape, dtype=_law(settings).dtype(salient is not None))
+    if settings[-1]:
+        counts = x.new_empty((x.shape[0], packed_bytes(x.shape[1], 4)), dtype=torch.uint8)
+    else:
+        counts = x.new_empty(x.shape, dtype=_law(settings).dtype(salient is not None))
     groups = (_grouped(x, salient, dtype) for dtype in (torch.float32, torch.int32))
     return counts, *groups, x.new_empty(x.shape, dtype=torch.bool)
 

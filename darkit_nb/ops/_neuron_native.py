@@ -1,9 +1,9 @@
 """Host side of `kernels/cpu/neuron_scan.cpp`: outputs, arguments, autograd, and the operators torch.compile sees.
 
-Eager calls go through an autograd function, which costs half of what an operator of `torch.library` does; while
-compiling it is the operator, with a kernel that knows shapes only.
+Eager calls go through an autograd function, which costs half of what an operator of `torch.library` does, and through
+nothing at all where no gradient is recorded; while compiling it is the operator, with a kernel that knows shapes only.
 
-Axes: `x [S, N]`, membrane `[N]` or None at rest, decay and threshold float32, 0-d or `[N]`.
+Axes: `x [S, *N]`, membrane `[*N]` or None at rest; decay and threshold a number, or float32, 0-d or flat `[N]`.
 """
 
 from __future__ import annotations
@@ -15,36 +15,63 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from darkit_nb.functional.packed import pack_codes, packed_bytes
 from darkit_nb.functional.surrogate import DEFAULT_SURROGATE, resolve_surrogate
-from darkit_nb.ops._native import MOST_THREADS, TYPES, call, empty, rows_of
+from darkit_nb.ops._native import BITS, MOST_THREADS, TYPES, Record, address, empty
 from darkit_nb.ops._neuron_blocked import NeuronLaw
 
-Gradients = tuple[Tensor, Tensor | None, Tensor, Tensor]
-"""Of input, membrane, decay and threshold; those of the constants 0 where they are not asked for."""
+Constant = float | Tensor
+Gradients = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
+"""Of input, membrane, decay and threshold; those of the constants None where they are not asked for."""
 
-
-def _fire(law: NeuronLaw) -> tuple[int, float]:
-    """`enum Fire` of the source, and the largest count."""
-    return (2, float(law.max_count)) if law.max_count is not None else (int(law.reset == "hard"), 1.0)
-
-
-def _constant(value: Tensor) -> tuple[Tensor, int]:
-    return value.contiguous(), min(value.dim(), 1)
+_SCAN = "PqqPPPffqqqf"
+_forward = Record("dk_scan_forward", _SCAN + "PqP")
+_backward = Record("dk_scan_backward", _SCAN + "PPPPPPPqfq")
 
 
 def _contiguous(value: Tensor | None) -> Tensor | None:
     return None if value is None else value.contiguous()
 
 
+def _steps(x: Tensor) -> tuple[Tensor, int]:
+    """`x` with every step contiguous, and how many elements its steps are apart."""
+    if x.is_contiguous():
+        return x, x.numel() // x.shape[0]
+    rows = x.reshape(x.shape[0], -1)
+    rows = rows if rows.stride(1) == 1 or rows.shape[1] == 1 else rows.contiguous()
+    return rows, rows.stride(0)
+
+
+def _scan(
+    x: Tensor, stride: int, state: Tensor | None, decay: Constant, threshold: Constant, law: NeuronLaw
+) -> tuple[Any, ...]:
+    """`struct Scan` of the source."""
+    fields: list[Any] = [x.data_ptr(), TYPES[x.dtype], stride, address(state)]
+    each = [value.data_ptr() if isinstance(value, Tensor) and value.dim() else 0 for value in (decay, threshold)]
+    one = [0.0 if pointer else float(value) for pointer, value in zip(each, (decay, threshold), strict=True)]
+    fire = 2 if law.max_count is not None else int(law.reset == "hard")
+    return *fields, *each, *one, x.shape[0], x.numel() // x.shape[0], fire, float(law.max_count or 1)
+
+
 def scan(
-    x: Tensor, state: Tensor | None, decay: Tensor, threshold: Tensor, law: NeuronLaw, spike_dtype: torch.dtype
+    x: Tensor,
+    state: Tensor | None,
+    decay: Constant,
+    threshold: Constant,
+    law: NeuronLaw,
+    spike_dtype: torch.dtype,
+    packed: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Spikes `[S, N]` in `spike_dtype` and the last membrane `[N]`."""
-    x, state = rows_of(x), _contiguous(state)
-    spikes, last = empty(x.shape, spike_dtype), empty(x.shape[1:], torch.float32)
-    inputs = (x, TYPES[x.dtype], x.stride(0), state, *_constant(decay), *_constant(threshold))
-    outputs = (spikes, TYPES[spike_dtype], last)
-    call("dk_scan_forward", "piippipipipiiif", *inputs, *outputs, *x.shape, *_fire(law))
+    """Spikes `[S, *N]` in `spike_dtype`, or as bits if `packed`, and the last membrane `[*N]`."""
+    if packed and x.dim() > 2 and x.shape[-1] % 8:  # rows that share bytes in the kernel's one row of neurons
+        spikes, last = scan(x, state, decay, threshold, law, spike_dtype)
+        return pack_codes(spikes, 1), last
+    rows, stride = _steps(x)
+    state = _contiguous(state)
+    shape = (*x.shape[:-1], packed_bytes(x.shape[-1], 1)) if packed else x.shape
+    spikes, last = empty(shape, spike_dtype), empty(x.shape[1:], torch.float32)
+    kind = BITS if packed else TYPES[spike_dtype]
+    _forward(*_scan(rows, stride, state, decay, threshold, law), spikes.data_ptr(), kind, last.data_ptr())
     return spikes, last
 
 
@@ -53,27 +80,32 @@ def scan_backward(
     grad_last: Tensor | None,
     x: Tensor,
     state: Tensor | None,
-    decay: Tensor,
-    threshold: Tensor,
+    decay: Constant,
+    threshold: Constant,
     law: NeuronLaw,
     *,
     constants: bool,
 ) -> Gradients:
     """Gradients of the inputs, that of the membrane only where there was one; `constants` asks for the last two."""
-    x, state = rows_of(x), _contiguous(state)
-    grads = (None if grad_spikes is None else grad_spikes.to(x.dtype).contiguous(), _contiguous(grad_last))
+    rows, stride = _steps(x)
+    state, grad_last = _contiguous(state), _contiguous(grad_last)
+    grad_spikes = None if grad_spikes is None else grad_spikes.to(x.dtype).contiguous()
     grad_x, grad_state = empty(x.shape, x.dtype), None if state is None else empty(state.shape, state.dtype)
-    wanted = [torch.empty_like(value) if constants and value.dim() else None for value in (decay, threshold)]
-    sums = torch.zeros(MOST_THREADS, 2, dtype=torch.float64) if constants else None
+    each = [
+        torch.empty_like(value) if constants and isinstance(value, Tensor) and value.dim() else None
+        for value in (decay, threshold)
+    ]
+    sums = torch.zeros(MOST_THREADS, 2, dtype=torch.float64, device="cpu") if constants else None
     surrogate, alpha = resolve_surrogate(law.surrogate or DEFAULT_SURROGATE, law.alpha)
-    inputs = (*grads, x, TYPES[x.dtype], x.stride(0), state, *_constant(decay), *_constant(threshold))
-    settings = (*x.shape, *_fire(law), surrogate.code, alpha, int(law.detach_reset))
-    if call("dk_scan_backward", "pppiippipipppppiiififi", *inputs, grad_x, grad_state, *wanted, sums, *settings):
+    tensors = (address(grad_spikes), address(grad_last), address(grad_x), address(grad_state), *map(address, each))
+    settings = (address(sums), int(law.detach_reset), alpha, surrogate.code)
+    if _backward(*_scan(rows, stride, state, decay, threshold, law), *tensors, *settings):
         raise MemoryError("no memory for the membranes of a block of neurons")
-    totals = torch.zeros(2, dtype=torch.float64) if sums is None else sums.sum(0)
+    if sums is None:
+        return grad_x, grad_state, None, None
     found = [
-        part if part is not None else total.to(value.dtype).expand(value.shape)
-        for part, total, value in zip(wanted, totals, (decay, threshold), strict=True)
+        part if part is not None else total.to(torch.float32)
+        for part, total in zip(each, sums.sum(0).unbind(), strict=True)
     ]
     return grad_x, grad_state, found[0], found[1]
 
@@ -86,15 +118,17 @@ class NativeScan(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         state: Tensor | None,
-        decay: Tensor,
-        threshold: Tensor,
+        decay: Constant,
+        threshold: Constant,
         law: NeuronLaw,
         spike_dtype: torch.dtype,
+        packed: bool,
     ) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(x, state, decay, threshold)
+        ctx.save_for_backward(x, state, *(value if isinstance(value, Tensor) else None for value in (decay, threshold)))
         ctx.law = law
+        ctx.numbers = tuple(None if isinstance(value, Tensor) else value for value in (decay, threshold))
         ctx.set_materialize_grads(False)
-        spikes, last = scan(x, state, decay, threshold, law, spike_dtype)
+        spikes, last = scan(x, state, decay, threshold, law, spike_dtype, packed)
         if not spike_dtype.is_floating_point:
             ctx.mark_non_differentiable(spikes)
         return spikes, last
@@ -102,10 +136,28 @@ class NativeScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_spikes: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        wanted = ctx.needs_input_grad[2] or ctx.needs_input_grad[3]
-        x, state, decay, threshold = ctx.saved_tensors
+        needs = ctx.needs_input_grad
+        x, state, *saved = ctx.saved_tensors
+        decay, threshold = (kept if number is None else number for kept, number in zip(saved, ctx.numbers, strict=True))
+        wanted = needs[2] or needs[3]
         grads = scan_backward(grad_spikes, grad_last, x, state, decay, threshold, ctx.law, constants=wanted)
-        return *(grad if need else None for grad, need in zip(grads, ctx.needs_input_grad, strict=False)), None, None
+        return *(grad if need else None for grad, need in zip(grads, needs, strict=False)), None, None, None
+
+
+def eager_scan(
+    x: Tensor,
+    state: Tensor | None,
+    decay: Constant,
+    threshold: Constant,
+    law: NeuronLaw,
+    spike_dtype: torch.dtype,
+    packed: bool,
+) -> tuple[Tensor, Tensor]:
+    """`NativeScan` where a gradient is recorded, else `scan` alone."""
+    inputs = (x, state, decay, threshold)
+    if torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in inputs):
+        return NativeScan.apply(*inputs, law, spike_dtype, packed)
+    return scan(x, state, decay, threshold, law, spike_dtype, packed)
 
 
 _LAW = "str reset, int? max_count, str? surrogate, float? alpha, bool detach_reset"
@@ -119,15 +171,18 @@ _INPUTS = "Tensor x, Tensor? state, Tensor decay, Tensor threshold"
 
 
 @torch.library.custom_op(
-    "darkit::neuron_scan", mutates_args=(), schema=f"({_INPUTS}, {_LAW}, ScalarType spike_dtype) -> (Tensor, Tensor)"
+    "darkit::neuron_scan",
+    mutates_args=(),
+    schema=f"({_INPUTS}, {_LAW}, ScalarType spike_dtype, bool packed) -> (Tensor, Tensor)",
 )
 def _scan_op(x: Any, state: Any, decay: Any, threshold: Any, *settings: Any) -> tuple[Tensor, Tensor]:
-    return scan(x, state, decay, threshold, _law(settings), settings[-1])
+    return scan(x, state, decay, threshold, _law(settings), *settings[-2:])
 
 
 @_scan_op.register_fake
 def _(x: Any, state: Any, decay: Any, threshold: Any, *settings: Any) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape, dtype=settings[-1]), x.new_empty(x.shape[1:], dtype=torch.float32)
+    shape = (*x.shape[:-1], packed_bytes(x.shape[-1], 1)) if settings[-1] else x.shape
+    return x.new_empty(shape, dtype=settings[-2]), x.new_empty(x.shape[1:], dtype=torch.float32)
 
 
 @torch.library.custom_op(
@@ -138,16 +193,21 @@ def _(x: Any, state: Any, decay: Any, threshold: Any, *settings: Any) -> tuple[T
 )
 def _scan_backward_op(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     grad_spikes, grad_last, x, state, decay, threshold, *settings = arguments
-    grads = scan_backward(
-        grad_spikes, grad_last, x, state, decay, threshold, _law(settings), constants=bool(settings[-1])
-    )
+    wanted = bool(settings[-1])
+    grads = scan_backward(grad_spikes, grad_last, x, state, decay, threshold, _law(settings), constants=wanted)
     grad_state = x.new_empty(0, dtype=torch.float32) if grads[1] is None else grads[1]
     # An operator returns neither None nor views.
-    return grads[0], grad_state, grads[2].reshape(decay.shape).clone(), grads[3].reshape(threshold.shape).clone()
+    found = [
+        torch.zeros_like(value) if grad is None else grad.clone()
+        for grad, value in zip(grads[2:], (decay, threshold), strict=True)
+    ]
+    return grads[0], grad_state, found[0], found[1]
 
 
 @_scan_backward_op.register_fake
-def _(grad_spikes: Any, grad_last: Any, x: Any, state: Any, decay: Any, threshold: Any, *settings: Any) -> Gradients:
+def _(
+    grad_spikes: Any, grad_last: Any, x: Any, state: Any, decay: Any, threshold: Any, *settings: Any
+) -> tuple[Tensor, ...]:
     state_like = x.new_empty(x.shape[1:] if state is not None else 0, dtype=torch.float32)
     return x.new_empty(x.shape), state_like, torch.empty_like(decay), torch.empty_like(threshold)
 
@@ -163,7 +223,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _differentiate(ctx: Any, grad_spikes: Tensor | None, grad_last: Tensor | None) -> tuple[Any, ...]:
     wanted = ctx.needs_input_grad[2] or ctx.needs_input_grad[3]
     grads = torch.ops.darkit.neuron_scan_backward(grad_spikes, grad_last, *ctx.saved_tensors, *ctx.law, wanted)
-    nothing = (None,) * (len(ctx.law) + 1)
+    nothing = (None,) * (len(ctx.law) + 2)
     return *(grad if need else None for grad, need in zip(grads, ctx.needs_input_grad, strict=False)), *nothing
 
 
@@ -171,8 +231,14 @@ _scan_op.register_autograd(_differentiate, setup_context=_keep)
 
 
 def compiled_scan(
-    x: Tensor, state: Tensor | None, decay: Tensor, threshold: Tensor, law: NeuronLaw, spike_dtype: torch.dtype
+    x: Tensor,
+    state: Tensor | None,
+    decay: Tensor,
+    threshold: Tensor,
+    law: NeuronLaw,
+    spike_dtype: torch.dtype,
+    packed: bool,
 ) -> tuple[Tensor, Tensor]:
     """`NativeScan` as one operator of the graph that torch.compile records."""
     settings = (law.reset, law.max_count, law.surrogate, law.alpha, law.detach_reset)
-    return torch.ops.darkit.neuron_scan(x, state, decay, threshold, *settings, spike_dtype)
+    return torch.ops.darkit.neuron_scan(x, state, decay, threshold, *settings, spike_dtype, packed)

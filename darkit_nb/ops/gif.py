@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from darkit_nb.functional import gif as reference
-from darkit_nb.functional.gif import check_gif_input
+from darkit_nb.functional.gif import check_gif_input, check_packs
+from darkit_nb.functional.packed import pack_codes
 from darkit_nb.functional.spike_code import SpikeCode, count_dtype
 from darkit_nb.ops import _gif_blocked as blocked
 from darkit_nb.ops import _gif_kernel, _gif_range
@@ -64,6 +65,8 @@ def encode_rows(
     coding: Coding = "rate",
     ranges: Ranges = "shared",
     signed: bool = False,
+    packed: bool = False,
+    mask: bool = True,
     backend: Backend = "auto",
 ) -> Encoded:
     """Encode tokens as counts, and say which codes were clamped: what a layer saves for its backward.
@@ -76,14 +79,18 @@ def encode_rows(
         coding: rate, radix or paper.
         ranges: shared or own range of the salient features.
         signed: symmetric spikes without a zero point.
+        packed: counts as `functional.gif.pack_counts` packs them, two a byte, `[R, ⌈D/2⌉]` uint8.
+        mask: whether the mask is wanted; kernels write none without.
         backend: implementation, see `resolve_backend`.
 
     Returns:
         counts `[R, D]` in the smallest dtype that holds them, scale `[R, G]` float32, zero point `[R, G]` int32, and
-        the boolean mask `[R, D]` of clamped codes; on the CPU None when no code was clamped, the usual case.
+        the boolean mask `[R, D]` of clamped codes; on the CPU None when no code was clamped, the usual case; from a
+        kernel one bit a feature, `[R, ⌈D/8⌉]` uint8.
 
     Raises:
         ShapeError: `x2d` is no float tensor with features, or the mask does not fit.
+        ConfigError: counts to be packed do not fit 4 bits.
         BackendError: the backend cannot be had for this device.
 
     Numerics: bit-equal to `functional.gif.gif_encode`.
@@ -91,16 +98,20 @@ def encode_rows(
     check_gif_input(x2d, salient)
     law = GifLaw(num_levels, num_steps, coding, ranges, signed)
     salient = _feature_mask(x2d, salient)
+    if packed:
+        check_packs(law.cap_lo if salient is None else law.cap_hi, signed)
     match _chosen(x2d, salient, backend):
         case "blocked":
-            return blocked.encode(x2d, law, salient)
+            found = blocked.encode(x2d, law, salient)
         case "native":
             if torch.compiler.is_compiling():
-                return torch.ops.darkit.gif_encode(x2d, salient, *settings_of(law))
-            return native.encode(x2d, law, salient)
+                return torch.ops.darkit.gif_encode(x2d, salient, *settings_of(law), packed)
+            return native.encode(x2d, law, salient, packed)
         case "cupy":
-            return _gif_kernel.encode(x2d, law, salient, CupyLauncher())
-    return _encode_reference(x2d, law, salient)
+            return _gif_kernel.encode(x2d, law, salient, CupyLauncher(), packed=packed, mask=mask)
+        case _:
+            found = _encode_reference(x2d, law, salient)
+    return (pack_codes(found[0], 4), *found[1:]) if packed else found
 
 
 @torch.no_grad()
@@ -116,8 +127,9 @@ def encode_centred(
         settings: of `gif_encode`.
 
     Returns:
-        values `[R, D]` float32, centred counts (counts − zero point) `[R, D]` in the smallest signed dtype, scale
-        `[R, G]` float32, and the mask of clamped codes or None, so that values = centred · scale.
+        values `[R, D]` float32 (from a kernel rounded to the dtype of `x2d`), centred counts (counts − zero point)
+        `[R, D]` in the smallest signed dtype, scale `[R, G]` float32, and the mask of clamped codes as `encode_rows`
+        returns it, so that values = centred · scale.
     """
     check_gif_input(x2d, salient)
     law = GifLaw(**settings)
@@ -128,6 +140,8 @@ def encode_centred(
             if torch.compiler.is_compiling():
                 return torch.ops.darkit.gif_centred(x2d, salient, *settings_of(law))
             return native.quantise_centred(x2d, law, salient)
+        case "cupy":
+            return _gif_kernel.encode_centred(x2d, law, salient, CupyLauncher())
     counts, scale, zero, clamped = encode_rows(x2d, salient=salient, backend=backend, **settings)
     cap = law.cap_hi if salient is not None else law.cap_lo
     centred = (counts.to(torch.int32) - blocked.spread(zero, salient)).to(count_dtype(cap, signed=True))
@@ -144,6 +158,8 @@ def decode_centred(centred: Tensor, scale: Tensor, *, salient: Tensor | None = N
 
 def clip_gradient(grad: Tensor, clamped: Tensor | None) -> Tensor:
     """gx = g·m of gradient="clipped", with the mask that `encode_rows` returned; `grad` itself if it is None."""
+    if clamped is not None and clamped.dtype == torch.uint8:
+        return _gif_kernel.clip(grad, clamped, CupyLauncher())
     return grad if clamped is None else grad.masked_fill(clamped, 0.0)
 
 
@@ -178,7 +194,9 @@ def gif_encode(
     check_gif_input(x, salient)
     settings = vars(GifLaw(num_levels, num_steps, coding, ranges, signed))
     rows = x.reshape(-1, x.shape[-1])
-    counts, scale, zero, _ = encode_rows(rows, salient=_feature_mask(x, salient), backend=backend, **settings)
+    counts, scale, zero, _ = encode_rows(
+        rows, salient=_feature_mask(x, salient), mask=False, backend=backend, **settings
+    )
     groups = [*x.shape[:-1], scale.shape[-1]]
     return SpikeCode(
         counts=counts.view(x.shape),

@@ -38,8 +38,8 @@ LEVELS: dict[str, tuple[str, ...]] = {"baseline": ()}
 if platform.machine() in ("x86_64", "AMD64"):
     LEVELS["avx2"] = ("-mavx2",)
     LEVELS["avx512"] = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512")
-ONCE = "level.cpp"
-"""The file that asks the processor; compiled for every processor."""
+ONCE = ("level.cpp", "memory.cpp")
+"""Files that compute nothing: compiled once, for every processor."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class BuildError(RuntimeError):
 
 def source_folder() -> Path | None:
     """Where the sources lie."""
-    return next((folder for folder in SOURCE_FOLDERS if (folder / ONCE).is_file()), None)
+    return next((folder for folder in SOURCE_FOLDERS if (folder / ONCE[0]).is_file()), None)
 
 
 def library_folders() -> tuple[Path, Path]:
@@ -148,7 +148,7 @@ def compile_library(compiler: str, folder: Path, target: Path, extra: tuple[str,
     """
     objects: list[str] = []
     for source in sorted(folder.glob("*.cpp")):
-        for level, flags in {"baseline": ()}.items() if source.name == ONCE else LEVELS.items():
+        for level, flags in {"baseline": ()}.items() if source.name in ONCE else LEVELS.items():
             objects.append(str(target.parent / f"{source.stem}-{level}.o"))
             _run([compiler, *FLAGS, *flags, *extra, f"-DDK_LEVEL={level}", "-c", str(source), "-o", objects[-1]])
     _run([compiler, "-shared", *extra, *objects, "-o", str(target), "-lpthread"])

@@ -8,10 +8,11 @@ from torch import Tensor
 from darkit_nb.functional import neuron as reference
 from darkit_nb.functional.gif import compute_dtype
 from darkit_nb.functional.neuron import Reset, check_neuron, initial_state, resolve_spike_dtype
+from darkit_nb.functional.packed import pack_codes
 from darkit_nb.ops._cupy import CupyLauncher
 from darkit_nb.ops._neuron_blocked import BlockedScan, NeuronLaw
-from darkit_nb.ops._neuron_kernel import ScanKernel
-from darkit_nb.ops._neuron_native import NativeScan, compiled_scan
+from darkit_nb.ops._neuron_kernel import BITS, BYTES, INPUT, ScanKernel
+from darkit_nb.ops._neuron_native import compiled_scan, eager_scan
 from darkit_nb.ops.backend import backend_name
 from darkit_nb.records.spike_spec import Backend
 
@@ -28,6 +29,7 @@ def neuron_scan(
     alpha: float | None = None,
     detach_reset: bool = False,
     spike_dtype: torch.dtype | None = None,
+    packed: bool = False,
     backend: Backend = "auto",
 ) -> tuple[Tensor, Tensor]:
     """`functional.neuron.neuron_scan` on the chosen backend, with a backward that saves the input only.
@@ -43,10 +45,11 @@ def neuron_scan(
         alpha: its sharpness, None for the usual one.
         detach_reset: keep the gradient from flowing through the reset.
         spike_dtype: None for that of `x`, or torch.uint8 for inference, whose spikes carry no gradient.
+        packed: spikes of threshold neurons as bits, uint8, ⌈N/8⌉ bytes in the place of the last axis; for inference.
         backend: implementation, see `resolve_backend`.
 
     Returns:
-        Spikes `[S, *N]` in `spike_dtype`, and the membrane `[*N]` after the last step.
+        Spikes `[S, *N]` in `spike_dtype`, or packed, and the membrane `[*N]` after the last step.
 
     Raises:
         ShapeError: the tensors do not fit together.
@@ -58,30 +61,40 @@ def neuron_scan(
     """
     check_neuron(x, state, decay, threshold, reset=reset, max_count=max_count, surrogate=surrogate, alpha=alpha)
     law = NeuronLaw(reset, max_count, surrogate, alpha, detach_reset)
-    emitted = resolve_spike_dtype(x, max_count, spike_dtype)
+    emitted = resolve_spike_dtype(x, max_count, spike_dtype, packed=packed)
     name = backend_name(backend, x.device.type)
     if name == "native" and torch.compiler.is_exporting():
         name = "blocked"  # a graph for people and other programs shows the steps, not one operator of ours
     # Kernels know no double: it serves gradient checks.
     if name == "reference" or x.numel() == 0 or (name in ("cupy", "native") and x.dtype == torch.float64):
-        return reference.neuron_scan(x, state, decay=decay, threshold=threshold, spike_dtype=spike_dtype, **vars(law))
-    shape = x.shape[1:]
-    beta, theta = (_flat(value, shape, compute_dtype(x), x.device) for value in (decay, threshold))
-    rows, v = x.reshape(x.shape[0], -1), None if state is None else state.reshape(-1)
+        return reference.neuron_scan(
+            x, state, decay=decay, threshold=threshold, spike_dtype=spike_dtype, packed=packed, **vars(law)
+        )
+    if name == "native" and not torch.compiler.is_compiling():
+        each = [_flat(value, x) if isinstance(value, Tensor) else value for value in (decay, threshold)]
+        return eager_scan(x, state, each[0], each[1], law, emitted, packed)
+    beta, theta = _flat(decay, x), _flat(threshold, x)
     if name == "native":
-        scan = compiled_scan if torch.compiler.is_compiling() else NativeScan.apply
-        spikes, v = scan(rows, v, beta, theta, law, emitted)
+        return compiled_scan(x, state, beta, theta, law, emitted, packed)
+    shape = x.shape[1:]
+    rows, v = x.reshape(x.shape[0], -1), None if state is None else state.reshape(-1)
+    if name == "cupy":
+        # Rows of bits begin at a byte: only where every last axis does, the kernel packs.
+        whole = packed and (x.dim() == 2 or x.shape[-1] % 8 == 0)
+        emit = INPUT if emitted == x.dtype else BITS if whole else BYTES
+        spikes, v = ScanKernel.apply(rows, v, beta, theta, law, CupyLauncher(), emit)
+        if whole:
+            return spikes.view(*x.shape[:-1], -1), v.view(shape)
     else:
         v = initial_state(rows.shape[1:], like=x) if v is None else v
-        if name == "cupy":
-            spikes, v = ScanKernel.apply(rows, v, beta, theta, law, CupyLauncher())
-            spikes = spikes if emitted == x.dtype else spikes.detach().nan_to_num(0.0).to(emitted)
-        else:
-            spikes, v = BlockedScan.apply(rows, v, beta, theta, law, emitted)
-    return spikes.view(x.shape), v.view(shape)
+        spikes, v = BlockedScan.apply(rows, v, beta, theta, law, emitted)
+    spikes = spikes.view(x.shape)
+    return pack_codes(spikes, 1) if packed else spikes, v.view(shape)
 
 
-def _flat(value: float | Tensor, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A constant of the neurons as a 0-d tensor if all share it, else `[N]`; differentiable."""
-    tensor = torch.as_tensor(value, dtype=dtype, device=device)
-    return tensor.reshape(()) if tensor.numel() == 1 else tensor.expand(shape).reshape(-1)
+def _flat(value: float | Tensor, x: Tensor) -> Tensor:
+    """A constant of the neurons of `x` as a 0-d tensor if all share it, else `[N]`; differentiable."""
+    tensor = torch.as_tensor(value, dtype=compute_dtype(x), device=x.device)
+    if tensor.numel() == 1:
+        return tensor.reshape(())
+    return tensor.expand(x.shape[1:]).reshape(-1).contiguous()

@@ -2,8 +2,8 @@
 //
 // Formula    those of kernels/neuron_scan.cu, stated in darkit_nb/functional/neuron.py.
 // Layout     x [S, N], each step contiguous, steps `x_stride` elements apart; spikes, gradients of both [S, N]
-//            contiguous; membranes float [N]; decay and threshold float [N] (stride 1) or one number (stride 0).
-//            A null state or gradient is all zeros; a null output is not wanted.
+//            contiguous, or spikes [S, ceil(N/8)] bytes of bits; membranes float [N]; decay and threshold float [N] or
+//            one number. A null state or gradient is all zeros; a null output is not wanted.
 // Order      a vector of neurons goes through all steps in registers, so every tensor is read or written once. The
 //            backward keeps the charged membranes of its vectors, S of each, in the first cache.
 // Numerics   float32, products and sums rounded apart: spikes and membranes bit-equal to the reference.
@@ -19,21 +19,19 @@ const i64 LINE = 64;  // neurons of which threads take whole groups
 const int GROUP = 4;  // vectors that go together, to hide the time one operation waits for the one before
 const int FIRE_INTEGER = 8;  // beside the codes of the surrogates
 
+// A null pointer to constants means one number for all neurons, the one beside it.
 struct Scan {
     const void* x;
     i64 x_type, x_stride;
-    const float* state;
-    const float* decay;
-    i64 decay_stride;
-    const float* threshold;
-    i64 threshold_stride;
+    const float *state, *decay, *threshold;
+    float one_decay, one_threshold;
     i64 steps, neurons, fire;
     float max_count;
 };
 
 template <class V>
-DK_INLINE V constant(const float* value, i64 stride, i64 n) {
-    return stride ? read<V>(value + n) : all<V>(*value);
+DK_INLINE V constant(const float* each, float one, i64 n) {
+    return each ? read<V>(each + n) : all<V>(one);
 }
 
 template <bool WHOLE, class V>
@@ -50,31 +48,40 @@ DK_INLINE V settle(V h, V fired, V threshold, bool hard) {
     return hard ? h * (1.0f - fired) : h - threshold * fired;
 }
 
+struct Out {
+    void* spikes;
+    i64 type;  // BITS: rows of whole bytes, the first neuron in the lowest bit
+    float* last;
+};
+
 template <class V, int COUNT, bool WHOLE>
-DK_INLINE void forward(const Scan& scan, void* spikes, i64 spike_type, float* last, i64 n) {
+DK_INLINE void forward(const Scan& scan, const Out& out, i64 n) {
     const i64 width = Of<V>::width;
     V v[COUNT], decay[COUNT], threshold[COUNT];
     for (int g = 0; g < COUNT; ++g) {
         v[g] = scan.state ? read<V>(scan.state + n + g * width) : V{};
-        decay[g] = constant<V>(scan.decay, scan.decay_stride, n + g * width);
-        threshold[g] = constant<V>(scan.threshold, scan.threshold_stride, n + g * width);
+        decay[g] = constant<V>(scan.decay, scan.one_decay, n + g * width);
+        threshold[g] = constant<V>(scan.threshold, scan.one_threshold, n + g * width);
     }
     for (i64 s = 0; s < scan.steps; ++s) {
+        u64 bits = 0;
         for (int g = 0; g < COUNT; ++g) {
             V h = decay[g] * v[g] + load<V>(scan.x, scan.x_type, s * scan.x_stride + n + g * width);
             V fired = fire_of<WHOLE>(h, threshold[g], scan.max_count);
-            store(spikes, spike_type, s * scan.neurons + n + g * width, fired);
+            if (out.type == BITS) bits |= (u64)bits_of(fired > 0.0f) << (g * width);
+            else store(out.spikes, out.type, s * scan.neurons + n + g * width, fired);
             v[g] = settle(h, fired, threshold[g], scan.fire == HARD);
         }
+        if (out.type == BITS) write_bits<COUNT * width>((u8*)out.spikes + s * bytes_of_bits(scan.neurons), n, bits);
     }
-    for (int g = 0; g < COUNT; ++g) write(last + n + g * width, v[g]);
+    for (int g = 0; g < COUNT; ++g) write(out.last + n + g * width, v[g]);
 }
 
 template <bool WHOLE>
-void forward_range(const Scan& scan, void* spikes, i64 spike_type, float* last, i64 n, i64 end) {
-    for (; n + GROUP * WIDTH <= end; n += GROUP * WIDTH) forward<Wide, GROUP, WHOLE>(scan, spikes, spike_type, last, n);
-    for (; n + WIDTH <= end; n += WIDTH) forward<Wide, 1, WHOLE>(scan, spikes, spike_type, last, n);
-    for (; n < end; ++n) forward<float, 1, WHOLE>(scan, spikes, spike_type, last, n);
+void forward_range(const Scan& scan, const Out& out, i64 n, i64 end) {
+    for (; n + GROUP * WIDTH <= end; n += GROUP * WIDTH) forward<Wide, GROUP, WHOLE>(scan, out, n);
+    for (; n + WIDTH <= end; n += WIDTH) forward<Wide, 1, WHOLE>(scan, out, n);
+    for (; n < end; ++n) forward<float, 1, WHOLE>(scan, out, n);
 }
 
 struct Back {
@@ -82,8 +89,8 @@ struct Back {
     const float* grad_last;   // null: zeros
     void* grad_x;
     float *grad_state, *grad_decay, *grad_threshold;
-    double* sums;  // [parts, 2], gradients of a decay and a threshold that all neurons share; null: none is wanted
-    bool detach;
+    double* sums;  // [MOST_THREADS, 2], all 0: gradients of a decay and a threshold that all share; null: not wanted
+    i64 detach;
     float alpha;
 };
 
@@ -109,8 +116,8 @@ DK_INLINE void backward(const Scan& scan, const Back& back, float* scratch, doub
     for (int g = 0; g < COUNT; ++g) {
         i64 at = n + g * width;
         v[g] = state[g] = scan.state ? read<V>(scan.state + at) : V{};
-        decay[g] = constant<V>(scan.decay, scan.decay_stride, at);
-        threshold[g] = constant<V>(scan.threshold, scan.threshold_stride, at);
+        decay[g] = constant<V>(scan.decay, scan.one_decay, at);
+        threshold[g] = constant<V>(scan.threshold, scan.one_threshold, at);
         gv[g] = back.grad_last ? read<V>(back.grad_last + at) : V{};
         g_decay[g] = g_threshold[g] = V{};
     }
@@ -170,37 +177,39 @@ const BackwardRange BACKWARD[] = {backward_range<0>, backward_range<1>, backward
 
 }  // namespace
 
-DK_EXPORT(dk_scan_forward)(const void* x, i64 x_type, i64 x_stride, const float* state, const float* decay,
-                           i64 decay_stride, const float* threshold, i64 threshold_stride, void* spikes, i64 spike_type,
-                           float* last, i64 steps, i64 neurons, i64 fire, float max_count, i64 threads) {
-    Scan scan = {x,         x_type,           x_stride, state,   decay, decay_stride,
-                 threshold, threshold_stride, steps,    neurons, fire,  max_count};
+struct ForwardCall {
+    Scan scan;
+    Out out;
+    i64 threads;
+};
+
+DK_EXPORT(dk_scan_forward)(const ForwardCall* call) {
+    const Scan& scan = call->scan;
     auto body = [&](i64 begin, i64 end, i64) {
-        if (fire == INTEGER) forward_range<true>(scan, spikes, spike_type, last, begin, end);
-        else forward_range<false>(scan, spikes, spike_type, last, begin, end);
+        if (scan.fire == INTEGER) forward_range<true>(scan, call->out, begin, end);
+        else forward_range<false>(scan, call->out, begin, end);
     };
-    in_parts(neurons, LINE, parts_of(neurons, steps, threads), body);
+    in_parts(scan.neurons, LINE, parts_of(scan.neurons, scan.steps, call->threads), body);
     return 0;
 }
 
-// Returns 0, or 1 when there was no memory. `sums` has room for 2 numbers of each of MOST_THREADS threads, all 0.
-DK_EXPORT(dk_scan_backward)(const void* grad_spikes, const float* grad_last, const void* x, i64 x_type, i64 x_stride,
-                            const float* state, const float* decay, i64 decay_stride, const float* threshold,
-                            i64 threshold_stride, void* grad_x, float* grad_state, float* grad_decay,
-                            float* grad_threshold, double* sums, i64 steps, i64 neurons, i64 fire, float max_count,
-                            i64 surrogate, float alpha, i64 detach, i64 threads) {
-    Scan scan = {x,         x_type,           x_stride, state,   decay, decay_stride,
-                 threshold, threshold_stride, steps,    neurons, fire,  max_count};
-    Back back = {grad_spikes,    grad_last, grad_x, grad_state, grad_decay,
-                 grad_threshold, sums,      detach != 0, alpha};
+struct BackwardCall {
+    Scan scan;
+    Back back;
+    i64 surrogate, threads;
+};
+
+// Returns 0, or 1 when there was no memory.
+DK_EXPORT(dk_scan_backward)(const BackwardCall* call) {
+    const Scan& scan = call->scan;
     i64 failed = 0;
     auto body = [&](i64 begin, i64 end, i64 index) {
-        float* scratch = (float*)aligned_alloc(64, (size_t)(steps * GROUP * WIDTH * 4 + 63) / 64 * 64);
+        float* scratch = (float*)aligned_alloc(64, (size_t)(scan.steps * GROUP * WIDTH * 4 + 63) / 64 * 64);
         if (!scratch) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-        BackwardRange range = BACKWARD[fire == INTEGER ? FIRE_INTEGER : surrogate];
-        range(scan, back, scratch, sums ? sums + 2 * index : 0, begin, end);
+        BackwardRange range = BACKWARD[scan.fire == INTEGER ? FIRE_INTEGER : call->surrogate];
+        range(scan, call->back, scratch, call->back.sums ? call->back.sums + 2 * index : 0, begin, end);
         free(scratch);
     };
-    in_parts(neurons, LINE, parts_of(neurons, steps, threads), body);
+    in_parts(scan.neurons, LINE, parts_of(scan.neurons, scan.steps, call->threads), body);
     return failed;
 }

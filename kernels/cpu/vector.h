@@ -10,6 +10,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 typedef uint8_t u8;
 typedef int8_t i8;
@@ -18,6 +21,7 @@ typedef int16_t i16;
 typedef uint32_t u32;
 typedef int32_t i32;
 typedef int64_t i64;
+typedef uint64_t u64;
 
 #define DK_JOIN_(name, level) name##_##level
 #define DK_JOIN(name, level) DK_JOIN_(name, level)
@@ -25,10 +29,15 @@ typedef int64_t i64;
 #define DK_EXPORT(name) extern "C" __attribute__((visibility("default"))) i64 DK_JOIN(name, DK_LEVEL)
 #define DK_INLINE inline __attribute__((always_inline))
 
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "packed numbers lie lowest byte first");
+
 namespace {
 
 // As in darkit_nb/ops/_native.py.
-enum Type { FLOAT32 = 0, FLOAT16 = 1, BFLOAT16 = 2, UINT8 = 3, INT8 = 4, INT16 = 5, INT32 = 6 };
+// The last two are bytes of packed numbers, the first one in the lowest bits, every row from a byte of its own.
+enum Type { FLOAT32 = 0, FLOAT16 = 1, BFLOAT16 = 2, UINT8 = 3, INT8 = 4, INT16 = 5, INT32 = 6, UINT4 = 7, BITS = 8 };
+
+DK_INLINE i64 bytes_of_bits(i64 count) { return (count + 7) / 8; }
 
 #if defined(__AVX512F__)
 const i64 WIDTH = 16;
@@ -103,6 +112,43 @@ template <class T>
 DK_INLINE void write_as(void* to, WideInt value) {
     write(to, __builtin_convertvector(value, typename Small<T, WIDTH>::type));
 }
+// Numbers of 4 bits into a row from element `j`: two a byte, of which one alone is an end or follows its first half.
+DK_INLINE void write_halves(u8* row, i64 j, i32 value) {
+    row[j / 2] = (u8)(j % 2 ? row[j / 2] | value << 4 : value);
+}
+DK_INLINE void write_halves(u8* row, i64 j, WideInt value) {
+    auto bytes = __builtin_convertvector(value, Small<u8, WIDTH>::type);
+    auto pairs = same_bits<Small<u16, WIDTH / 2>::type>(bytes);
+    write(row + j / 2, __builtin_convertvector(pairs | pairs >> 4, Small<u8, WIDTH / 2>::type));
+}
+
+// One bit for every element of a comparison's result, the first one lowest. The only place where compilers need help.
+DK_INLINE u32 bits_of(i32 mask) { return mask != 0; }
+DK_INLINE u32 bits_of(WideInt mask) {
+#if defined(__AVX512F__)
+    return _mm512_movepi32_mask((__m512i)mask);
+#elif defined(__AVX2__)
+    return (u32)_mm256_movemask_ps((__m256)mask);
+#elif defined(__SSE2__)
+    return (u32)_mm_movemask_ps((__m128)mask);
+#else
+    u32 bits = 0;
+    for (i64 w = 0; w < WIDTH; ++w) bits |= (u32)(mask[w] & 1) << w;
+    return bits;
+#endif
+}
+template <class V>
+DK_INLINE bool everywhere(typename Of<V>::Int mask) {
+    return bits_of(mask) == (1u << Of<V>::width) - 1;
+}
+
+// `COUNT` bits of a row from bit `n`: whole bytes, or a part of one, whose first part is written first.
+template <i64 COUNT>
+DK_INLINE void write_bits(u8* row, i64 n, u64 bits) {
+    row += n / 8;
+    if (COUNT >= 8) memcpy(row, &bits, COUNT / 8);  // the lowest byte lies first on every processor there is torch for
+    else *row = (u8)((n % 8 ? *row : 0) | bits << n % 8);
+}
 
 // 1.5 * 2^23: adding it rounds half to even to an integer, right for magnitudes below 2^22.
 const float ROUNDER = 12582912.0f;
@@ -111,6 +157,19 @@ template <class V>
 DK_INLINE V round_even(V value) {
     return (value + ROUNDER) - ROUNDER;
 }
+
+// round_even(value / divisor), by a product where that cannot matter: `inverse` is 1 / divisor, or NaN where that is no
+// usual number. Product and quotient are less than 2^-22 of their size apart, so they round to one integer unless a half
+// lies so near.
+template <class V>
+DK_INLINE V rounded_quotient(V value, V divisor, V inverse) {
+    V near = value * inverse, whole = round_even(near), off = near - whole;
+    off = off < 0.0f ? -off : off, near = near < 0.0f ? -near : near;
+    if (everywhere<V>(off < 0.5f - near * 0x1p-21f)) return whole;
+    return round_even(value / divisor);
+}
+
+DK_INLINE float inverse_of(float divisor) { return divisor < 0x1p100f ? 1.0f / divisor : __builtin_nanf(""); }
 
 template <class V>
 DK_INLINE V from_half(typename Of<V>::Bits half) {
