@@ -59,6 +59,8 @@ static void dk_start() {
 }
 
 static inline void __syncthreads() { dk_rendezvous(DK_AT_BLOCK); }
+static inline void __syncwarp() { dk_rendezvous(DK_AT_WARP); }
+static inline unsigned atomicAdd(unsigned* at, unsigned value) { return (*at += value) - value; }
 
 // Everyone shows a value, everyone looks, and nobody shows the next before all have looked.
 static unsigned dk_exchange(unsigned mine, int source) {
@@ -108,6 +110,10 @@ static inline float dk_exp(float a) { return std::exp(a); }
 // Four products of unsigned bytes, added to `sum`.
 static inline unsigned __dp4a(unsigned a, unsigned b, unsigned sum) {
     for (int i = 0; i < 32; i += 8) sum += (a >> i & 255) * (b >> i & 255);
+    return sum;
+}
+static inline int __dp4a(int a, int b, int sum) {
+    for (int i = 0; i < 32; i += 8) sum += (signed char)(a >> i & 255) * (signed char)(b >> i & 255);
     return sum;
 }
 // Four bytes of the eight in low and high, the lowest four bits of `selector` choosing the lowest.
