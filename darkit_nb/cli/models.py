@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -53,6 +53,7 @@ def evaluate(
     *,
     text: str | None = None,
     dataset: str | None = None,
+    protocol: Literal["wikitext-2", "c4", "c4-new"] | None = None,
     window: int | None = None,
     runs_dir: str = "runs",
 ) -> None:
@@ -63,17 +64,19 @@ def evaluate(
     Try:
 
         darkit-nb evaluate latest --text test.txt --window 256
+        darkit-nb evaluate ./my-llama --protocol wikitext-2
 
     Args:
         model: Id, name or folder of a run (`latest` is the newest), a model folder, or a hub id.
         text: Text file in UTF-8.
         dataset: Registered dataset or dataset id of the hub, instead of a file.
+        protocol: Text and windows of a published table, from a local copy or the hub.
         window: Tokens per window; the smaller of 2048 and the model's context if not given.
         runs_dir: Folder of runs.
     """
     from darkit_nb.evaluate.run import evaluate_run
 
-    result = evaluate_run(model, text=text, dataset=dataset, window=window, runs_dir=runs_dir)
+    result = evaluate_run(model, text=text, dataset=dataset, protocol=protocol, window=window, runs_dir=runs_dir)
     scores = result.perplexity
     bits = "" if scores.bits_per_byte is None else f"bits per byte  {scores.bits_per_byte:.4f}\n"
     print(

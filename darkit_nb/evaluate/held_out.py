@@ -11,12 +11,10 @@ from torch import Tensor
 
 from darkit_nb.config import DataConfig
 from darkit_nb.data.corpus import Corpus, Document, open_corpus
+from darkit_nb.data.protocols import WINDOW, Protocol, protocol_text
 from darkit_nb.data.split import split_corpus
 from darkit_nb.data.tokenizer_files import load_folder
 from darkit_nb.errors import DataError
-
-PROTOCOL_WINDOW = 2048
-"""Tokens per window in the published tables; a model with a shorter context is scored at its context."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +25,7 @@ class HeldOutText:
         name: file name, or the dataset and its split.
         ids: int64 `[N]`.
         num_bytes: length of the text in UTF-8.
-        sha256: of its bytes.
+        sha256: of its bytes; of its tokens where windows were drawn from documents.
         vocab_size: of the tokenizer.
     """
 
@@ -67,9 +65,27 @@ def held_out_text(folder: Path, settings: DataConfig, text: str | Path | None = 
     return HeldOutText(name, ids, len(data), sha256(data).hexdigest(), tokenizer.vocab_size)
 
 
+def published_text(folder: Path, protocol: Protocol, window: int) -> HeldOutText:
+    """The windows of a published protocol, one behind the other, in the tokens of the tokenizer in `folder`.
+
+    Special tokens are those the tokenizer puts by itself: for Llama's one at the very start, as in the tables.
+
+    Raises:
+        DataError: no such protocol, or its text is not here.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    found = protocol_text(protocol, lambda text: tokenizer(text).input_ids, window=window)
+    ids = torch.from_numpy(found.windows.reshape(-1))
+    digest = sha256(found.windows.tobytes()).hexdigest()
+    size = round(found.bytes_per_token * len(ids))
+    return HeldOutText(f"{protocol}, published protocol", ids, size, digest, len(tokenizer))
+
+
 def usual_window(config: object) -> int:
     """The protocol's window, or the model's context where that is shorter."""
-    return min(PROTOCOL_WINDOW, getattr(config, "max_position_embeddings", None) or PROTOCOL_WINDOW)
+    return min(WINDOW, getattr(config, "max_position_embeddings", None) or WINDOW)
 
 
 def _joined(corpus: Corpus, documents: list[Document]) -> str:

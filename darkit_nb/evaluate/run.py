@@ -11,8 +11,9 @@ import torch
 
 from darkit_nb.config import DataConfig
 from darkit_nb.config.bundled import located
+from darkit_nb.data.protocols import Protocol
 from darkit_nb.errors import ConfigError
-from darkit_nb.evaluate.held_out import held_out_text, usual_window
+from darkit_nb.evaluate.held_out import held_out_text, published_text, usual_window
 from darkit_nb.evaluate.scoring import perplexity
 from darkit_nb.plugins import import_modules
 from darkit_nb.records.evaluation import EvaluationResult
@@ -27,6 +28,7 @@ def evaluate_run(
     *,
     text: str | Path | None = None,
     dataset: str | None = None,
+    protocol: Protocol | None = None,
     window: int | None = None,
     max_windows: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -42,29 +44,38 @@ def evaluate_run(
         text: a UTF-8 text file, or a folder of them; may be compressed with xz or gzip.
         dataset: a dataset id; its validation documents are scored. Without `text` and `dataset` it is the one the run
             was trained on, whose validation documents the run has never learnt from.
+        protocol: `wikitext-2`, `c4` or `c4-new` as in the published tables (`darkit_nb.data.protocols`), in place of
+            both.
         window: tokens per window; the smaller of 2048 and the model's context by default.
         max_windows: stop after so many windows; all of them by default.
         device: auto takes a GPU where there is one.
         runs_dir: where run ids are looked up.
 
     Raises:
-        ConfigError: both a text and a dataset, or neither with a model folder.
+        ConfigError: more than one of text, dataset and protocol, or none of them with a model folder.
         RunError: no such run, or it has no checkpoint yet.
         DataError: the text cannot be read, or is shorter than one window.
         ModelError: the model cannot be loaded, or does not fit the tokens or the window.
     """
     subject = _open(run_or_path, runs_dir)
-    if (text is not None and dataset is not None) or (text is None and dataset is None and subject.data is None):
+    asked = [
+        name for name, value in (("text", text), ("dataset", dataset), ("protocol", protocol)) if value is not None
+    ]
+    if len(asked) > 1 or not (asked or subject.data):
         raise ConfigError(
             "It is not clear which text to score.",
-            expected="one of text and dataset; a run may do without both",
-            received="both" if text is not None else "neither, and a model folder that knows no dataset",
+            expected="one of text, dataset and protocol; a run may do without",
+            received=" and ".join(asked) if asked else "neither, and a model folder that knows no dataset",
             fix="give text=<file>, or dataset=<id>",
         )
-    settings = subject.data or DataConfig()
-    held_out = held_out_text(subject.folder, settings.model_copy(update={"dataset": dataset or settings.dataset}), text)
     model = load_model(subject.folder, device=_device(device))
     size: int = window or usual_window(model.config)
+    if protocol is not None:
+        held_out = published_text(subject.folder, protocol, size)
+    else:
+        settings = subject.data or DataConfig()
+        settings = settings.model_copy(update={"dataset": dataset or settings.dataset})
+        held_out = held_out_text(subject.folder, settings, text)
     start = time.perf_counter()
     scores = perplexity(
         model,

@@ -119,3 +119,17 @@ def test_the_novel_model_reads_novels_better_than_the_wikitext_test_text(test_da
     # Its own training log ends at a loss of about 3.3 on such text; word-level encyclopaedia text is foreign to it.
     assert scores["novels"].loss == pytest.approx(3.6, abs=0.2)
     assert scores["wikitext"].loss == pytest.approx(5.4, abs=0.2)
+
+
+def test_a_published_protocol_from_a_local_copy(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "mirror" / "datasets" / "wikitext-2-raw"
+    folder.mkdir(parents=True)
+    (folder / "test.txt").write_text(TEXT)
+    monkeypatch.setenv("DARKIT_DATA", str(tmp_path / "mirror"))
+    result = evaluate_run(checkpoint, protocol="wikitext-2", device="cpu", max_windows=9)
+    joined = "\n\n".join(TEXT.splitlines(keepends=True)).encode()
+    direct = perplexity(loaded(checkpoint), list(joined)[: 9 * 64], window=64, bytes_per_token=1.0)
+    assert result.perplexity.loss == pytest.approx(direct.loss, rel=1e-6)
+    assert result.text == "wikitext-2, published protocol"
+    with pytest.raises(ConfigError, match="not clear"):
+        evaluate_run(checkpoint, protocol="wikitext-2", dataset="stdlib")
