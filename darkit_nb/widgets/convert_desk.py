@@ -18,10 +18,10 @@ from darkit_nb.records.conversion_result import ConversionRow
 from darkit_nb.records.trace import ModelTrace
 from darkit_nb.runs.conversion import Conversion, list_conversions
 from darkit_nb.runs.monitor import RunChange, RunMonitor
-from darkit_nb.views.conversion_heat import layer_map
+from darkit_nb.views.conversion_card import ConversionCard
 from darkit_nb.views.conversion_points import operation_points
 from darkit_nb.views.conversion_steps import steps_view
-from darkit_nb.views.conversion_table import block_view, plan_view, result_view
+from darkit_nb.views.conversion_table import plan_view, result_view
 from darkit_nb.widgets.base import script, style
 from darkit_nb.widgets.convert_setup import ConvertSetup
 from darkit_nb.widgets.convert_wire import course_data, rows_data
@@ -259,7 +259,7 @@ class ConvertDesk(ConvertSetup):
     # -- without a browser -------------------------------------------------------------------------------------------
 
     def text(self) -> str:
-        """What is set up, and what the conversions came to."""
+        """What is set up, the conversion that is shown, and all of them beside one another."""
         return "\n\n".join(view.to_text() for view in self._views())
 
     def snapshot(self) -> str:
@@ -267,17 +267,12 @@ class ConvertDesk(ConvertSetup):
         return "\n".join(f'<div style="margin:0 0 12px">{view.to_html()}</div>' for view in self._views())
 
     def _views(self) -> list[Any]:
-        views: list[Any] = [steps_view(self.spec, self.source)] if self.spec is not None else []
-        if self.plan is not None:
-            views.append(plan_view(self.plan))
-        progress = self.progress
-        if progress is None:
-            return views
-        views = [block_view(progress.reports, progress.blocks)] if progress.reports else views
-        rows = _same_text(list(self._others.values()), progress.source)
-        if rows:
-            views += [result_view(rows), operation_points(rows), layer_map(progress.reports)]
-        return views
+        if self.progress is None:
+            ahead = [] if self.spec is None else [steps_view(self.spec, self.source)]
+            return [*ahead, *([plan_view(self.plan)] if self.plan is not None else [])]
+        rows = _same_text(list(self._others.values()), self.progress.source)
+        several = len(rows) > len(self.progress.rows)
+        return [ConversionCard(self.progress), *([result_view(rows), operation_points(rows)] if several else [])]
 
 
 def _same_text(found: list[ConversionProgress], source: str) -> list[ConversionRow]:

@@ -1,0 +1,162 @@
+"""ConvertPanel from the kernel's side: real folders, real processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from darkit_nb.config.conversions import preset
+from darkit_nb.errors import ConfigError, DarkitError, RunError
+from darkit_nb.widgets.convert_panel import ConvertPanel
+from darkit_nb.widgets.convert_source import look_at
+from tests.widgets.conversions import written
+
+
+def panel(folder: Path, *given: str, **named: object) -> ConvertPanel:
+    return ConvertPanel(*given, folder=folder / "converted", runs_dir=folder / "runs", **named)  # type: ignore[arg-type]
+
+
+def wait(for_what: Callable[[], object], seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not for_what():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_it_begins_with_the_bundled_model_and_our_preset(tmp_path: Path):
+    shown = panel(tmp_path)
+    state = shown.desk.state
+    assert (state["source"], state["pipeline"], state["bits"], state["ready"]) == (
+        "stdlib-llama",
+        "darkit",
+        "W4A4",
+        True,
+    )
+    assert state["source_facts"].startswith("Llama · 5 blocks of width 128 · 1.49 M parameters")
+    assert shown.spec == preset("darkit").replace(sample_length=256)
+    assert [step["on"] for step in state["steps"]] == [True] * 5 + [False]
+    assert "stdlib-llama: darkit W4A4" in shown.text()
+
+
+def test_the_command_it_shows_gives_the_same_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    shown = ConvertPanel("stdlib-llama", "quarot", "W6A6", windows=8)
+    shown.set("spike.num_steps", 3)
+    shown.set("group_size", 64)
+    recipes = {recipe["name"]: recipe["text"] for recipe in shown.desk.state["recipes"]}
+    assert recipes["Shell"] == (
+        "darkit-nb convert stdlib-llama converted/stdlib-llama-quarot-w6a6 --pipeline quarot --bits W6A6 "
+        "--windows 8 spike.num_steps=3 group_size=64"
+    )
+    before = recipes["Python"].split("conversion = ")[0]
+    names: dict[str, object] = {}
+    exec(before, names)  # noqa: S102 - what the panel offers to be run
+    request = names["request"]
+    assert request.spec.replace(sample_length=256) == shown.spec  # type: ignore[attr-defined]
+    assert request.windows == 8  # type: ignore[attr-defined]
+    assert json.loads(recipes["Settings"])["group_size"] == 64
+
+
+def test_what_does_not_fit_is_shown_at_its_field_and_nothing_starts(tmp_path: Path):
+    shown = panel(tmp_path)
+    shown.desk.do_write([{"key": "samples", "text": "many"}], client="page", edit=3)
+    state = shown.desk.state
+    assert not state["ready"]
+    assert state["errors"]["samples"]["brief"]
+    assert state["recipes"] == []
+    assert state["seen"] == {"page": 3}
+    with pytest.raises(ConfigError):
+        shown.start()
+    shown.desk.do_reset(["samples"])
+    assert shown.desk.state["ready"]
+    shown.desk.do_choose("omniquant", "ternary")
+    assert "no additive form" in shown.desk.state["bits_error"]["message"]
+
+
+def test_a_model_that_cannot_be_converted_says_so(tmp_path: Path):
+    shown = panel(tmp_path)
+    for name, message in (
+        ("", "No model is chosen."),
+        (str(tmp_path), "There is no model in"),
+        ("a b", "There is no model"),
+    ):
+        shown.source = name
+        assert shown.desk.state["source_error"]["message"].startswith(message)
+        assert not shown.desk.state["ready"]
+    done = tmp_path / "done"
+    done.mkdir()
+    (done / "config.json").write_text('{"model_type": "llama", "quantization_config": {"quant_method": "darkit"}}')
+    shown.source = str(done)
+    assert "converted already" in shown.desk.state["source_error"]["message"]
+    (done / "config.json").write_text("{")
+    with pytest.raises(DarkitError, match="cannot be read"):
+        look_at(str(done), tmp_path)
+    shown.source = "org/name"
+    assert shown.desk.state["ready"]
+
+
+def test_conversions_of_a_folder_are_shown_compared_and_chosen(tmp_path: Path):
+    folder = tmp_path / "converted"
+    for pipeline in ("rtn", "quarot", "darkit"):
+        written(folder, pipeline)
+    written(folder, "gptq", done=2, state="stopped")
+    shown = panel(tmp_path)
+    desk = shown.desk
+    assert desk.course["name"] == "gptq W4A4"
+    assert (desk.course["state"], desk.course["blocks_done"], desk.course["share"]) == ("stopped", 2, 0.4)
+    assert desk.choices[0]["id"] == "gptq-w4a4.run"
+    names = [(row["name"], row["float"]) for row in desk.results["rows"]]
+    expected = [("darkit W4A4", False), ("quarot W4A4", False), ("rtn W4A4", False), ("gptq W4A4", False)]
+    assert names == [("stdlib-llama (float)", True), *expected]
+    assert [row["ace"] for row in desk.results["rows"]] == [256.0, 18.0, 16.0, 16.0, None]
+    desk.do_show("darkit-w4a4.run")
+    assert desk.course["reports"][1]["layers"][6]["name"] == "model.layers.1.mlp.down_proj"
+    assert desk.course["share"] == 1.0
+    assert shown.conversion is not None
+    assert shown.conversion.id == "darkit-w4a4.run"
+    json.dumps([desk.course, desk.results], allow_nan=False)
+    assert "rtn W4A4" in shown.text()
+    assert "data:image/svg+xml" in shown.snapshot()
+    with pytest.raises(RunError):
+        shown.show("nothing")
+    shown.close()
+
+
+def test_it_follows_what_is_written(tmp_path: Path):
+    made = written(tmp_path / "converted", "rtn", done=1, state="stopped")
+    shown = panel(tmp_path)
+    from tests.records.conversions import block
+
+    made.directory.append_metrics({"kind": "block", "step": 1, "report": block(1).to_dict()})
+    wait(lambda: shown.desk.course["blocks_done"] == 2, 20)
+    shown.close()
+
+
+def test_a_click_starts_once_and_a_tree_is_closed_with_another_conversion(tmp_path: Path):
+    folder = tmp_path / "converted"
+    for pipeline in ("rtn", "darkit"):
+        written(folder, pipeline)
+    shown = panel(tmp_path)
+    desk = shown.desk
+    desk._clicks = ["once"]
+    desk.do_start("once")
+    assert desk.answered == []
+    desk.opened = {"id": "darkit-w4a4.run", "stage": "open", "problem": None}
+    desk.do_show("rtn-w4a4.run")
+    assert desk.opened is None
+    shown.close()
+
+
+def test_the_kernel_loads_no_model(tmp_path: Path):
+    code = (
+        "import sys; from darkit_nb.widgets import ConvertPanel; panel = ConvertPanel(); panel.text();"
+        "print([name for name in ('torch', 'transformers', 'accelerate', 'datasets') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.strip() == "[]"
