@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.harness import compare
 from darkit_nb.functional import gif as reference
 from darkit_nb.ops import gif
+
+from .harness import compare
 
 BLOCKED = SimpleNamespace(
     gif_encode=partial(gif.gif_encode, backend="blocked"), gif_quantise=partial(gif.gif_quantise, backend="blocked")

@@ -4,8 +4,12 @@ A benchmark is a module `benchmarks/<name>.py` with
 
     def run(quick: bool) -> Iterator[dict]
 
-that yields rows, usually built with `compare`. The runner stamps each row with commit, machine and versions and appends
-it to `benchmarks/results/<name>.jsonl`. Rows are never rewritten: a figure in a document names the row it comes from.
+that yields rows, usually built with `compare`, and with `DEVICE = "cuda"` where it needs such a device. The runner
+stamps each row with commit, machine and versions and appends it to `benchmarks/results/<name>.jsonl`. Rows are never
+rewritten: a figure in a document names the row it comes from. What a machine cannot measure is a row that says so.
+
+Modules that a wheel carries (pyproject.toml lists them) import one another relatively: there they are
+`darkit_nb.benchmarks`.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = Path(__file__).parent / "results"
 
 
 def compare(
@@ -67,6 +71,28 @@ def compare(
         "seconds": {name: spread(values) for name, values in seconds.items()},
         "ratio": {name: spread(values) for name, values in ratios.items() if name != names[0]},
     }
+
+
+def fraction_of_limit(measured: Mapping[str, Any], limits: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """How near rivals came to what the memory allows.
+
+    Args:
+        measured: what `compare` returned, its baseline being one copy (every byte read and written once).
+        limits: least time each rival can take, in copies: its counted bytes divided by those of the copy.
+
+    Returns:
+        By rival the limit in copies and its fraction, limit / measured: 1 is as fast as the memory.
+    """
+    return {
+        name: {"copies": _short(limit), "fraction": _short(limit / measured["ratio"][name]["median"])}
+        for name, limit in limits.items()
+        if name in measured["ratio"]
+    }
+
+
+def not_measured(operation: str, reason: str, **facts: Any) -> dict[str, Any]:
+    """A row that says what was not measured here, and why."""
+    return {"operation": operation, **facts, "not_measured": reason}
 
 
 def spread(values: list[float]) -> dict[str, float]:

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.harness import compare
 from darkit_nb.functional import gif as gif_law
 from darkit_nb.functional import neuron as neuron_law
 from darkit_nb.functional.spike_linear import spike_product as product_law
@@ -27,6 +26,8 @@ from darkit_nb.ops.gif import gif_encode, gif_quantise
 from darkit_nb.ops.native_build import probe_native
 from darkit_nb.ops.neuron_scan import neuron_scan
 from darkit_nb.ops.spike_product import spike_product
+
+from .harness import compare
 
 Rivals = dict[str, Callable[[], Any]]
 

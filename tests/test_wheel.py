@@ -63,6 +63,18 @@ def test_it_is_for_every_machine(wheel: zipfile.ZipFile):
     assert {f"darkit_nb/{name}" for name in sources("kernels/cpu", "*.cpp")} <= set(wheel.namelist())
 
 
+def test_it_holds_the_benchmarks_that_need_nothing_else(wheel: zipfile.ZipFile):
+    """As many as can be run there are, and each finds what it imports."""
+    inside = {name for name in wheel.namelist() if name.startswith("darkit_nb/benchmarks/")}
+    assert {"__main__.py", "kernels_cpu.py", "kernels_cuda.py"} <= {name.rsplit("/", 1)[1] for name in inside}
+    for name in inside:
+        source = wheel.read(name).decode()
+        assert source == (ROOT / name.removeprefix("darkit_nb/")).read_text()
+        assert not re.findall(r"^(?:from|import) benchmarks", source, re.MULTILINE), f"{name} needs the repository"
+        for package, module in re.findall(r"^from \.(\w*) import (\w+)", source, re.MULTILINE):
+            assert f"darkit_nb/benchmarks/{package or module}.py" in inside, f"{name} imports {package or module}"
+
+
 def test_it_holds_the_quickstart(wheel: zipfile.ZipFile):
     ours = (ROOT / "notebooks" / "01_quickstart.ipynb").read_bytes()
     assert wheel.read("darkit_nb/notebooks/01_quickstart.ipynb") == ours
@@ -98,7 +110,7 @@ def test_it_holds_nothing_else(wheel: zipfile.ZipFile):
     data = [name for name in wheel.namelist() if ".data/" in name]
     assert not [name for name in data if not name.startswith(labextension(wheel))]
     plain = [name for name in wheel.namelist() if name.startswith("darkit_nb/") and not name.endswith(".py")]
-    assert {name.split("/")[1] for name in plain} == {"kernels", "notebooks", "static"}
+    assert {name.split("/")[1] for name in plain} == {"bundled", "kernels", "notebooks", "static"}
     assert {Path(name).suffix for name in plain if "/static/" in name} == {".js", ".css"}
 
 
@@ -129,4 +141,4 @@ def test_the_sdist_holds_what_a_wheel_is_made_of_and_what_was_built(sdist: set[s
     assert sources("extension/src", "*.ts*") | sources("kernels", "*.cu") | sources("darkit_nb", "*.py") <= sdist
     assert {name for name in wheel.namelist() if name.startswith("darkit_nb/static/")} <= sdist
     assert {"darkit_nb/labextension/package.json", "darkit_nb/static/sources.sha256"} <= sdist
-    assert not [name for name in sdist if "node_modules" in name or name.startswith(("tests/", "benchmarks/"))]
+    assert not [name for name in sdist if "node_modules" in name or name.startswith(("tests/", "benchmarks/results"))]
