@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from darkit_nb import __version__
+from darkit_nb.cli.bench import bench
 from darkit_nb.cli.data import data
 from darkit_nb.cli.doctor import doctor
 from darkit_nb.cli.forks import fork
@@ -38,7 +39,7 @@ def make_app() -> App:
     )
     # In the order of `--help`. These modules import next to nothing until a command runs.
     for order, command in enumerate(
-        (demo, lab, train, resume, stop, generate, evaluate, tree, runs, fork, import_command, data, doctor)
+        (demo, lab, train, resume, stop, generate, evaluate, tree, runs, fork, import_command, data, bench, doctor)
     ):
         if isinstance(command, App):
             command.sort_key = order
