@@ -71,8 +71,9 @@ class GIF(nn.Module):
 
     @property
     def mask(self) -> Tensor | None:
-        """The salient mask, or None where no feature can have more than one step."""
-        return self.salient if self.spec.num_steps > 1 and self.spec.salient_fraction > 0 else None
+        """The salient mask, or None where salient features have neither more steps nor a range of their own."""
+        apart = self.spec.num_steps > 1 or self.spec.ranges == "own"
+        return self.salient if apart and self.spec.salient_fraction > 0 else None
 
     @property
     def backend(self) -> Resolved:

@@ -144,3 +144,15 @@ def test_the_representation_says_what_spikes():
     text = repr(SpikeLinear(torch.nn.Linear(16, 8), SpikeSpec()))
     assert "in_features=16, out_features=8, bias=True, 4-bit weights, Q=16, S=2 on 10%, rate, shared range" in text
     assert f"backend={resolve_backend().name}" in text
+
+
+def test_a_range_of_their_own_sets_salient_features_apart_also_without_more_steps():
+    x = torch.cat([torch.full((2, 1), 100.0), torch.linspace(-1, 1, 30).view(2, 15)], dim=-1)
+    errors = {}
+    for ranges in ("shared", "own"):
+        neuron = GIF((16,), SpikeSpec(num_steps=1, salient_fraction=1 / 16, ranges=ranges)).eval()
+        neuron.salient.zero_()
+        neuron.salient[0] = True
+        assert (neuron.mask is None) == (ranges == "shared")
+        errors[ranges] = float((neuron(x) - x).abs()[:, 1:].max())
+    assert errors["own"] < 0.1 < 0.5 < errors["shared"]
