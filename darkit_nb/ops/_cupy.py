@@ -10,26 +10,43 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from darkit_nb.ops._compile_error import compile_error
 from darkit_nb.ops._launch import Argument, Launch, kernel_source
 
 
 class _TorchStream:
-    """torch's current stream in the protocol `Stream.from_external` reads."""
+    """A stream of torch in the protocol `Stream.from_external` reads."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._handle = torch.cuda.current_stream(device).cuda_stream
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
 
     def __cuda_stream__(self) -> tuple[int, int]:
         return 0, self._handle
 
 
 @cache
-def _function(kernel: str, name: str, defines: tuple[tuple[str, int], ...], device: int) -> Any:
-    """A compiled kernel of one device; CuPy keeps the binary on disk, this cache keeps the loaded module."""
+def _stream(device: int, handle: int) -> Any:
+    """CuPy's view of a stream torch owns. torch takes its streams from a pool and never gives one back."""
     cupy = import_module("cupy")
-    options = ("--std=c++17", *(f"-D{key}={value}" for key, value in defines))
     with cupy.cuda.Device(device):
-        return cupy.RawModule(code=kernel_source(kernel), options=options).get_function(name)
+        return cupy.cuda.Stream.from_external(_TorchStream(handle))
+
+
+@cache
+def _function(kernel: str, name: str, defines: tuple[tuple[str, int], ...], device: int) -> Any:
+    """A compiled kernel of one device; CuPy keeps the binary on disk, this cache keeps the loaded module.
+
+    Raises:
+        BackendError: the compiler refused it; with its words and the lines they are about.
+    """
+    cupy = import_module("cupy")
+    refused = import_module("cupy.cuda.compiler").CompileException
+    options = ("--std=c++17", *(f"-D{key}={value}" for key, value in defines))
+    try:
+        with cupy.cuda.Device(device):
+            return cupy.RawModule(code=kernel_source(kernel), options=options).get_function(name)
+    except refused as error:
+        raise compile_error(kernel, defines, str(error)) from error
 
 
 def pack(argument: Argument) -> np.generic:
@@ -43,10 +60,14 @@ class CupyLauncher:
     """`Launcher` for CUDA tensors."""
 
     def launch(self, plan: Launch) -> None:
-        """Queue the kernel on torch's current stream of the device the tensors live on."""
+        """Queue the kernel on torch's current stream of the device the tensors live on.
+
+        Nothing waits and nothing is allocated, so that a kernel launched once before can be captured in a CUDA graph.
+        """
         cupy = import_module("cupy")
         device = next(argument.device for argument in plan.arguments if isinstance(argument, Tensor))
         index = torch.cuda.current_device() if device.index is None else device.index
         function = _function(plan.kernel, plan.function, plan.defines, index)
-        with cupy.cuda.Device(index), cupy.cuda.Stream.from_external(_TorchStream(device)):
+        stream = _stream(index, torch.cuda.current_stream(index).cuda_stream)
+        with cupy.cuda.Device(index), stream:
             function((*plan.grid, 1), (plan.threads, 1, 1), tuple(pack(argument) for argument in plan.arguments))

@@ -60,10 +60,10 @@ class Launcher(Protocol):
 
 @cache
 def kernel_source(stem: str) -> str:
-    """Source of a kernel with its includes in place.
+    """Source of a kernel with its includes in place, every line knowing the file it stands in.
 
     Includes are expanded here because CuPy's cache knows a source by its text: behind an `-I` folder an edited header
-    would run the old binary.
+    would run the old binary. `#line` lets compilers and sanitisers name the file and line a reader knows.
 
     Raises:
         BackendError: the file is in neither folder.
@@ -72,14 +72,25 @@ def kernel_source(stem: str) -> str:
 
 
 def _expanded(name: str, seen: set[str]) -> str:
-    if name in seen:
-        return ""
     seen.add(name)
-    text = _find(name).read_text(encoding="utf-8")
-    return re.sub(r'^#include "([\w.]+)"$', lambda match: _expanded(match[1], seen), text, flags=re.MULTILINE)
+    lines = [f'#line 1 "{name}"']
+    for number, line in enumerate(find_source(name).read_text(encoding="utf-8").splitlines(), 1):
+        included = re.fullmatch(r'#include "([\w.]+)"', line)
+        if included is None:
+            lines.append(line)
+            continue
+        if included[1] not in seen:
+            lines.append(_expanded(included[1], seen))
+        lines.append(f'#line {number + 1} "{name}"')
+    return "\n".join(lines)
 
 
-def _find(name: str) -> Path:
+def find_source(name: str) -> Path:
+    """Where a file of `kernels/` lies.
+
+    Raises:
+        BackendError: in neither folder.
+    """
     for folder in FOLDERS:
         if (folder / name).is_file():
             return folder / name

@@ -30,7 +30,7 @@ class ShimLauncher:
 
     def build(self, plan: Launch) -> Path:
         source = self.edit(kernel_source(plan.kernel))
-        text = f'#include "cpu_shim.h"\n#line 1 "{plan.kernel}.cu"\n{source}\nDK_EXPORT({plan.function})\n'
+        text = f'#include "cpu_shim.h"\n{source}\nDK_EXPORT({plan.function})\n'
         defines = [f"-D{key}={value}" for key, value in plan.defines]
         command = ["g++", "-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-DDK_CPU", "-w", "-x", "c++"]
         command += ["-I", str(KERNELS), *defines, *self.flags]

@@ -117,7 +117,7 @@ def test_arguments_go_by_value_in_three_kinds() -> None:
     assert [type(value) for value in packed] == [np.uint64, np.uint64, np.int64, np.float32]
 
 
-def test_cupy_launches_on_the_stream_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cupy_launches_on_the_stream_of_torch(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """The launcher against a CuPy that writes down what it is asked: module once per settings, torch's stream."""
     calls: list[Any] = []
 
@@ -138,16 +138,16 @@ def test_cupy_launches_on_the_stream_of_torch(monkeypatch: pytest.MonkeyPatch) -
 
     cuda = SimpleNamespace(Device=lambda index: Context(), Stream=SimpleNamespace(from_external=external))
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(RawModule=Module, cuda=cuda))
+    monkeypatch.setitem(sys.modules, "cupy.cuda.compiler", SimpleNamespace(CompileException=OSError))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=4711))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     plan = Launch("gif", "gif_forward", (("DK_X", 0),), (5, 1), 128, (torch.zeros(2), 3, 1.5))
-    _cupy._function.cache_clear()
-    try:
-        for _ in range(2):
-            _cupy.CupyLauncher().launch(plan)
-    finally:
-        _cupy._function.cache_clear()
-    assert [call[0] for call in calls] == ["compile", "stream", "gif_forward", "stream", "gif_forward"]
+    for cached in (_cupy._function, _cupy._stream):
+        cached.cache_clear()
+        request.addfinalizer(cached.cache_clear)
+    for _ in range(2):
+        _cupy.CupyLauncher().launch(plan)
+    assert [call[0] for call in calls] == ["compile", "stream", "gif_forward", "gif_forward"]
     assert calls[0] == ("compile", ("--std=c++17", "-DDK_X=0"), True)
     assert calls[1] == ("stream", (0, 4711))
     assert calls[2][1:3] == ((5, 1, 1), (128, 1, 1))
@@ -165,7 +165,8 @@ def test_sources_of_an_installed_wheel_come_first(monkeypatch: pytest.MonkeyPatc
     (tmp_path / "one.cu").write_text('#include "two.cuh"\n#include "two.cuh"\nbody\n')
     (tmp_path / "two.cuh").write_text("header\n")
     monkeypatch.setattr(_launch, "FOLDERS", (tmp_path, *_launch.FOLDERS))
-    assert kernel_source("one").split() == ["header", "body"]
+    lines = ['#line 1 "one.cu"', '#line 1 "two.cuh"', "header", '#line 2 "one.cu"', '#line 3 "one.cu"', "body"]
+    assert kernel_source("one").splitlines() == lines
 
 
 def test_choosing_a_backend_does_not_import_cupy_on_the_cpu() -> None:
