@@ -19,7 +19,7 @@ NATIVE_SOURCES := $(wildcard kernels/cpu/*) darkit_nb/ops/native_build.py
 # Where `make lab` works; not in git.
 FOLDER ?= playground
 
-.PHONY: help setup demo lab test check check-all bench tools stdlib-llama
+.PHONY: help setup demo lab test check check-all bench bench-gpu tools stdlib-llama
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "make check      lint, formatting and types"
 	@echo "make check-all  all of that, the slow proofs and a quick pass of the benchmarks"
 	@echo "make bench      the benchmarks, appended to benchmarks/results/"
+	@echo "make bench-gpu  those of a GPU; without one they say what is not measured"
 	@echo "make setup      only the virtual environment, the front end and the CPU library"
 	@echo "make stdlib-llama  train the bundled model anew"
 	@echo "make tools      what the tests need besides Python: a compiler, a browser, Graphviz"
@@ -91,7 +92,12 @@ check-all: check $(FRONT) tools
 	$(BIN)/python -m benchmarks --quick
 
 bench: $(READY) $(NATIVE)
-	$(BIN)/python -m benchmarks
+	$(BIN)/darkit-nb bench
+	$(BIN)/python -m benchmarks.page
+
+bench-gpu: $(READY)
+	$(BIN)/darkit-nb bench --device cuda
+	$(BIN)/python -m benchmarks.page
 
 # The decoder that comes with the package, trained anew; half an hour on one core.
 stdlib-llama: $(READY)
