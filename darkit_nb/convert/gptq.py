@@ -13,6 +13,9 @@ weights towards the float stream first: Li et al. 2025 (GPTAQ, arXiv 2504.02692)
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -102,40 +105,80 @@ def activation_order(gram: Tensor) -> Tensor:
     return torch.sort(gram.diagonal(), descending=True, stable=True).indices
 
 
+@dataclass(frozen=True, eq=False)
+class Hessian:
+    """Calibration statistics of one input, factored once for all the layers that read it.
+
+    Args:
+        gram: `[D, D]`, mean of x̂ x̂ᵀ over tokens, float64 for preference.
+        damping: share of the mean diagonal that is added to it.
+        act_order: code the most active features first, else first to last.
+    """
+
+    gram: Tensor
+    damping: float = 0.01
+    act_order: bool = False
+
+    @cached_property
+    def order(self) -> Tensor:
+        """Features in the order they are coded, int64 `[D]`."""
+        return activation_order(self.gram) if self.act_order else torch.arange(len(self.gram), device=self.gram.device)
+
+    @cached_property
+    def upper(self) -> Tensor:
+        """U `[D, D]`, its rows and columns in `order`."""
+        order = self.order
+        return inverse_factor(self.gram[order][:, order], self.damping)[0]
+
+    @cached_property
+    def inverse_diagonal(self) -> Tensor:
+        """[H⁻¹]_jj `[D]`, by feature: the sums of squares of the columns of U."""
+        found = torch.empty_like(self.gram.diagonal())
+        found[self.order] = self.upper.square().sum(0)
+        return found
+
+    @property
+    def diagonal(self) -> Tensor:
+        """Mean of x̂_j² `[D]`."""
+        return self.gram.diagonal().clamp(min=0.0)
+
+
 @torch.no_grad()
-def gptq_codes(
-    weight: Tensor, gram: Tensor, grid: WeightGrid, *, damping: float = 0.01, order: Tensor | None = None
-) -> Tensor:
+def gptq_codes(weight: Tensor, hessian: Hessian, grid: WeightGrid) -> Tensor:
     """Codes of `weight` on `grid` by the sweep above.
 
     Args:
-        weight: `[O, D]` float.
-        gram: `[D, D]`, Σ x xᵀ of the quantised stream. float64 is exact for any D; float32 serves.
+        weight: `[O, D]` float; the sweep computes in its dtype, the factor is found in that of the statistics.
+        hessian: of the quantised stream.
         grid: scales and ranges, fixed before the sweep.
-        damping: share of the mean diagonal added to it.
-        order: int64 `[D]`, a permutation to code in; None is first to last.
 
     Returns:
         int16 `[O, D]`, in the order of the features.
 
     Raises:
         DataError: a Hessian that cannot be factored.
-        ShapeError: `gram` does not belong to these features.
+        ShapeError: statistics of other features.
     """
-    if gram.shape != (weight.shape[1], weight.shape[1]):
-        raise ShapeError(
-            "These calibration statistics belong to another layer.",
-            expected=f"gram [{weight.shape[1]}, {weight.shape[1]}]",
-            received=f"{list(gram.shape)}",
-        )
-    if order is None:
-        order = torch.arange(weight.shape[1], device=weight.device)
-    upper, _, _ = inverse_factor(gram[order][:, order], damping)
-    left = weight[:, order].to(upper.dtype)
-    codes = _sweep(left, upper, grid.permuted(order).to(upper.dtype))
+    check_features(weight, hessian)
+    order = hessian.order
+    codes = _sweep(weight[:, order], hessian.upper.to(weight.dtype), grid.permuted(order).to(weight.dtype))
     found = torch.empty_like(codes, dtype=torch.int16)
     found[:, order] = codes.to(torch.int16)
     return found
+
+
+def check_features(weight: Tensor, hessian: Hessian) -> None:
+    """Refuse statistics of another layer.
+
+    Raises:
+        ShapeError: `gram` does not belong to the features of `weight`.
+    """
+    if hessian.gram.shape != (weight.shape[1], weight.shape[1]):
+        raise ShapeError(
+            "These calibration statistics belong to another layer.",
+            expected=f"gram [{weight.shape[1]}, {weight.shape[1]}]",
+            received=f"{list(hessian.gram.shape)}",
+        )
 
 
 def _sweep(weight: Tensor, upper: Tensor, grid: WeightGrid) -> Tensor:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from darkit_nb.convert.gptq import SWEEP_BLOCK, activation_order, inverse_factor
+from darkit_nb.convert.gptq import SWEEP_BLOCK, Hessian, check_features
 from darkit_nb.functional.gif import SCALE_FLOOR
 from darkit_nb.functional.weight import QuantisedWeight, WeightCode
 
@@ -54,33 +54,28 @@ def _scales(weight: Tensor, salient: Tensor, importance: Tensor) -> tuple[Tensor
 
 
 @torch.no_grad()
-def pb_weight(
-    weight: Tensor, gram: Tensor, *, fraction: float, damping: float = 0.01, act_order: bool = True
-) -> QuantisedWeight:
+def pb_weight(weight: Tensor, hessian: Hessian, *, fraction: float) -> QuantisedWeight:
     """Binary weights with a salient `fraction` in 8 bits.
 
     Args:
         weight: `[O, D]` float.
-        gram: `[D, D]`, Σ x xᵀ.
+        hessian: of the layer's input.
         fraction: share of salient weights.
-        damping: share of the mean diagonal added to H.
-        act_order: take the most active features first.
 
     Returns:
         One part of 8 bits, scale `[O, 1]`.
     """
-    features = weight.shape[1]
-    order = activation_order(gram) if act_order else torch.arange(features, device=weight.device)
-    upper, _, _ = inverse_factor(gram[order][:, order], damping)
-    left = weight[:, order].to(upper.dtype)
-    salient = salient_weights(left, upper.square().sum(0), fraction)
-    scale, level = _scales(left, salient, gram.diagonal()[order].to(left.dtype).clamp(min=0.0))
-    swept = _sweep(left, upper, salient, scale, level)
+    check_features(weight, hessian)
+    order = hessian.order
+    left, importance = weight[:, order], hessian.diagonal[order].to(weight.dtype)
+    salient = salient_weights(left, hessian.inverse_diagonal[order], fraction)
+    scale, level = _scales(left, salient, importance)
+    swept = _sweep(left, hessian.upper.to(weight.dtype), salient, scale, level)
     codes = torch.empty_like(swept, dtype=torch.int16)
     codes[:, order] = swept.to(torch.int16)
     zero = torch.full((weight.shape[0], 1), LARGEST, dtype=torch.int16, device=weight.device)
     code = WeightCode(codes, scale.float(), 8, None, zero)
-    return QuantisedWeight(((None, code),), (weight.shape[0], features))
+    return QuantisedWeight(((None, code),), (weight.shape[0], weight.shape[1]))
 
 
 def _sweep(weight: Tensor, upper: Tensor, salient: Tensor, scale: Tensor, level: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from darkit_nb.convert import folding
 from darkit_nb.convert.grid import WeightGrid
 from darkit_nb.convert.relations import Family, Widths
 from darkit_nb.convert.scaling import shared_among_heads, smooth_scale
+from darkit_nb.convert.statistics import distributed, reduce_max, reduce_sum
 from darkit_nb.convert.trainable import LearnedScale, ScaledNorm, TrainableLinear, head_view, rotary_view
 from darkit_nb.errors import TrainingError
 from darkit_nb.nn.kronecker import KroneckerTransform, kronecker_factors
@@ -120,21 +121,39 @@ def _train(
         ],
         weight_decay=0.0,
     )
-    losses = []
+    losses, count = [], _shared_length(len(inputs))
     with torch.enable_grad():
         for epoch in range(spec.refine_epochs):
             total = 0.0
-            for step, (x, wanted) in enumerate(zip(inputs, targets, strict=True)):
+            for step, (x, wanted) in enumerate(zip(inputs[:count], targets[:count], strict=True)):
                 loss = (call(block, x).float() - wanted.float()).square().mean()
                 value = float(loss.detach())
                 if not value < float("inf"):
                     raise _not_finite(value, epoch, step, wanted, x)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
+                _share_gradients(optimizer)
                 optimizer.step()
                 total += value
-            losses.append(total / len(inputs))
+            losses.append(total / count)
     return losses
+
+
+def _share_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Mean over the processes of torch.distributed, so that all learn the same; nothing happens without."""
+    if not distributed():
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            reduce_sum(parameter.grad)
+            parameter.grad /= torch.distributed.get_world_size()
+
+
+def _shared_length(count: int) -> int:
+    """Sequences every process has: those beyond are left out, since all must step together."""
+    fewest = torch.tensor(float(count))
+    reduce_max(fewest, -1)
+    return int(fewest)
 
 
 def _not_finite(value: float, epoch: int, step: int, wanted: Tensor, x: Tensor) -> TrainingError:

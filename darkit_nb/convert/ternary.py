@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from darkit_nb.convert.clip import search_signed
-from darkit_nb.convert.gptq import activation_order, gptq_codes, inverse_factor
+from darkit_nb.convert.gptq import Hessian, gptq_codes
 from darkit_nb.functional.saliency import choose_salient
 from darkit_nb.functional.weight import QuantisedWeight
 
@@ -34,52 +34,40 @@ def code_bits(cap: int) -> int:
     return (2 * cap).bit_length()
 
 
-def inverse_diagonal(gram: Tensor, damping: float) -> Tensor:
-    """[H⁻¹]_jj of the damped Hessian, `[D]`: the row sums of squares of Uᵀ, U the factor of `inverse_factor`."""
-    upper, _, _ = inverse_factor(gram, damping)
-    return upper.square().sum(0)
-
-
-def weight_saliency(weight: Tensor, gram: Tensor, damping: float = 0.01) -> Tensor:
+def weight_saliency(weight: Tensor, hessian: Hessian) -> Tensor:
     """Mean over outputs of w_oj² / [H⁻¹]_jj, `[D]`."""
-    inverse = inverse_diagonal(gram, damping)
-    return weight.to(inverse.dtype).square().mean(0) / inverse
+    return weight.to(hessian.gram.dtype).square().mean(0) / hessian.inverse_diagonal
 
 
 @torch.no_grad()
 def spike_weight(
     weight: Tensor,
-    gram: Tensor,
+    hessian: Hessian,
     *,
     steps: int,
     fraction: float,
     planes: bool = False,
-    damping: float = 0.01,
-    act_order: bool = True,
     salient: Tensor | None = None,
 ) -> QuantisedWeight:
     """Ternary weights with `steps` spikes for the salient `fraction` of features and one for the others.
 
     Args:
         weight: `[O, D]` float.
-        gram: `[D, D]`, Σ x xᵀ.
+        hessian: of the layer's input.
         steps: T_s ≥ 1 of the salient features.
         fraction: share p of salient features; the mean is 1 + p(T_s − 1) steps.
         planes: trit-planes in place of rate codes.
-        damping: share of the mean diagonal added to H.
-        act_order: take the most active features first.
         salient: bool `[D]`, a choice made elsewhere (a control); None chooses by `weight_saliency`.
 
     Returns:
         One part for the features of one step and one for the salient ones, each with a scale per output.
     """
     if salient is None:
-        salient = choose_salient(weight_saliency(weight, gram, damping), fraction if steps > 1 else 0.0)
+        salient = choose_salient(weight_saliency(weight, hessian), fraction if steps > 1 else 0.0)
     group = salient.to(torch.int64)
     caps = torch.tensor([step_cap(1, planes), step_cap(steps, planes)], device=weight.device)
-    grid = search_signed(weight, caps, group, gram.diagonal().to(weight.dtype).clamp(min=0.0))
-    order = activation_order(gram) if act_order else None
-    codes = gptq_codes(weight, gram, grid, damping=damping, order=order)
+    grid = search_signed(weight, caps, group, hessian.diagonal.to(weight.dtype))
+    codes = gptq_codes(weight, hessian, grid)
     parts = [
         (columns, grid.code(codes, code_bits(int(cap)), columns))
         for cap, columns in zip(caps, (torch.nonzero(~salient)[:, 0], torch.nonzero(salient)[:, 0]), strict=True)

@@ -6,49 +6,59 @@ import torch
 from torch import Tensor
 
 from darkit_nb.convert.clip import search_uniform
-from darkit_nb.convert.gptq import activation_order, gptq_codes, towards_float_stream
+from darkit_nb.convert.gptq import Hessian, check_features, gptq_codes, towards_float_stream
 from darkit_nb.convert.grid import WeightGrid, feature_groups, uniform_grid
+from darkit_nb.convert.lwc import LearnedClipping
 from darkit_nb.convert.pb import pb_weight
-from darkit_nb.convert.ternary import inverse_diagonal, spike_weight
+from darkit_nb.convert.ternary import spike_weight
 from darkit_nb.errors import DataError
 from darkit_nb.functional.weight import QuantisedWeight
 from darkit_nb.records.conversion_spec import ConversionSpec
 
 
-def _need(gram: Tensor | None, spec: ConversionSpec) -> Tensor:
-    if gram is None:
+def _need(hessian: Hessian | None, spec: ConversionSpec) -> Hessian:
+    if hessian is None:
         raise DataError(
             "These weights cannot be coded without calibration.",
-            expected=f"the Gram matrix of the layer's inputs, for weights={spec.weights!r}",
-            received="gram=None",
-            fix="pass gram, or use weights='rtn' without clip_search",
+            expected=f"statistics of the layer's inputs, for weights={spec.weights!r}",
+            received="hessian=None",
+            fix="pass Hessian(gram), or use weights='rtn' without clip_search",
         )
-    return gram
+    return hessian
 
 
-def _grid(weight: Tensor, spec: ConversionSpec, gram: Tensor | None) -> WeightGrid:
+def _grid(weight: Tensor, spec: ConversionSpec, hessian: Hessian | None) -> WeightGrid:
     group = feature_groups(weight.shape[1], spec.group_size, weight.device)
+    if spec.weights == "lwc":
+        return LearnedClipping(weight, spec.weight_bits, group).grid(weight)
     if not spec.clip_search:
         return uniform_grid(weight, spec.weight_bits, group)
-    known = _need(gram, spec)
+    known = _need(hessian, spec)
+    check_features(weight, known)
     # What compensates decides what a miss costs: nothing after rounding, the other features after GPTQ.
-    importance = 1 / inverse_diagonal(known, spec.damping) if spec.weights == "gptq" else known.diagonal()
-    return search_uniform(weight, spec.weight_bits, group, importance.to(weight.dtype).clamp(min=0.0))
+    importance = 1 / known.inverse_diagonal if spec.weights == "gptq" else known.diagonal
+    return search_uniform(weight, spec.weight_bits, group, importance.to(weight.dtype))
 
 
 @torch.no_grad()
 def quantise_weight(
-    weight: Tensor, spec: ConversionSpec, *, gram: Tensor | None = None, cross: Tensor | None = None
+    weight: Tensor,
+    spec: ConversionSpec,
+    *,
+    hessian: Hessian | None = None,
+    cross: Tensor | None = None,
+    grid: WeightGrid | None = None,
 ) -> QuantisedWeight:
     """Code a weight as `spec.weights` says.
 
     Args:
         weight: `[O, D]` float, after scaling and rotation.
         spec: the method and its settings.
-        gram: `[D, D]`, mean of x̂ x̂ᵀ over tokens, x̂ what the layer gets: the quantised stream, spikes included. Needed
-            by everything but plain rounding.
+        hessian: mean of x̂ x̂ᵀ over tokens, x̂ what the layer gets: the quantised stream, spikes included. Needed by
+            everything but plain rounding; one for all layers that read the same input.
         cross: `[D, D]`, mean of x x̂ᵀ with x of the float model; where given, the weight is first moved towards what
             the float stream would have given (`gptq.towards_float_stream`).
+        grid: scales and ranges found elsewhere, by learned clipping; None finds them here.
 
     Returns:
         Integer codes with scales.
@@ -56,23 +66,21 @@ def quantise_weight(
     Raises:
         DataError: no calibration where some is needed, statistics that are not finite, a singular Hessian.
     """
+    if cross is not None:
+        known = _need(hessian, spec)
+        check_features(weight, known)
+        weight = towards_float_stream(weight, known.gram, cross)
     if spec.weights == "pb_llm":
-        return pb_weight(
-            weight, _need(gram, spec), fraction=spec.weight_salient_fraction, damping=spec.damping,
-            act_order=spec.act_order,
-        )  # fmt: skip
+        return pb_weight(weight, _need(hessian, spec), fraction=spec.weight_salient_fraction)
     if spec.weights in ("ternary", "trit_planes"):
         return spike_weight(
-            weight, _need(gram, spec), steps=spec.weight_steps, fraction=spec.weight_salient_fraction,
-            planes=spec.weights == "trit_planes", damping=spec.damping, act_order=spec.act_order,
-        )  # fmt: skip
-    if cross is not None:
-        weight = towards_float_stream(weight, _need(gram, spec), cross, damping=spec.damping)
-    grid = _grid(weight, spec, gram)
-    if spec.weights == "gptq":
-        known = _need(gram, spec)
-        order = activation_order(known) if spec.act_order else None
-        codes = gptq_codes(weight, known, grid, damping=spec.damping, order=order)
-    else:
-        codes = grid.codes(weight)
+            weight,
+            _need(hessian, spec),
+            steps=spec.weight_steps,
+            fraction=spec.weight_salient_fraction,
+            planes=spec.weights == "trit_planes",
+        )
+    grid = grid if grid is not None else _grid(weight, spec, hessian)
+    swept = spec.weights == "gptq"
+    codes = gptq_codes(weight, _need(hessian, spec), grid) if swept else grid.codes(weight)
     return QuantisedWeight(((None, grid.code(codes, spec.weight_bits)),), (weight.shape[0], weight.shape[1]))

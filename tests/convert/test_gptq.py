@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from darkit_nb.convert.gptq import (
+    Hessian,
     activation_order,
     damped_hessian,
     gptq_codes,
@@ -47,7 +48,7 @@ def test_the_sweep_is_optimal_brain_quantisation_feature_by_feature(bits, group_
     gram, weight = x.T @ x, torch.randn(9, features, dtype=torch.float64)
     grid = uniform_grid(weight, bits, feature_groups(features, group_size))
     order = activation_order(gram) if act_order else torch.arange(features)
-    codes = gptq_codes(weight, gram, grid, damping=0.01, order=order)
+    codes = gptq_codes(weight, Hessian(gram, act_order=act_order), grid)
     assert torch.equal(codes.double(), naive(weight, gram, grid, 0.01, order))
 
 
@@ -56,7 +57,7 @@ def test_the_error_of_the_outputs_falls_below_that_of_rounding():
     gram, weight = x.T @ x, torch.randn(32, 64, dtype=torch.float64)
     grid = uniform_grid(weight, 3, feature_groups(64, None))
     rounded = output_error(weight - grid.value(grid.codes(weight)), gram)
-    swept = output_error(weight - grid.value(gptq_codes(weight, gram, grid)), gram)
+    swept = output_error(weight - grid.value(gptq_codes(weight, Hessian(gram), grid)), gram)
     assert swept < 0.6 * rounded
     direct = (x @ (weight - grid.value(grid.codes(weight))).T).square().sum()
     assert rounded == pytest.approx(float(direct))
@@ -66,15 +67,25 @@ def test_float32_statistics_code_nearly_every_weight_as_float64_does():
     x = correlated(2000, 96)
     gram, weight = x.T @ x, torch.randn(40, 96, dtype=torch.float64)
     grid = uniform_grid(weight, 4, feature_groups(96, None))
-    wide = gptq_codes(weight, gram, grid)
-    narrow = gptq_codes(weight.float(), gram.float(), grid)
+    wide = gptq_codes(weight, Hessian(gram), grid)
+    narrow = gptq_codes(weight.float(), Hessian(gram.float()), grid)
     assert (wide == narrow).double().mean() > 0.99
+
+
+@pytest.mark.parametrize("act_order", [False, True])
+def test_a_hessian_is_factored_once_and_knows_the_diagonal_of_its_inverse(act_order: bool):
+    x = correlated(100, 12)
+    hessian = Hessian(x.T @ x / 100, act_order=act_order)
+    damped, _ = damped_hessian(hessian.gram, 0.01)
+    torch.testing.assert_close(hessian.inverse_diagonal, torch.linalg.inv(damped).diagonal())
+    assert hessian.upper is hessian.upper
+    assert hessian.diagonal[hessian.order].tolist() == sorted(hessian.diagonal.tolist(), reverse=True) or not act_order
 
 
 def test_an_uncorrelated_input_leaves_nothing_to_compensate():
     weight = torch.randn(5, 12)
     grid = uniform_grid(weight, 4, feature_groups(12, None))
-    assert torch.equal(gptq_codes(weight, torch.eye(12), grid).float(), grid.codes(weight))
+    assert torch.equal(gptq_codes(weight, Hessian(torch.eye(12)), grid).float(), grid.codes(weight))
 
 
 def test_a_dead_feature_is_rounded_and_disturbs_no_other():
@@ -82,11 +93,11 @@ def test_a_dead_feature_is_rounded_and_disturbs_no_other():
     x[:, 7] = 0.0
     gram, weight = x.T @ x, torch.randn(6, 20, dtype=torch.float64)
     grid = uniform_grid(weight, 4, feature_groups(20, None))
-    codes = gptq_codes(weight, gram, grid)
+    codes = gptq_codes(weight, Hessian(gram), grid)
     assert torch.equal(codes[:, 7].double(), grid.codes(weight)[:, 7])
     live = [j for j in range(20) if j != 7]
     alone = gptq_codes(
-        weight[:, live], gram[live][:, live], WeightGrid(grid.scale, grid.low, grid.high, grid.group[live])
+        weight[:, live], Hessian(gram[live][:, live]), WeightGrid(grid.scale, grid.low, grid.high, grid.group[live])
     )
     assert torch.equal(codes[:, live], alone)
 
@@ -117,7 +128,7 @@ def test_statistics_that_cannot_serve_are_named(gram, said):
 def test_statistics_of_another_layer_are_refused():
     weight = torch.randn(3, 5)
     with pytest.raises(ShapeError, match="another layer"):
-        gptq_codes(weight, torch.eye(4), uniform_grid(weight, 4, feature_groups(5, None)))
+        gptq_codes(weight, Hessian(torch.eye(4)), uniform_grid(weight, 4, feature_groups(5, None)))
     with pytest.raises(ShapeError, match="square"):
         damped_hessian(torch.ones(2, 3), 0.01)
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from darkit_nb.convert.clip import SCALE_SHARES, grouped_error, search_signed
+from darkit_nb.convert.gptq import Hessian
 from darkit_nb.convert.grid import signed_grid
 from darkit_nb.convert.ternary import (
     code_bits,
     equal_steps,
-    inverse_diagonal,
     spike_planes,
     spike_weight,
     step_cap,
@@ -31,7 +31,7 @@ def test_codes_stay_within_the_steps_of_their_feature(planes: bool):
     x = stream(300, 24)
     gram, weight = x.T @ x, torch.randn(10, 24, dtype=torch.float64)
     salient = torch.arange(24) % 3 == 0
-    coded = spike_weight(weight, gram, steps=3, fraction=1 / 3, planes=planes, salient=salient)
+    coded = spike_weight(weight, Hessian(gram), steps=3, fraction=1 / 3, planes=planes, salient=salient)
     held = {int(code.codes.abs().max()): columns for columns, code in coded.parts}
     cap = 13 if planes else 3
     assert max(held) <= cap
@@ -83,7 +83,7 @@ def test_with_a_diagonal_hessian_spiking_weights_are_the_searched_grid():
     torch.manual_seed(2)
     weight, gram = torch.randn(6, 8), torch.diag(torch.rand(8) + 0.5)
     salient = torch.tensor([True, False] * 4)
-    coded = spike_weight(weight, gram, steps=2, fraction=0.5, salient=salient)
+    coded = spike_weight(weight, Hessian(gram), steps=2, fraction=0.5, salient=salient)
     grid = search_signed(weight, torch.tensor([1, 2]), salient.long(), gram.diagonal())
     torch.testing.assert_close(coded.dequantise(), grid.value(grid.codes(weight)))
 
@@ -92,8 +92,9 @@ def test_the_score_is_what_dropping_the_feature_costs_after_the_others_compensat
     x = stream(400, 6)
     gram, weight = x.T @ x / 400, torch.randn(1, 6, dtype=torch.float64)
     damped = gram + 1e-9 * gram.diagonal().mean() * torch.eye(6, dtype=torch.float64)
-    torch.testing.assert_close(inverse_diagonal(gram, 1e-9), torch.linalg.inv(damped).diagonal())
-    score = weight_saliency(weight, gram, 1e-9)
+    hessian = Hessian(gram, 1e-9)
+    torch.testing.assert_close(hessian.inverse_diagonal, torch.linalg.inv(damped).diagonal())
+    score = weight_saliency(weight, hessian)
     for j in range(6):
         rest = [i for i in range(6) if i != j]
         left = torch.linalg.lstsq(x[:, rest], x @ weight.T).solution
@@ -106,12 +107,12 @@ def test_more_steps_where_it_matters_lose_less_than_anywhere_else():
     gram, weight = x.T @ x / 600, torch.randn(40, 60, dtype=torch.float64)
 
     def error(**changes) -> float:
-        missed = weight - spike_weight(weight, gram, **changes).dequantise()
+        missed = weight - spike_weight(weight, Hessian(gram), **changes).dequantise()
         return float(((missed @ gram) * missed).sum())
 
     ternary = error(steps=1, fraction=0.0)
     chosen = error(steps=2, fraction=0.4)
-    elsewhere = error(steps=2, fraction=0.4, salient=weight_saliency(weight, gram).argsort().argsort() < 24)
+    elsewhere = error(steps=2, fraction=0.4, salient=weight_saliency(weight, Hessian(gram)).argsort().argsort() < 24)
     assert chosen < ternary
     assert chosen < elsewhere
     assert error(steps=2, fraction=0.4, planes=True) < chosen

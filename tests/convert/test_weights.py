@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from darkit_nb.convert.gptq import Hessian
 from darkit_nb.convert.weights import quantise_weight
 from darkit_nb.errors import DataError
 from darkit_nb.functional.packed import pack_codes, unpack_codes
@@ -33,10 +34,11 @@ def layer() -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(map(str, way.values())))
 def test_every_way_gives_codes_that_can_be_stored_and_read_back(way):
     weight, gram = layer()
-    coded = quantise_weight(weight, ConversionSpec(**way), gram=gram)
-    again = quantise_weight(weight, ConversionSpec(**way), gram=gram)
+    coded = quantise_weight(weight, ConversionSpec(**way), hessian=Hessian(gram))
+    again = quantise_weight(weight, ConversionSpec(**way), hessian=Hessian(gram))
     assert torch.equal(coded.dequantise(), again.dequantise())
-    assert ((coded.dequantise() - weight) @ gram * (coded.dequantise() - weight)).sum() < (weight @ gram * weight).sum()
+    missed = coded.dequantise() - weight
+    assert (missed @ gram * missed).sum() < (weight @ gram * weight).sum()
     for _, code in coded.parts:
         stored = unpack_codes(pack_codes(code.unsigned(), code.bits), code.bits, code.codes.shape[1])
         assert torch.equal(stored.to(torch.int16) * code.spacing - code.spread(code.zero), code.codes)
@@ -52,7 +54,9 @@ def test_compensation_beats_rounding_on_the_outputs():
     weight, gram = layer()
 
     def error(**way) -> float:
-        missed = quantise_weight(weight, ConversionSpec(weight_bits=3, **way), gram=gram).dequantise() - weight
+        missed = (
+            quantise_weight(weight, ConversionSpec(weight_bits=3, **way), hessian=Hessian(gram)).dequantise() - weight
+        )
         return float((missed @ gram * missed).sum())
 
     plain, cut = error(weights="rtn"), error(weights="rtn", clip_search=True)
@@ -70,7 +74,7 @@ def test_a_known_float_stream_moves_the_weight_before_it_is_coded():
     spec = ConversionSpec(weights="gptq", act_order=True)
 
     def error(**known) -> float:
-        coded = quantise_weight(weight, spec, gram=gram, **known).dequantise()
+        coded = quantise_weight(weight, spec, hessian=Hessian(gram), **known).dequantise()
         return float((seen @ coded.T - x @ weight.T).square().mean())
 
     assert error(cross=cross) < 0.95 * error()
@@ -80,4 +84,4 @@ def test_a_known_float_stream_moves_the_weight_before_it_is_coded():
 def test_what_needs_calibration_says_so(way):
     with pytest.raises(DataError, match="without calibration") as caught:
         quantise_weight(layer()[0], ConversionSpec(**way))
-    assert "gram" in (caught.value.received or "")
+    assert "hessian" in (caught.value.received or "")
