@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from darkit_nb.nn.linear import SpikeLinear
+from darkit_nb.nn.linear import SpikingLinear
+from darkit_nb.nn.packed_linear import PackedLinear
 from darkit_nb.records.energy import FloatPart, ModelFacts
 from darkit_nb.spikify.attention import KEYS, attention_modules
 from darkit_nb.trace.attention import (
@@ -90,11 +91,13 @@ def _watcher(name: str, module: nn.Module, add: Callable[..., None]) -> Callable
 
         return watch
 
-    if isinstance(module, SpikeLinear):
+    if isinstance(module, SpikingLinear):
         bias = module.bias is not None
         return hook(lambda x, y: add("biases", additions=y.numel(), weights=y.shape[-1])) if bias else None
-    if isinstance(module, nn.Linear | Conv1D):
+    if isinstance(module, nn.Linear | Conv1D | PackedLinear):
         bias = module.bias is not None
+        if isinstance(module, PackedLinear):
+            own = module.in_features * module.out_features
         part = "output head" if name.rpartition(".")[2] == "lm_head" else f"float layer {name.rpartition('.')[2]}"
         return hook(lambda x, y: add(part, macs=x.numel() * y.shape[-1], additions=bias * y.numel(), weights=own))
     if isinstance(module, nn.Embedding):

@@ -1,17 +1,109 @@
-"""`SpikeLinear`: a linear layer whose input spikes and whose weights are low-bit."""
+"""Linear layers whose input spikes: `SpikeLinear`, with float master weights to be trained.
+
+In evaluation without gradients the product is one of integers: weights are coded once and kept so until they change.
+"""
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from darkit_nb.functional.gif import check_gif_input
+from darkit_nb.functional.spike_linear import neuron_settings
+from darkit_nb.functional.weight import weight_encode
 from darkit_nb.nn.gif import GIF
-from darkit_nb.ops.spike_linear import spike_linear
+from darkit_nb.ops._gif_blocked import GifLaw
+from darkit_nb.ops.spike_linear import product_dtype, spike_linear
+from darkit_nb.ops.spike_product import Products, prepare_products
 from darkit_nb.records.spike_spec import SpikeSpec
 
 
-class SpikeLinear(GIF):
+class SpikingLinear(GIF):
+    """GIF neuron with a product behind it: what every spiking linear layer is, however it holds its weight.
+
+    Attributes:
+        in_features: D.
+        out_features: O.
+    """
+
+    in_features: int
+    out_features: int
+
+    def __init__(self, in_features: int, out_features: int, spec: SpikeSpec, device: Any = None) -> None:
+        super().__init__((in_features,), spec, device=device)
+        self.in_features, self.out_features = in_features, out_features
+        self._ready: tuple[SpikeSpec, State, Products] | None = None
+
+    def multiply(self, x: Tensor) -> Tensor | None:
+        """Exact integer product of the spikes of `x`; None where the float definition is wanted instead.
+
+        It is wanted where a gradient flows, values cannot be had, somebody watches the operations, in double, and for
+        the plain definition of `backend="reference"`.
+        """
+        held = self._held()
+        if self.spec.backend == "reference" or x.dtype == torch.float64 or watched(x, (x, *held)):
+            return None
+        check_gif_input(x, self.mask)
+        y = self._products(held).linear(x.detach().reshape(-1, self.in_features), product_dtype(x))
+        return y.view(*x.shape[:-1], self.out_features)
+
+    def _products(self, held: list[Tensor]) -> Products:
+        """The weight laid out for products, made again when anything it was made from has changed."""
+        state = state_of(held)
+        if self._ready is None or self._ready[0] != self.spec or not same_state(self._ready[1], state):
+            self._ready = (self.spec, state, self._prepare(GifLaw(**neuron_settings(self.spec))))
+        return self._ready[2]
+
+    def _prepare(self, law: GifLaw) -> Products:
+        raise NotImplementedError
+
+    def _held(self) -> list[Tensor]:
+        """Every tensor the products are made from."""
+        raise NotImplementedError
+
+    def train(self, mode: bool = True) -> SpikingLinear:
+        """In training there is no use for the coded weight; it is let go."""
+        if mode:
+            self._ready = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies make their own products: the library's hold addresses."""
+        return {**self.__dict__, "_ready": None}
+
+
+def watched(x: Tensor, parts: Sequence[Tensor]) -> bool:
+    """Whether operations have to be PyTorch's own: without values, with a gradient, or under somebody's eyes."""
+    return (
+        x.is_meta
+        or not x.numel()
+        or torch.compiler.is_compiling()
+        or is_in_torch_dispatch_mode()
+        or (torch.is_grad_enabled() and any(part.requires_grad for part in parts))
+        # Weights made under inference mode do not tell when they are written to.
+        or any(isinstance(part, nn.Parameter) and part.is_inference() for part in parts)
+    )
+
+
+State = list[tuple[Tensor, int, int]]
+"""Of tensors: which, where in memory, and how often written to."""
+
+
+def state_of(parts: Sequence[Tensor]) -> State:
+    """The state of tensors now. `.to()` moves a parameter's memory, writing counts up, loading may bring others."""
+    return [(part, part.data_ptr(), 0 if part.is_inference() else part._version) for part in parts]
+
+
+def same_state(old: State, new: State) -> bool:
+    """Whether nothing was written, moved or replaced in between."""
+    return len(old) == len(new) and all(a[0] is b[0] and a[1:] == b[1:] for a, b in zip(old, new, strict=True))
+
+
+class SpikeLinear(SpikingLinear):
     """GIF neuron, then a product with quantised weights: `y = gif(x) · quantised(W)ᵀ + b`.
 
     It holds the very parameters of the layer it replaces, under the same names and in the same layout, so optimizers,
@@ -22,6 +114,9 @@ class SpikeLinear(GIF):
         spec: how to encode activations and weights.
 
     Shape: `[*B, L, in_features] → [*B, L, out_features]`.
+
+    Numerics: in evaluation without gradients spikes and weight codes are multiplied as integers, exactly; else their
+        values are, in the dtype of the input. Both agree to the rounding of that dtype.
     """
 
     weight: nn.Parameter
@@ -32,8 +127,8 @@ class SpikeLinear(GIF):
         transposed = not isinstance(original, nn.Linear)
         rows, columns = weight.shape
         self_in, self_out = (rows, columns) if transposed else (columns, rows)
-        super().__init__((self_in,), spec, device=weight.device)
-        self.in_features, self.out_features, self.transposed = self_in, self_out, transposed
+        super().__init__(self_in, self_out, spec, device=weight.device)
+        self.transposed = transposed
         self.weight = weight
         self.register_parameter("bias", cast("nn.Parameter | None", original.bias))
         # Not a submodule: `unspikify` hands the very same object back.
@@ -50,7 +145,15 @@ class SpikeLinear(GIF):
         """Encode `x`, multiply, add the bias."""
         self.watch(x)
         self.listen(x)
-        return spike_linear(x, self.matrix, self.bias, self.spec, self.mask)
+        exact = None if self.training or self.spec.weight_bits >= 16 else self.multiply(x)
+        return spike_linear(x, self.matrix, self.bias, self.spec, self.mask) if exact is None else exact
+
+    def _prepare(self, law: GifLaw) -> Products:
+        code = weight_encode(self.matrix.detach(), self.spec.weight_bits)
+        return prepare_products(code, self.bias, law, self.mask, backend=self.spec.backend)
+
+    def _held(self) -> list[Tensor]:
+        return [part for part in (self.weight, self.bias, self.mask) if part is not None]
 
     def saliency_weight(self) -> Tensor | None:
         """The weight behind the neuron."""

@@ -29,7 +29,7 @@ class _SpikeLinear(torch.autograd.Function):
         values, centred, scale, clamped = encode_centred(
             x, salient=salient, backend=spec.backend, **reference.neuron_settings(spec)
         )
-        product = _product_dtype(x)
+        product = product_dtype(x)
         matrix = matrix.to(product)
         ctx.save_for_backward(centred, scale, clamped, salient, matrix)
         ctx.x_dtype, ctx.spec = x.dtype, spec
@@ -49,7 +49,8 @@ class _SpikeLinear(torch.autograd.Function):
         return grad_x, grad_matrix, grad.sum(0) if need_bias else None, None, None
 
 
-def _product_dtype(x: Tensor) -> torch.dtype:
+def product_dtype(x: Tensor) -> torch.dtype:
+    """What a linear layer gives for `x`: its dtype, or that of autocast where it is on."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 

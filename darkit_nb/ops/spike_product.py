@@ -2,31 +2,89 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from darkit_nb.errors import ShapeError
 from darkit_nb.functional import spike_linear as reference
 from darkit_nb.functional.spike_code import SpikeCode
-from darkit_nb.functional.weight import WeightCode
-from darkit_nb.ops import _product_cpu
+from darkit_nb.functional.spike_linear import parts_of
+from darkit_nb.functional.weight import QuantisedWeight, WeightCode
+from darkit_nb.ops import _product_native
 from darkit_nb.ops._cupy import CupyLauncher
+from darkit_nb.ops._gif_blocked import GifLaw
 from darkit_nb.ops._product_kernel import product_kernel
+from darkit_nb.ops._product_torch import TorchProducts, int8_products_are_exact
 from darkit_nb.ops.backend import resolve_backend
+from darkit_nb.ops.weight_layout import WeightLayout
 from darkit_nb.records.spike_spec import Backend
+
+
+class Products(Protocol):
+    """Products of spikes with one weight, one bias and one choice of salient features, laid out once for many."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory the codes take."""
+        ...
+
+    def product(self, code: SpikeCode) -> Tensor:
+        """Outputs of spikes, `[*B, L, O]` float32."""
+        ...
+
+    def linear(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Encode tokens `[R, D]` and multiply: `[R, O]` in `dtype`."""
+        ...
+
+
+@torch.no_grad()
+def prepare_products(
+    weight: WeightCode | QuantisedWeight,
+    bias: Tensor | None,
+    law: GifLaw,
+    salient: Tensor | None = None,
+    *,
+    backend: Backend = "auto",
+) -> Products:
+    """Lay a weight out for exact integer products.
+
+    Args:
+        weight: codes of `[O, D]`, of one kind or in parts.
+        bias: `[O]` or None.
+        law: of the neuron in front.
+        salient: bool `[D]` or None.
+        backend: implementation.
+
+    Raises:
+        BackendError: the backend cannot be had for this device.
+    """
+    first = parts_of(weight)[0][1].codes
+    layout = WeightLayout(weight, bias, law, salient)
+    name = resolve_backend(backend, first.device).name
+    if name == "native" and _product_native.fits(layout):
+        return _product_native.NativeProducts(layout)
+    return TorchProducts(layout, backend)
 
 
 @torch.no_grad()
 def spike_product(
-    code: SpikeCode, weight: WeightCode, bias: Tensor | None = None, *, backend: Backend = "auto"
+    code: SpikeCode,
+    weight: WeightCode | QuantisedWeight,
+    bias: Tensor | None = None,
+    *,
+    backend: Backend = "auto",
 ) -> Tensor:
     """`functional.spike_linear.spike_product` on the chosen backend, without gradient.
 
+    The weight is laid out for this product alone; whoever multiplies again keeps what `prepare_products` gives.
+
     Args:
         code: spikes of `[*B, L, D]` features, with a salient mask `[D]` or none.
-        weight: codes `[O, D]`.
+        weight: codes `[O, D]`, of one kind or in parts.
         bias: `[O]` or None.
-        backend: implementation; blocked and native share one on the CPU.
+        backend: implementation.
 
     Returns:
         `[*B, L, O]` float32.
@@ -37,17 +95,25 @@ def spike_product(
 
     Numerics: exact integer sums, then float32: bit-equal to the reference.
     """
-    if code.counts.shape[-1] != weight.codes.shape[-1]:
+    features = sum(part.codes.shape[1] for _, part in parts_of(weight))
+    if code.counts.shape[-1] != features:
         raise ShapeError(
             "These spikes do not belong to these weights.",
-            expected=f"{weight.codes.shape[-1]} features",
+            expected=f"{features} features",
             received=f"{code.counts.shape[-1]} features",
         )
     name = resolve_backend(backend, code.counts.device).name
-    if name == "cupy" and code.scale.dtype == torch.float32 and code.counts.numel():
+    salient = None if code.salient is None else code.salient.reshape(-1)
+    per_token = salient is not None and salient.numel() not in (1, features)
+    if name == "reference" or per_token or code.scale.dtype != torch.float32 or not code.counts.numel():
+        return reference.spike_product(code, weight, bias)
+    if (
+        name == "cupy"
+        and isinstance(weight, WeightCode)
+        and weight.group_size is None
+        and not int8_products_are_exact("cuda")
+    ):
         return product_kernel(code, weight, bias, CupyLauncher())
-    if name in ("blocked", "native") and code.scale.dtype == torch.float32 and code.counts.numel():
-        found = _product_cpu.product(code, weight, bias)
-        if found is not None:
-            return found
-    return reference.spike_product(code, weight, bias)
+    law = GifLaw(code.num_levels, code.num_steps, code.coding, code.ranges, code.signed)
+    flags = None if salient is None else salient.expand(features)
+    return prepare_products(weight, bias, law, flags, backend=backend).product(code)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from darkit_nb.nn.gif import GIF
-from darkit_nb.nn.linear import SpikeLinear
+from darkit_nb.nn.linear import SpikingLinear
 from darkit_nb.nn.neuron import TemporalNeuron
 from darkit_nb.records.activity import LayerActivity
 from darkit_nb.records.energy import EnergyConstants
@@ -51,7 +51,7 @@ def stated_facts(module: GIF) -> SpikeFacts:
         num_steps=spec.num_steps if module.mask is not None else 1,
         coding=spec.coding,
         signed=spec.signed,
-        weight_bits=spec.weight_bits if isinstance(module, SpikeLinear) else None,
+        weight_bits=spec.weight_bits if isinstance(module, SpikingLinear) else None,
     )
 
 

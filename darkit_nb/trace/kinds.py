@@ -10,15 +10,16 @@ from torch.nn.modules.dropout import _DropoutNd
 from transformers.pytorch_utils import Conv1D
 
 from darkit_nb.nn.gif import GIF
-from darkit_nb.nn.linear import SpikeLinear
+from darkit_nb.nn.linear import SpikingLinear
 from darkit_nb.nn.neuron import TemporalNeuron
+from darkit_nb.nn.packed_linear import PackedLinear
 from darkit_nb.records.trace import NodeKind
 
 _CLASSES: tuple[tuple[NodeKind, tuple[type, ...]], ...] = (
-    ("spiking", (SpikeLinear,)),
+    ("spiking", (SpikingLinear,)),
     ("neuron", (GIF, TemporalNeuron)),
     ("container", (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)),
-    ("linear", (nn.Linear, nn.Bilinear, Conv1D)),
+    ("linear", (nn.Linear, nn.Bilinear, Conv1D, PackedLinear)),
     ("convolution", (_ConvNd,)),
     ("recurrent", (nn.RNNBase, nn.RNNCellBase)),
     ("norm", (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from darkit_nb.errors import ModelError
 from darkit_nb.functional.spike_code import SpikeCode, popcount
 from darkit_nb.nn.gif import GIF, SpikeListener
-from darkit_nb.nn.linear import SpikeLinear
+from darkit_nb.nn.linear import SpikingLinear
 from darkit_nb.records.activity import LayerActivity, LayerKind, SpikeReport
 from darkit_nb.records.spike_spec import Coding
 from darkit_nb.spikify import spiking_modules
@@ -136,7 +136,7 @@ class SpikeRecorder:
     def _fan_out(self, name: str, module: GIF, places: Tensor) -> Tensor:
         """Products each feature takes part in: `[1]` for a linear layer or a lone neuron, `[L, 1]` for keys, values."""
         if name not in self._attention:
-            outputs = module.out_features if isinstance(module, SpikeLinear) else 0
+            outputs = module.out_features if isinstance(module, SpikingLinear) else 0
             return torch.full((1,), outputs, device=places.device)
         sharing, window = self._attention[name]
         if self._newest:
@@ -158,7 +158,7 @@ class SpikeRecorder:
         worth = _worth_of_counts(code)
         features = tally.fired.numel()
         sharing = self._attention[name][0] if name in self._attention else 0
-        out_features = module.out_features if isinstance(module, SpikeLinear) else sharing
+        out_features = module.out_features if isinstance(module, SpikingLinear) else sharing
         lowest = -code.cap if code.signed else 0
         histogram, width = _binned(tally.occurred)
         return LayerActivity(
@@ -253,7 +253,7 @@ def _binned(occurred: Tensor) -> tuple[tuple[int, ...], int]:
 
 def layer_kind(module: GIF, name: str) -> LayerKind:
     """Whether a spiking module feeds a linear layer, is the key or value side of attention, or stands by itself."""
-    if isinstance(module, SpikeLinear):
+    if isinstance(module, SpikingLinear):
         return "linear"
     if name.endswith(KEYS):
         return "attention_key"

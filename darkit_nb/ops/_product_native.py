@@ -1,0 +1,194 @@
+"""Host side of `kernels/cpu/product.cpp`: the weights in its order of bytes, and the calls.
+
+A plan is a row of 64-bit words, numbers and addresses of tensors, that the library reads as its `Plan` and `Segment`s.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from darkit_nb.functional.spike_code import SpikeCode
+from darkit_nb.ops._native import TYPES, Record, empty, rows_of
+from darkit_nb.ops.weight_layout import Segment, WeightLayout
+
+UNIT, BLOCK = 64, 16
+"""Features and outputs that lie together, as in `kernels/cpu/product.h`."""
+FASTEST = 2
+"""Which ways of multiplying the library may take: 0 plain, 1 with VNNI, 2 with tiles."""
+_HEADER = 16
+_spike_linear = Record("dk_spike_linear", "PPqqPPPqPqPqq")
+_weight_only = Record("dk_weight_only", "PPqqqPqP")
+
+
+class _Room(threading.local):
+    """Scratch that survives between calls: fresh memory costs more in page faults than the arithmetic on it."""
+
+    def __init__(self) -> None:
+        self.held = torch.empty(0, dtype=torch.uint8)
+
+    def take(self, size: int) -> int:
+        """Address of `size` bytes of this thread."""
+        if self.held.numel() < size:
+            self.held = torch.empty(size, dtype=torch.uint8)
+        return self.held.data_ptr()
+
+
+_room = _Room()
+
+
+class NativeProducts:
+    """Products with one weight by the library; see `ops.spike_product.Products`.
+
+    Args:
+        layout: the weight; only bytes in the library's order are kept of it.
+    """
+
+    def __init__(self, layout: WeightLayout) -> None:
+        self.features, self.outputs = layout.features, layout.outputs
+        self._words, self._kept = _plan(layout)
+        self._room_bytes: dict[int, int] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the codes and what belongs to them."""
+        return sum(tensor.nbytes for tensor in self._kept)
+
+    def product(self, code: SpikeCode) -> Tensor:
+        """Outputs of spikes, `[*B, L, O]` float32."""
+        counts = code.counts.reshape(-1, self.features).contiguous()
+        groups = [value.reshape(counts.shape[0], -1).contiguous() for value in (code.scale, code.zero_point)]
+        source = (0, 0, 0, counts.data_ptr(), *(group.data_ptr() for group in groups))
+        y = self._run(source, counts.shape[0], torch.float32)
+        return y.view(*code.counts.shape[:-1], self.outputs)
+
+    def linear(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Outputs of tokens `[R, D]`, `[R, O]` in `dtype`."""
+        x = rows_of(x)
+        return self._run((x.data_ptr(), TYPES[x.dtype], x.stride(0), 0, 0, 0), x.shape[0], dtype)
+
+    def _run(self, source: tuple[int, ...], rows: int, dtype: torch.dtype) -> Tensor:
+        y = empty((rows, self.outputs), dtype)
+        words, outputs = self._words.data_ptr(), (rows, y.data_ptr(), TYPES[dtype])
+        size = self._room_bytes.get(rows)
+        if size is None:
+            size = self._room_bytes[rows] = _spike_linear(words, *source, *outputs, 0, 0, FASTEST)
+        room = _room.take(size * torch.get_num_threads() + UNIT)
+        # Begins at a cache line, wherever torch put the room.
+        _spike_linear(words, *source, *outputs, room + -room % UNIT, size, FASTEST)
+        return y
+
+
+class NativeFloats:
+    """Products of a few float tokens with packed weights by the library: decoding.
+
+    Args:
+        layout: the weight, without salient features; only bytes in the library's order are kept of it.
+    """
+
+    def __init__(self, layout: WeightLayout) -> None:
+        self.outputs = layout.outputs
+        self._words, self._kept = _plan(layout)
+        places, segments = int(self._words[2]) * UNIT, int(self._words[3])
+        self._row, self._tail = 4 * (places + segments), 4 * layout.features
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the codes and what belongs to them."""
+        return sum(tensor.nbytes for tensor in self._kept)
+
+    def linear(self, x: Tensor) -> Tensor:
+        """`x · Wᵀ + b` of tokens `[R, D]`, `[R, O]` in the dtype of `x`."""
+        x = rows_of(x)
+        y = empty((x.shape[0], self.outputs), x.dtype)
+        room = _room.take(x.shape[0] * self._row + self._tail)
+        source = (x.data_ptr(), TYPES[x.dtype], x.stride(0), x.shape[0])
+        _weight_only(self._words.data_ptr(), *source, y.data_ptr(), TYPES[y.dtype], room)
+        return y
+
+
+def fits(layout: WeightLayout) -> bool:
+    """Whether the library multiplies these codes exactly: counts in bytes, sums in 32 bits."""
+    counts_fit = layout.cap <= (127 if layout.law.signed else 255)
+    return counts_fit and layout.cap * layout.bound * layout.features < 2**31 and layout.bound <= 255
+
+
+def _plan(layout: WeightLayout) -> tuple[Tensor, list[Tensor]]:
+    """The weight as the library reads it, and the tensors whose addresses stand there."""
+    kept: list[Tensor] = []
+
+    def address(tensor: Tensor | None) -> int:
+        if tensor is None:
+            return 0
+        kept.append(tensor.contiguous())
+        return kept[-1].data_ptr()
+
+    words, order, unit = [], [], 0
+    for segment in layout.segments:
+        wide = -(-segment.codes.shape[1] // UNIT)
+        stored, bits, zero = _stored(segment)
+        blocks = _blocks(stored, bits, wide)
+        words += [unit, unit + wide, segment.scale, int(segment.ends_group), bits, address(blocks), blocks.shape[1]]
+        padded = (zero, segment.low, segment.high, segment.weight_scale)
+        words += [address(None if part is None else _to_blocks(part)) for part in padded]
+        order.append(_order(segment, layout.features, wide))
+        unit += wide
+    law, plain = layout.law, len(layout.segments) == 1 and layout.segments[0].features is None
+    salient = None if layout.salient is None else layout.salient.to(torch.int32)
+    bias = None if layout.bias is None else _to_blocks(layout.bias)
+    header = [layout.features, layout.outputs, unit, len(layout.segments), 0]
+    header += [address(part) for part in (None if plain else torch.cat(order), layout.factor, bias, salient)]
+    header += [
+        int(law.signed),
+        law.cap_lo,
+        law.cap_hi,
+        law.ratio or 0,
+        int(law.ranges == "own" and salient is not None),
+    ]
+    header += [int(layout.ratio is not None)]
+    table = torch.tensor([*header, *[0] * (_HEADER - len(header)), *words], dtype=torch.int64)
+    table[4] = table.data_ptr() + 8 * _HEADER
+    return table, kept
+
+
+def _to_blocks(part: Tensor) -> Tensor:
+    return pad(part, (0, -part.shape[0] % BLOCK))
+
+
+def _order(segment: Segment, features: int, wide: int) -> Tensor:
+    chosen = torch.arange(features) if segment.features is None else segment.features
+    return pad(chosen.to(torch.int32), (0, wide * UNIT - chosen.numel()), value=features)
+
+
+def _stored(segment: Segment) -> tuple[Tensor, int, Tensor | None]:
+    """Codes as bytes, how many of their bits count, and what to take off each output's, or None: nothing."""
+    if not segment.codes.numel():
+        return segment.codes.to(torch.uint8), 8, None
+    low = segment.codes.amin(-1, keepdim=True)
+    unsigned = segment.codes.to(torch.int16) - low
+    # Unpacked they are signed bytes, so codes beyond those stay as they are, however few there are.
+    few = (1, 2, 4) if segment.largest <= 127 else ()
+    bits = next((bits for bits in few if int(unsigned.amax()) < 2**bits), 8)
+    zero = -(low.squeeze(-1).to(torch.int32))
+    if bits < 8:
+        return unsigned.to(torch.uint8), bits, zero
+    if segment.largest <= 127:
+        return segment.codes.view(torch.uint8), 8, None
+    return (unsigned - 128).to(torch.int8).view(torch.uint8), 8, zero - 128
+
+
+def _blocks(stored: Tensor, bits: int, wide: int) -> Tensor:
+    """Bytes `[O, M]` in units of 16 outputs and 64 features, lines of four features, as `[O / 16, bytes]`."""
+    outputs, features = stored.shape
+    each = 8 // bits
+    units = -(-wide // each) * each
+    filled = pad(stored, (0, units * UNIT - features, 0, -outputs % BLOCK))
+    lines = filled.view(-1, BLOCK, units, UNIT // 4, 4).permute(0, 2, 3, 1, 4)
+    together = lines.reshape(lines.shape[0], units // each, each, UNIT * BLOCK)
+    packed = together[:, :, 0].clone()
+    for place in range(1, each):
+        packed |= together[:, :, place] << bits * place
+    return packed.flatten(1)

@@ -1,0 +1,85 @@
+// Dot products of four unsigned with four signed bytes, and sums of a few tokens and one block of outputs by them.
+//
+// Included once for every set of instructions there is a way for: DK_HAND names it, DK_KERNEL is what its functions are
+// marked with, DK_VNNI says that one instruction does it all. Every way is exact for all bytes; none saturates.
+
+namespace {
+namespace DK_HAND {
+
+DK_KERNEL DK_INLINE WideBits dot4(WideBits sum, WideBits counts, WideBits codes) {
+#if DK_VNNI
+    return (WideBits)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)counts, (__m512i)codes);
+#elif defined(__x86_64__)
+    // Bytes 0 and 2 of every lane, then 1 and 3, widened to 16 bits.
+    typedef Small<u16, WIDTH * 2>::type Halves;
+    typedef Small<i16, WIDTH * 2>::type SignedHalves;
+    Halves even = (Halves)counts & 255, odd = (Halves)counts >> 8;
+    SignedHalves even_codes = (SignedHalves)((Halves)codes << 8) >> 8, odd_codes = (SignedHalves)codes >> 8;
+#if defined(__AVX512BW__)
+    return sum + (WideBits)_mm512_madd_epi16((__m512i)even, (__m512i)even_codes) +
+           (WideBits)_mm512_madd_epi16((__m512i)odd, (__m512i)odd_codes);
+#elif defined(__AVX2__)
+    return sum + (WideBits)_mm256_madd_epi16((__m256i)even, (__m256i)even_codes) +
+           (WideBits)_mm256_madd_epi16((__m256i)odd, (__m256i)odd_codes);
+#else
+    return sum + (WideBits)_mm_madd_epi16((__m128i)even, (__m128i)even_codes) +
+           (WideBits)_mm_madd_epi16((__m128i)odd, (__m128i)odd_codes);
+#endif
+#else
+    for (u32 byte = 0; byte < 4; ++byte) {
+        WideInt code = (WideInt)(codes << (24 - 8 * byte)) >> 24;
+        sum += (counts >> (8 * byte) & 255u) * (WideBits)code;
+    }
+    return sum;
+#endif
+}
+
+// Sums of ROWS tokens, 64 bytes apart, and the outputs of a block over one segment, from codes of BITS bits as they are
+// stored. Bits beyond the last unit are 0 and meet any bytes.
+template <i64 BITS, i64 ROWS>
+DK_KERNEL void sum_rows(const u8* codes, const u8* operand, i64 units, i32* sums) {
+    const i64 each = 8 / BITS, parts = BLOCK / WIDTH;
+    const u32 mask = BITS == 8 ? 0xffffffffu : ((1u << (BITS % 8)) - 1u) * 0x01010101u;
+    WideBits sum[ROWS][parts];
+    for (i64 i = 0; i < ROWS; ++i) {
+        for (i64 v = 0; v < parts; ++v) sum[i][v] = WideBits{};
+    }
+    for (i64 unit = 0; unit < units; unit += each, codes += UNIT_BYTES, operand += each * UNIT_BYTES) {
+        for (i64 line = 0; line < LINES; ++line) {
+            WideBits packed[parts];
+            for (i64 v = 0; v < parts; ++v) packed[v] = read<WideBits>(codes + line * UNIT + v * WIDTH * 4);
+            for (i64 k = 0; k < each; ++k) {
+                for (i64 i = 0; i < ROWS; ++i) {
+                    WideBits counts = WideBits{} + read<u32>(operand + k * UNIT_BYTES + i * UNIT + line * 4);
+                    for (i64 v = 0; v < parts; ++v) {
+                        WideBits code = BITS == 8 ? packed[v] : (packed[v] >> (u32)(k * BITS)) & mask;
+                        sum[i][v] = dot4(sum[i][v], counts, code);
+                    }
+                }
+            }
+        }
+    }
+    for (i64 i = 0; i < ROWS; ++i) {
+        for (i64 v = 0; v < parts; ++v) write(sums + i * BLOCK + v * WIDTH, sum[i][v]);
+    }
+}
+
+template <i64 BITS>
+DK_KERNEL void sum_up_to_16(const u8* codes, const u8* operand, i64 units, i64 rows, i32* sums) {
+    const i64 most = WIDTH == 16 ? 8 : 4;
+    i64 i = 0;
+    for (; i + most <= rows; i += most) sum_rows<BITS, most>(codes, operand + i * UNIT, units, sums + i * BLOCK);
+    for (; i + 2 <= rows; i += 2) sum_rows<BITS, 2>(codes, operand + i * UNIT, units, sums + i * BLOCK);
+    if (i < rows) sum_rows<BITS, 1>(codes, operand + i * UNIT, units, sums + i * BLOCK);
+}
+
+// Sums of up to 16 tokens and one block of outputs over one segment.
+DK_KERNEL void sum_segment(i64 bits, const u8* codes, const u8* operand, i64 units, i64 rows, i32* sums) {
+    if (bits == 8) sum_up_to_16<8>(codes, operand, units, rows, sums);
+    if (bits == 4) sum_up_to_16<4>(codes, operand, units, rows, sums);
+    if (bits == 2) sum_up_to_16<2>(codes, operand, units, rows, sums);
+    if (bits == 1) sum_up_to_16<1>(codes, operand, units, rows, sums);
+}
+
+}  // namespace DK_HAND
+}  // namespace

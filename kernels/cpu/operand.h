@@ -1,0 +1,87 @@
+// Tokens as the left side of an integer product: a byte a feature, in the order of the segments.
+
+#pragma once
+
+#include "gif_law.h"
+#include "product.h"
+
+namespace {
+
+// Counts of a vector of features of the row as unsigned bytes, in units of the salient scale where that serves all.
+template <bool SOUND, class V>
+DK_INLINE void encode_bytes(const Rows& rows, const Groups& groups, float ratio, u8* line, i64 j) {
+    Terms<V> terms = terms_of<V>(rows, groups, j);
+    V code = rounded_quotient(read<V>(rows.row + j), terms.scale, terms.inverse) + terms.zero;
+    V count = SOUND ? code : limited(code, terms);
+    if (ratio > 0.0f) {
+        auto is_salient = read<typename Of<V>::Int>(rows.salient + j) != 0;
+        count = is_salient ? count : count * ratio;
+    }
+    if (rows.is_signed) count = count + 128.0f;
+    write_as<u8>(line + j, integers(count));
+}
+
+template <bool SOUND>
+void encode_line(const Rows& rows, const Groups& groups, float ratio, u8* line) {
+    i64 j = 0;
+    for (; j + WIDTH <= rows.features; j += WIDTH) encode_bytes<SOUND, Wide>(rows, groups, ratio, line, j);
+    for (; j < rows.features; ++j) encode_bytes<SOUND, float>(rows, groups, ratio, line, j);
+}
+
+// What the operand of a token is too large by, over usual and over salient features.
+inline Token token_of(const Plan& plan, const float* scale, const i32* zero, i64 last) {
+    u32 low = (u32)zero[0] * (plan.merged ? (u32)plan.ratio : 1u), high = (u32)zero[last];
+    if (plan.is_signed) low = high = 128;
+    return {{scale[0], scale[last]}, {low, high}};
+}
+
+// Tokens `rows.row`: their bytes in `line`.
+inline Token encode_token(const Plan& plan, const Rows& rows, u8* line) {
+    Groups groups = groups_of(rows);
+    float scale[2] = {groups.normal.scale, groups.salient.scale}, ratio = plan.merged ? (float)plan.ratio : 0.0f;
+    i32 zero[2] = {(i32)groups.normal.zero, (i32)groups.salient.zero};
+    if (groups.sound) encode_line<true>(rows, groups, ratio, line);
+    else encode_line<false>(rows, groups, ratio, line);
+    return token_of(plan, scale, zero, 1);
+}
+
+// The same of counts that are there already.
+inline void take_counts(const Plan& plan, const u8* counts, u8* line) {
+    u8 flip = plan.is_signed ? 128 : 0;
+    if (plan.factor) {
+        for (i64 j = 0; j < plan.features; ++j) line[j] = (u8)(counts[j] * plan.factor[j]) ^ flip;
+    } else {
+        for (i64 j = 0; j < plan.features; ++j) line[j] = counts[j] ^ flip;
+    }
+}
+
+// The bytes of a token in units, 1024 bytes apart. `line` has room for one more: what places without a feature hold.
+inline void write_operand(const Plan& plan, u8* line, u8* out) {
+    line[plan.features] = 0;
+    for (i64 unit = 0; unit < plan.units; ++unit, out += UNIT_BYTES) {
+        i64 at = unit * UNIT, left = plan.features - at;
+        if (plan.order) {
+            for (i64 k = 0; k < UNIT; ++k) out[k] = line[plan.order[at + k]];
+        } else if (left >= UNIT) {
+            memcpy(out, line + at, UNIT);
+        } else {
+            memcpy(out, line + at, (size_t)left);
+            memset(out + left, 0, (size_t)(UNIT - left));
+        }
+    }
+}
+
+// Sum of the operand of a token over each segment whose codes are met as they are stored: all of them, or those of 8 bits.
+inline void sum_operand(const Plan& plan, bool all, const u8* operand, u32* out) {
+    for (i64 s = 0; s < plan.segments; ++s) {
+        const Segment& segment = plan.segment[s];
+        if (!segment.zero || !(all || segment.bits == 8)) continue;
+        u32 sum = 0;
+        for (i64 unit = segment.begin; unit < segment.end; ++unit) {
+            for (i64 k = 0; k < UNIT; ++k) sum += operand[unit * UNIT_BYTES + k];
+        }
+        out[s] = sum;
+    }
+}
+
+}  // namespace
