@@ -45,12 +45,14 @@ class GIF(nn.Module):
         statistic: float32 `[2, *features]`, running extremes or mean (`functional.saliency`); saved.
         forwards: int64 scalar, training forwards seen; saved.
         spike_name: dotted name in the model, set by `spikify`.
+        rotation: mixes the last axis before it is encoded, or None.
         spike_listener: called with (module, SpikeCode) at each forward when set.
     """
 
     salient: Tensor
     statistic: Tensor
     forwards: Tensor
+    rotation: nn.Module | None
 
     def __init__(self, features: tuple[int, ...], spec: SpikeSpec, device: torch.device | str | None = None) -> None:
         super().__init__()
@@ -58,6 +60,7 @@ class GIF(nn.Module):
         self.spec = spec
         self.spike_name = ""
         self.spike_listener: SpikeListener | None = None
+        self.rotation = None
         self.register_buffer("salient", torch.zeros(self.features, dtype=torch.bool, device=device))
         self.register_buffer("statistic", torch.zeros((2, *self.features), device=device))
         self.register_buffer("forwards", torch.zeros((), dtype=torch.int64, device=device))
@@ -82,9 +85,14 @@ class GIF(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The value of the spikes of `x`, with a straight-through gradient; watches and reports them on the way."""
+        x = self.turned(x)
         self.watch(x)
         self.listen(x)
         return gif_quantise(x, gradient=self.spec.gradient, **self.settings)
+
+    def turned(self, x: Tensor) -> Tensor:
+        """`x` as it is encoded: rotated where there is a rotation."""
+        return x if self.rotation is None else self.rotation(x)
 
     def encode(self, x: Tensor) -> SpikeCode:
         """The spikes of `x`, detached."""

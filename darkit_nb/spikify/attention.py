@@ -7,6 +7,7 @@ so a token's code depends on that token alone: causal, and the same with and wit
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -29,8 +30,12 @@ KEYS, VALUES = "spike_keys", "spike_values"
 def spiking_attention_forward(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, Tensor | None]:
-    """Scaled dot-product attention over spiking keys and values, `[B, H, L, K]` each, codes of a cache or float."""
+    """Scaled dot-product attention over spiking keys and values, `[B, H, L, K]` each, codes of a cache or float.
+
+    Where keys are rotated before they are encoded, queries are rotated alike: the scores stay.
+    """
     neurons = getattr(module, KEYS), getattr(module, VALUES)
+    query = neurons[0].turned(query)
     if not (isinstance(key, CodedStates) and isinstance(value, CodedStates)):
         key, value = (neuron(states) for neuron, states in zip(neurons, (key, value), strict=True))
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
@@ -78,20 +83,25 @@ def add_spiking_attention(model: PreTrainedModel, spec: SpikeSpec) -> None:
             received=type(model).__name__,
             fix="use attention=False: the linear layers spike, the attention products stay in float",
         )
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     for name, module in modules.items():
-        device = next(module.parameters()).device
-        for part in (KEYS, VALUES):
-            neuron = GIF((heads, 1, width), spec, device=device).train(module.training)
-            neuron.spike_name = f"{name}.{part}"
-            neuron.choose_without_data()
-            module.add_module(part, neuron)
-        handle = module.register_forward_pre_hook(_offer_codes, with_kwargs=True)
-        object.__setattr__(module, "_code_cache_hook", handle)
+        add_neurons(module, name, model.config, spec)
     object.__setattr__(model, "_attention_before_spiking", model.config._attn_implementation)
     model.set_attn_implementation(ATTENTION_NAME)
+
+
+def add_neurons(attention: nn.Module, name: str, config: Any, spec: SpikeSpec) -> None:
+    """Give one attention module, called `name` in its model, a GIF neuron for keys and one for values."""
+    text = config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    device = next(chain(attention.parameters(), attention.buffers())).device
+    for part in (KEYS, VALUES):
+        neuron = GIF((heads, 1, width), spec, device=device).train(attention.training)
+        neuron.spike_name = f"{name}.{part}"
+        neuron.choose_without_data()
+        attention.add_module(part, neuron)
+    handle = attention.register_forward_pre_hook(_offer_codes, with_kwargs=True)
+    object.__setattr__(attention, "_code_cache_hook", handle)
 
 
 def _offer_codes(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -148,9 +148,9 @@ class _Coded:
     @torch.no_grad()
     def _encoded(self, index: int, states: Tensor) -> CodedStates:
         # The mask is that of the first token: a choice of salient features made meanwhile is for the next cache.
-        spec = self.neurons[index].spec
-        settings = neuron_settings(spec)
-        code = gif_encode(states.detach(), salient=self._masks[index], backend=spec.backend, **settings)
+        neuron = self.neurons[index]
+        settings = {"salient": self._masks[index], "backend": neuron.spec.backend, **neuron_settings(neuron.spec)}
+        code = gif_encode(neuron.turned(states.detach()), **settings)
         packed = pack_spikes(code, self._layouts[index])
         self._layouts[index] = packed.layout
         return CodedStates(packed, states.dtype)

@@ -1,8 +1,10 @@
 """The quantiser plug-in of transformers: `quantization_config.quant_method = "darkit"`.
 
 Importing this module registers it; from then on `AutoModelForCausalLM.from_pretrained` understands our checkpoints.
-Float master weights, salient masks and running statistics lie side by side in the safetensors file. Edits of modules
-lie in the config, so that weights and the code they were trained with never part.
+Of a spikified model float master weights, salient masks and running statistics lie side by side in the safetensors
+file; of a converted one packed codes, scales, masks and rotations, and the config says what each layer is made of
+(`spikify.converted`). Edits of modules lie in the config, so that weights and the code they were trained with never
+part.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ from darkit_nb.errors import ModelError
 from darkit_nb.plugins import registry
 from darkit_nb.records.spike_spec import SpikeSpec
 from darkit_nb.spikify.attention import reset_choices
+from darkit_nb.spikify.converted import make_converted
 from darkit_nb.spikify.layers import make_float, make_spiking
 
 QUANT_METHOD = "darkit"
-SCHEMA = 2
-"""Of a model with edits; without them the layout is that of 1, which older versions read."""
+SCHEMA = 3
+"""Of a converted model. One with edits is written as 2 and any other as 1, which older versions read."""
 
 _trusting: ContextVar[bool] = ContextVar("_trusting", default=False)
 
@@ -48,6 +51,7 @@ class DarkitConfig(QuantizationConfigMixin):
         spike: `SpikeSpec.to_dict()`; None for a float model that has edits.
         schema: version of this layout.
         patches: edits in effect, `Patch.to_dict()` of each.
+        conversion: what a converted model is made of (`spikify.converted`); None for a spikified one.
 
     Raises:
         ModelError: written by a newer version of this package.
@@ -59,6 +63,7 @@ class DarkitConfig(QuantizationConfigMixin):
         spike: dict[str, Any] | None,
         schema: int = SCHEMA,
         patches: Sequence[Mapping[str, Any]] = (),
+        conversion: Mapping[str, Any] | None = None,
         **_: Any,
     ) -> None:
         if schema > SCHEMA:
@@ -70,14 +75,15 @@ class DarkitConfig(QuantizationConfigMixin):
             )
         # transformers types this as its own enumeration and accepts the name of a plug-in.
         self.quant_method = QUANT_METHOD  # pyright: ignore[reportAttributeAccessIssue]
-        self.schema = 1
         self.spike = None if spike is None else SpikeSpec.from_dict(spike).to_dict()
+        if conversion is not None:
+            self.conversion = dict(conversion)
         self.take(patches)
 
     def take(self, patches: Sequence[Mapping[str, Any]]) -> None:
         """Carry these edits, and no others."""
         vars(self).pop("patches", None)
-        self.schema = SCHEMA if patches else 1
+        self.schema = 3 if hasattr(self, "conversion") else 2 if patches else 1
         if patches:
             self.patches = [dict(patch) for patch in patches]
 
@@ -85,6 +91,11 @@ class DarkitConfig(QuantizationConfigMixin):
     def spec(self) -> SpikeSpec | None:
         """The settings as a `SpikeSpec`; None for a float model."""
         return None if self.spike is None else SpikeSpec.from_dict(self.spike)
+
+    @property
+    def parts(self) -> dict[str, Any] | None:
+        """What a converted model is made of, None for any other."""
+        return getattr(self, "conversion", None)
 
 
 class DarkitQuantizer(HfQuantizer):
@@ -95,7 +106,9 @@ class DarkitQuantizer(HfQuantizer):
         return cast(DarkitConfig, self.quantization_config)
 
     def _process_model_before_weight_loading(self, model: PreTrainedModel, **_: Any) -> None:
-        if self._config.spec is not None:
+        if self._config.parts is not None:
+            make_converted(model, self._config.parts, self._config.spec)
+        elif self._config.spec is not None:
             make_spiking(model, self._config.spec)
         if patches := getattr(self._config, "patches", None):
             registry("edit").get("load").load()(model, patches, trust=_trusting.get())
@@ -108,6 +121,7 @@ class DarkitQuantizer(HfQuantizer):
         return model
 
     def _dequantize(self, model: PreTrainedModel, dtype: Any = None) -> PreTrainedModel:
+        refuse_converted(model)
         make_float(model)
         return model
 
@@ -116,7 +130,7 @@ class DarkitQuantizer(HfQuantizer):
         patches = registry("edit").get("save").load()(model)
         self._config.take(patches)
         model.config.quantization_config = self._config
-        if self._config.spec is None and not patches:
+        if self._config.spec is None and self._config.parts is None and not patches:
             self.remove_quantization_config(model)
         return None, {}
 
@@ -133,6 +147,23 @@ class DarkitQuantizer(HfQuantizer):
     def is_qat_trainable(self) -> bool:
         """Training sees the quantised values."""
         return True
+
+
+def refuse_converted(model: nn.Module) -> None:
+    """A converted model has no way back.
+
+    Raises:
+        ModelError: it is one.
+    """
+    config = getattr(getattr(model, "config", None), "quantization_config", None)
+    if isinstance(config, DarkitConfig) and config.parts is not None:
+        raise ModelError(
+            "A converted model has no float weights to go back to.",
+            expected="a model made spiking by spikify(model), which keeps its float weights",
+            received=f"a model converted by {config.parts['spec']['pipeline']!r}",
+            cause="conversion rounds weights and folds scales and rotations into them for good",
+            fix="load the float model it was converted from",
+        )
 
 
 def mark_quantized(model: PreTrainedModel, spec: SpikeSpec | None) -> None:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from darkit_nb.plugins import registry
 from darkit_nb.records.spike_spec import SpikeSpec
 from darkit_nb.spikify.layers import make_float, make_spiking
-from darkit_nb.spikify.quantizer import DarkitQuantizer, mark_quantized
+from darkit_nb.spikify.quantizer import DarkitQuantizer, mark_quantized, refuse_converted
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -42,7 +42,12 @@ def spikify(model: ModelT, spec: SpikeSpec | None = None, **changes: Any) -> Mod
 
 
 def unspikify(model: ModelT) -> ModelT:
-    """Give back the float model: the original layers with the parameters as they are now. In place, bit-exact."""
+    """Give back the float model: the original layers with the parameters as they are now. In place, bit-exact.
+
+    Raises:
+        ModelError: a converted model; its float weights are gone.
+    """
+    refuse_converted(model)
     make_float(model)
     quantizer = getattr(model, "hf_quantizer", None)
     if isinstance(quantizer, DarkitQuantizer):
