@@ -1,6 +1,10 @@
 """Train a small Llama that grows outliers by itself: no weight decay and a high learning rate.
 
-    python -m benchmarks.outlier_model OUT --corpus novels/train.txt.xz --tokenizer FOLDER [--steps 2400]
+    python -m benchmarks.outlier_model OUT --corpus novels/train.txt.xz --tokenizer FOLDER --steps 2400
+
+or, where time is short, cut off while the rate is still constant and cooled down in a second call:
+
+    … --steps 2400 --stop 1400        … --steps 250 --init FIRST --decay 1 --rate 0.002 --seed 1
 
 Outliers of real models come from AdamW without weight decay on pre-norm decoders; a model trained with weight decay
 has few of them, and a conversion that is judged on it alone is judged too kindly. The recipe is fixed by its seed and
@@ -33,7 +37,7 @@ SHAPE: dict[str, Any] = {
     "tie_word_embeddings": True,
     "rms_norm_eps": 1e-6,
 }
-BATCH, WINDOW, WARMUP, DECAY = 8, 256, 100, 0.25
+BATCH, WINDOW, WARMUP = 8, 256, 100
 
 
 def tokens_of(corpus: Path, tokenizer: Any, characters: int) -> Tensor:
@@ -46,10 +50,10 @@ def tokens_of(corpus: Path, tokenizer: Any, characters: int) -> Tensor:
     return torch.cat([torch.tensor(tokenizer(piece, verbose=False)["input_ids"]) for piece in pieces])
 
 
-def rate_at(step: int, steps: int, peak: float) -> float:
-    """Learning rate: linear warm-up, constant, linear decay over the last quarter."""
-    tail = steps * DECAY
-    return peak * min(1.0, (step + 1) / WARMUP, (steps - step) / tail)
+def rate_at(step: int, given: argparse.Namespace) -> float:
+    """Learning rate: linear warm-up (none for a model that was trained before), constant, linear decay at the end."""
+    warm = 1.0 if given.init else (step + 1) / WARMUP
+    return given.rate * min(1.0, warm, (given.steps - step) / (given.steps * given.decay))
 
 
 def kurtosis(values: Tensor) -> float:
@@ -105,25 +109,26 @@ def outlier_facts(model: nn.Module, ids: Tensor) -> dict[str, Any]:
     }
 
 
-def train(
-    out: Path, corpus: Path, tokenizer_path: Path, *, steps: int, rate: float, seed: int, characters: int
-) -> None:
+def train(given: argparse.Namespace) -> None:
     """Train and save, with the weights of every 200 steps and the curve in `train_log.jsonl`."""
-    torch.manual_seed(seed)
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_path)
-    ids = tokens_of(corpus, tokenizer, characters)
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0, **SHAPE))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
-    order = torch.Generator().manual_seed(seed)
-    out.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(out)
-    began = time.perf_counter()
-    with (out / "train_log.jsonl").open("w") as log:
-        for step in range(steps):
+    torch.manual_seed(given.seed)
+    tokenizer = AutoTokenizer.from_pretrained(given.tokenizer)
+    ids = tokens_of(given.corpus, tokenizer, given.characters)
+    if given.init:
+        model = LlamaForCausalLM.from_pretrained(given.init, dtype=torch.float32).train()
+    else:
+        model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0, **SHAPE))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=given.rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    order = torch.Generator().manual_seed(given.seed)
+    given.out.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(given.out)
+    began, stop = time.perf_counter(), given.stop or given.steps
+    with (given.out / "train_log.jsonl").open("w") as log:
+        for step in range(stop):
             starts = torch.randint(0, len(ids) - WINDOW, (BATCH,), generator=order)
             batch = torch.stack([ids[start : start + WINDOW] for start in starts.tolist()])
             for group in optimizer.param_groups:
-                group["lr"] = rate_at(step, steps, rate)
+                group["lr"] = rate_at(step, given)
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 loss = model(input_ids=batch, labels=batch, use_cache=False).loss
             loss.backward()
@@ -135,10 +140,10 @@ def train(
                 row = {"step": step + 1, "tokens": (step + 1) * batch.numel(), "loss": loss.item(), "s": seconds}
                 log.write(json.dumps(row) + "\n")
                 log.flush()
-            if step % 200 == 199 or step + 1 == steps:
+            if step % 200 == 199 or step + 1 == stop:
                 facts = outlier_facts(model, ids[: 8 * WINDOW].view(8, WINDOW))
-                (out / "outliers.json").write_text(json.dumps({"step": step + 1, **facts}, indent=1) + "\n")
-                model.train().save_pretrained(out)
+                (given.out / "outliers.json").write_text(json.dumps({"step": step + 1, **facts}, indent=1) + "\n")
+                model.train().save_pretrained(given.out)
 
 
 def main() -> None:
@@ -146,20 +151,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--corpus", type=Path, required=True, help="text file, plain or .xz")
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of a tokenizer of transformers")
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=2400, help="length of the schedule")
+    parser.add_argument("--stop", type=int, help="steps to take of it, all if not given")
+    parser.add_argument("--init", type=Path, help="model to go on with, instead of a new one")
+    parser.add_argument("--decay", type=float, default=0.25, help="share of the steps in which the rate falls to 0")
     parser.add_argument("--rate", type=float, default=4e-3, help="largest learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--characters", type=int, default=30_000_000, help="how much of the corpus is read")
-    given = parser.parse_args()
-    train(
-        given.out,
-        given.corpus,
-        given.tokenizer,
-        steps=given.steps,
-        rate=given.rate,
-        seed=given.seed,
-        characters=given.characters,
-    )
+    train(parser.parse_args())
 
 
 if __name__ == "__main__":
