@@ -55,6 +55,8 @@ def evaluate(
     dataset: str | None = None,
     protocol: Literal["wikitext-2", "c4", "c4-new"] | None = None,
     window: int | None = None,
+    tasks: str | None = None,
+    task_data: str | None = None,
     runs_dir: str = "runs",
 ) -> None:
     """Score a text with a model, in windows that do not overlap: perplexity and bits per byte.
@@ -65,6 +67,7 @@ def evaluate(
 
         darkit-nb evaluate latest --text test.txt --window 256
         darkit-nb evaluate ./my-llama --protocol wikitext-2
+        darkit-nb evaluate ./my-llama --tasks piqa,boolq --task-data questions
 
     Args:
         model: Id, name or folder of a run (`latest` is the newest), a model folder, or a hub id.
@@ -72,8 +75,13 @@ def evaluate(
         dataset: Registered dataset or dataset id of the hub, instead of a file.
         protocol: Text and windows of a published table, from a local copy or the hub.
         window: Tokens per window; the smaller of 2048 and the model's context if not given.
+        tasks: Zero-shot tasks of lm-evaluation-harness in place of a text, with commas; needs the extra eval.
+        task_data: Folder with <task>.jsonl for each of them.
         runs_dir: Folder of runs.
     """
+    if tasks is not None:
+        _zero_shot(model, tasks.split(","), task_data or ".")
+        return
     from darkit_nb.evaluate.run import evaluate_run
 
     result = evaluate_run(model, text=text, dataset=dataset, protocol=protocol, window=window, runs_dir=runs_dir)
@@ -85,3 +93,12 @@ def evaluate(
         f"windows        {scores.windows:,} of {scores.window} tokens, not overlapping; "
         f"{scores.scored_tokens:,} tokens scored, {scores.dropped_tokens:,} at the end left over"
     )
+
+
+def _zero_shot(model: str, tasks: list[str], data: str) -> None:
+    from darkit_nb.evaluate.zero_shot import zero_shot
+
+    for score in zero_shot(model, tasks, data=data):
+        shown = "  (as in the published tables)" if score.published else ""
+        value, error = f"{100 * score.value:6.2f}", f"{100 * score.standard_error:.2f}"
+        print(f"{score.task:16} {score.metric:10} {value} ± {error} %  {score.questions} questions{shown}")

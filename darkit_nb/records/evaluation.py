@@ -61,3 +61,28 @@ class EvaluationResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotScore:
+    """One metric of one task of lm-evaluation-harness, no examples in the prompt.
+
+    Attributes:
+        task: name of the task.
+        metric: as the harness calls it: `acc`, or `acc_norm`, where answers are weighed by their length in bytes.
+        value: share of questions answered rightly.
+        standard_error: of that share.
+        questions: how many.
+        published: whether the published tables show this metric of this task.
+    """
+
+    task: str
+    metric: str
+    value: float
+    standard_error: float
+    questions: int
+    published: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return dataclasses.asdict(self)
