@@ -2,12 +2,13 @@
 //
 // DK_HOLD packs of DK_VEC features stay in the registers of each of DK_TEAM threads, so that a token is read once; with
 // DK_HOLD 0 a token longer than that is read again, mostly from the cache. DK_SALIENT: 0 no feature is salient, 1
-// salient ones share the range of the token, 2 they have one of their own.
+// salient ones share the range of the token, 2 they have one of their own. DK_SIGNED: spikes of both signs, no zero.
 
 #define SCALE_FLOOR 7.888609052210118e-31f
 #define QUICK_SCALE 1.2676506002282294e30f
 #define ROUNDER 12582912.0f
 #define ROUNDER_BITS 0x4b400000u
+constexpr int TURNS = DK_HOLD ? DK_HOLD : 2;  // unrolled
 #define DK_RANGES (DK_SALIENT == 2 ? 2 : 1)
 #define DK_GROUPS (DK_SALIENT == 0 ? 1 : 2)
 
@@ -31,12 +32,13 @@ struct Token {
         return first(turn) < features ? load_pack(row, first(turn), features) : none;
     }
 
+    // From registers where the loop is unrolled (KEPT): they have no index.
+    template <bool KEPT>
     __device__ __forceinline__ Pack pack(i64 turn) const {
 #if DK_HOLD
-        return held[turn];
-#else
-        return fetch(turn);
+        if (KEPT) return held[turn];
 #endif
+        return fetch(turn);
     }
 };
 
@@ -72,8 +74,8 @@ struct Group {
     float scale, inverse, zero, cap, low;
 };
 
-__device__ __forceinline__ Group group_with(float scale, float zero, float cap, int is_signed) {
-    Group group = {scale, __fdiv_rn(1.0f, scale), zero, cap, is_signed ? -cap : 0.0f};
+__device__ __forceinline__ Group group_with(float scale, float zero, float cap) {
+    Group group = {scale, __fdiv_rn(1.0f, scale), zero, cap, DK_SIGNED ? -cap : 0.0f};
     return group;
 }
 
@@ -93,8 +95,8 @@ __device__ __forceinline__ bool is_quick(const Group& group) { return group.scal
 // Apart, so that the usual way stays short.
 __device__ __noinline__ float divided(float x, float scale) { return __fdiv_rn(x, scale); }
 
-// x / scale as IEEE division rounds it. QUICK: the correctly rounded reciprocal is at hand, a first correction brings the
-// quotient next to the exact one and a second one onto it (Markstein 1990). |x / scale| < 2^21 here.
+// x / scale as IEEE division rounds it. QUICK: the correctly rounded reciprocal is at hand, a first correction brings
+// the quotient next to the exact one and a second one onto it (Markstein 1990). |x / scale| < 2^21 here.
 template <bool QUICK>
 __device__ __forceinline__ float quotient(float x, const Group& group) {
     if (!QUICK) return divided(x, group.scale);

@@ -10,7 +10,7 @@
 #include "numeric.cuh"
 #include "pack.cuh"
 
-extern "C" __global__ void __launch_bounds__(DK_THREADS)
+extern "C" __global__ void __launch_bounds__(DK_THREADS, 1)
     gif_clip(const x_t* __restrict__ grad, const u8* __restrict__ clamped, x_t* __restrict__ out, i64 rows,
              i64 features) {
     i64 first = ((i64)blockIdx.x * DK_THREADS + threadIdx.x) * DK_VEC;

@@ -1,13 +1,13 @@
 // Temporal neurons over S steps, backward: the membranes are computed again from the input.
 //
-// Formula    neuron_scan.cu's, differentiated with the surrogate DK_SURROGATE of z = h_s - threshold, or straight through
-//            where 0 <= h_s / threshold <= D; DK_DETACH keeps the gradient from the spike out of the reset.
+// Formula    neuron_scan.cu's, differentiated with the surrogate DK_SURROGATE of z = h_s - threshold, or straight
+//            through where 0 <= h_s / threshold <= D; DK_DETACH keeps the gradient from the spike out of the reset.
 // Layout     x and the gradients of x and of the spikes [S, N] in the dtype DK_X; membranes and their gradients float
 //            [N], null for zero and for not wanted. With DK_LEARN gradients of decay and threshold: float [N], or with
 //            stride 0 one partial sum a block; null where not wanted.
-// Launch     a thread takes DK_VEC neighbouring neurons, strided by the grid; 64-bit offsets. DK_CHUNK membranes stay in
-//            registers. Of the chunks before, the first membranes are kept (DK_KEEP): 0 there are none, 1 in registers,
-//            up to 8, 2 in `marks` float [ceil(S / DK_CHUNK), N].
+// Launch     a thread takes DK_VEC neighbouring neurons, strided by the grid; 64-bit offsets. DK_CHUNK membranes stay
+//            in registers. Of the chunks before, the first membranes are kept (DK_KEEP): 0 there are none, 1 in
+//            registers, up to 8, 2 in `marks` float [ceil(S / DK_CHUNK), N].
 // Numerics   float32; membranes and spikes as in the forward, gradients to rounding; sums in a fixed order.
 // Bytes      x, gradient of the spikes and of x once; x once more but for the last chunk where DK_KEEP is not 0.
 // Reference  autograd of darkit_nb/functional/neuron.py: neuron_scan.
@@ -122,7 +122,8 @@ extern "C" __global__ void __launch_bounds__(DK_THREADS, 1)
 #pragma unroll
                 for (int k = 0; k < DK_VEC; ++k) {
                     held[i][k] = charge(these.v[k], these.decay[k], value_of(pack, k));
-                    these.v[k] = settle(held[i][k], fire(held[i][k], these.threshold[k], max_count), these.threshold[k]);
+                    float fired = fire(held[i][k], these.threshold[k], max_count);
+                    these.v[k] = settle(held[i][k], fired, these.threshold[k]);
                 }
             }
 #pragma unroll
@@ -131,10 +132,10 @@ extern "C" __global__ void __launch_bounds__(DK_THREADS, 1)
                 Pack made;
 #pragma unroll
                 for (int k = 0; k < DK_VEC; ++k) {
-                    float theta = these.threshold[k], before = begin[k];
-                    if (i > 0) before = settle(held[i - (i > 0)][k], fire(held[i - (i > 0)][k], theta, max_count), theta);
-                    put_value(made, k, back(held[i][k], before, value_of(grads[i], k), these.decay[k], theta, max_count,
-                                            alpha, at[k]));
+                    float theta = these.threshold[k], earlier = held[i - (i > 0)][k];
+                    float before = i == 0 ? begin[k] : settle(earlier, fire(earlier, theta, max_count), theta);
+                    float g = value_of(grads[i], k);
+                    put_value(made, k, back(held[i][k], before, g, these.decay[k], theta, max_count, alpha, at[k]));
                 }
                 store_pack(grad_x + (s0 + i) * neurons, first, neurons, made);
             }

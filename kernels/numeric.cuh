@@ -1,8 +1,8 @@
 // Numbers without headers: NVRTC and the CuPy wheel ship neither cuda_fp16.h nor cuda_bf16.h nor stdint.h.
 //
 // Every load becomes float32 and every store rounds half to even, so that all arithmetic is float32 whatever the dtype.
-// DK_X selects the dtype of activations: 0 float32, 1 float16, 2 bfloat16. Where the GPU converts by an instruction that
-// needs no header it does (PTX); the arithmetic beside it gives the same bits, elsewhere and on the CPU of the tests.
+// DK_X selects the dtype of activations: 0 float32, 1 float16, 2 bfloat16. Where the GPU converts by an instruction
+// that needs no header it does (PTX); the arithmetic beside it gives the same bits, elsewhere and in the tests.
 // IEEE operations are written as intrinsics: a compiler flag must not turn x / s into x * (1 / s) or fuse a product.
 
 typedef unsigned char u8;

@@ -1,7 +1,7 @@
 // DK_VEC neighbouring elements of a row, moved as one.
 //
-// With DK_ALIGNED every row begins at a multiple of 16 bytes and has whole packs, so a pack moves in loads and stores of
-// up to 16 bytes. Without it elements move one by one, and those beyond the end of the row read as 0 and are not
+// With DK_ALIGNED every row begins at a multiple of 16 bytes and has whole packs, so a pack moves in loads and stores
+// of up to 16 bytes. Without it elements move one by one, and those beyond the end of the row read as 0 and are not
 // written. Words are 32 bits, elements lie in them low bits first.
 
 // BYTES is 1, 2, 4, 8 or a multiple of 16.

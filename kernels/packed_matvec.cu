@@ -6,10 +6,10 @@
 //            c = spacing * u - weight_zero[o, g], u the DK_BITS (1, 2, 4, 8) packed bits.
 // Layout     counts [R, D] bytes, signed with DK_SIGNED; packed [O, ceil(D * DK_BITS / 8)] bytes, low bits first;
 //            salient 1 byte [D] (DK_SALIENT 1); scale float and zero int [R, K], K = 1 or 2; weight_scale float,
-//            weight_zero int and low, high int (sums of c over the usual and the salient features) [O, G], G = DK_GROUPS
-//            groups of group_size features; y [R, O] in the dtype DK_X.
-// Launch     a warp takes DK_OUTS outputs and DK_TOKENS tokens, 16 bytes of every weight row a lane and turn; grid.x over
-//            outputs, grid.y over tokens. A group is a multiple of the features in 16 bytes, or the whole row.
+//            weight_zero int and low, high int (sums of c over the usual and the salient features) [O, G],
+//            G = DK_GROUPS groups of group_size features; y [R, O] in the dtype DK_X.
+// Launch     a warp takes DK_OUTS outputs and DK_TOKENS tokens, 16 bytes of every weight row a lane and turn; grid.x
+//            over outputs, grid.y over tokens. A group is a multiple of the features in 16 bytes, or the whole row.
 // Numerics   exact integer sums, each product summed in 32 bits (the host sees to it that they hold it), then float32
 //            with separate rounding of every operation: bit-equal to the reference.
 // Bytes      the packed weights once; counts come from the cache after the first warp.
@@ -60,7 +60,8 @@ __device__ __forceinline__ u32 gathered(const u32* words, int s) {
     const int c = 8 / DK_BITS;
     if (c == 1) return words[0];
     u32 low = __byte_perm(words[s / 4], words[(s + c) / 4], s % 4 | ((s + c) % 4 + 4) << 4);
-    u32 high = __byte_perm(words[(s + 2 * c) / 4], words[(s + 3 * c) / 4], (s + 2 * c) % 4 | ((s + 3 * c) % 4 + 4) << 4);
+    int third = s + 2 * c, fourth = s + 3 * c;
+    u32 high = __byte_perm(words[third / 4], words[fourth / 4], third % 4 | (fourth % 4 + 4) << 4);
     return __byte_perm(low, high, 0x5410);
 }
 
@@ -97,8 +98,8 @@ __device__ __forceinline__ void add_chunk(const u8* counts, const u8* packed, co
                 u32 every = gathered(found, s), high = DK_SALIENT ? every & gathered(flags, s) * 255u : 0;
 #pragma unroll
                 for (int i = 0; i <= DK_OUTS; ++i) {
-                    u32 four = i < DK_OUTS ? codes[i % DK_OUTS][word] >> (s * DK_BITS) & FOUR_ONES * ((1u << DK_BITS) - 1)
-                                           : FOUR_ONES;
+                    u32 four = codes[i % DK_OUTS][word] >> (s * DK_BITS) & FOUR_ONES * ((1u << DK_BITS) - 1);
+                    if (i == DK_OUTS) four = FOUR_ONES;
                     sums.of[0][i][t] = dot(every, four, sums.of[0][i][t]);
                     if (DK_SALIENT) sums.of[DK_SALIENT][i][t] = dot(high, four, sums.of[DK_SALIENT][i][t]);
                 }
@@ -107,7 +108,7 @@ __device__ __forceinline__ void add_chunk(const u8* counts, const u8* packed, co
     }
 }
 
-extern "C" __global__ void __launch_bounds__(DK_THREADS)
+extern "C" __global__ void __launch_bounds__(DK_THREADS, 1)
     packed_matvec(const u8* __restrict__ counts, const u8* __restrict__ packed, const u8* __restrict__ salient,
                   const float* __restrict__ scale, const int* __restrict__ zero, const float* __restrict__ weight_scale,
                   const int* __restrict__ weight_zero, const int* __restrict__ low, const int* __restrict__ high,

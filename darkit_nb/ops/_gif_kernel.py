@@ -14,8 +14,8 @@ from darkit_nb.functional.spike_code import count_dtype
 from darkit_nb.ops._gif_blocked import GifLaw
 from darkit_nb.ops._launch import MAX_BLOCKS, Q_CODES, X_CODES, Launch, Launcher, aligned, ceil_div
 
-COUNTS, VALUES, CLAMPED = 1, 2, 4
-"""What a forward writes, added up in DK_EMIT."""
+COUNTS, VALUES, CLAMPED, CENTRED = 1, 2, 4, 8
+"""What a forward writes, added up in DK_EMIT; CENTRED makes counts those minus the zero point."""
 
 PACKED = 4
 """DK_Q of two 4-bit counts in a byte."""
@@ -74,11 +74,12 @@ def shape_of(
     return Shape(vec, moves_whole, team or largest, hold if team else 0)
 
 
-def _settings(law: GifLaw, salient: Tensor | None) -> tuple[int, tuple[float, float, float, int]]:
-    """DK_SALIENT, and the numbers every kernel takes."""
+def _settings(law: GifLaw, salient: Tensor | None) -> tuple[tuple[tuple[str, int], ...], tuple[float, float, float]]:
+    """Definitions and numbers that both directions take."""
     kind = 0 if salient is None else 2 if law.ranges == "own" else 1
     ratio = float(law.ratio or 0) if kind else 0.0
-    return kind, (float(law.cap_lo), float(law.cap_hi), ratio, int(law.signed))
+    defines = (("DK_SALIENT", kind), ("DK_SIGNED", int(law.signed)))
+    return defines, (float(law.cap_lo), float(law.cap_hi), ratio)
 
 
 def _forward(
@@ -99,14 +100,15 @@ def _forward(
     shape = shape_of(features, x, (salient, values), packed=packed)
     kind, numbers = _settings(law, salient)
     wanted = zip((COUNTS, VALUES, CLAMPED), (counts, values, clamped), strict=True)
+    emit = sum(bit for bit, tensor in wanted if tensor is not None) + CENTRED * centred
     defines = (
         ("DK_X", X_CODES[x.dtype]),
         ("DK_Q", PACKED if packed else 0 if counts is None else Q_CODES[counts.dtype]),
-        ("DK_SALIENT", kind),
-        ("DK_EMIT", sum(bit for bit, tensor in wanted if tensor is not None)),
+        *kind,
+        ("DK_EMIT", emit),
         *shape.defines(),
     )
-    arguments = (x, salient, counts, values, clamped, scale, zero, rows, features, *numbers, int(centred))
+    arguments = (x, salient, counts, values, clamped, scale, zero, rows, features, *numbers)
     launcher.launch(Launch("gif", "gif_forward", defines, shape.grid(rows), shape.threads, arguments))
     return scale, zero
 
@@ -201,7 +203,7 @@ class QuantiseKernel(torch.autograd.Function):
         rows, features = x.shape
         shape = shape_of(features, x, (grad, salient, out), largest=BACKWARD_TEAM)
         kind, numbers = _settings(ctx.law, salient)
-        defines = (("DK_X", X_CODES[x.dtype]), ("DK_SALIENT", kind), ("DK_RANGE", 1), *shape.defines())
+        defines = (("DK_X", X_CODES[x.dtype]), *kind, *shape.defines())
         arguments = (grad, x, salient, scale, zero, out, rows, features, *numbers)
         plan = Launch("gif_backward", "gif_backward", defines, shape.grid(rows), shape.threads, arguments)
         ctx.launcher.launch(plan)
