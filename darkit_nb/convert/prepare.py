@@ -53,6 +53,7 @@ def salient_first(width: int, fraction: float, blocks: int = 1) -> Tensor:
     return mask.repeat(blocks)
 
 
+@torch.no_grad()
 def residual_statistics(skeleton: Skeleton, spec: ConversionSpec, stream: list[Tensor]) -> Tensor:
     """Σ over all norms of all blocks of E[x xᵀ] of what they give out without their gain, float64 `[D, D]`.
 
@@ -93,6 +94,16 @@ def residual_rotation(spec: ConversionSpec, width: int, covariance: Tensor | Non
 
 
 @torch.no_grad()
+def float_block(skeleton: Skeleton, index: int, rotation: Tensor | None) -> nn.Module:
+    """A block that works on the float stream, which is rotated where there is a rotation."""
+    block = skeleton.block(index)
+    if rotation is not None:
+        folding.fold_norms(block, skeleton.family)
+        folding.rotate_residual(block, skeleton.family, rotation)
+    return block
+
+
+@torch.no_grad()
 def prepare_block(
     skeleton: Skeleton, index: int, stream: list[Tensor], spec: ConversionSpec, rotation: Tensor | None
 ) -> Prepared:
@@ -106,10 +117,7 @@ def prepare_block(
         rotation: R of the residual stream, or None.
     """
     family, widths = skeleton.family, skeleton.widths
-    block = skeleton.block(index)
-    if rotation is not None:
-        folding.fold_norms(block, family)
-        folding.rotate_residual(block, family, rotation)
+    block = float_block(skeleton, index, rotation)
     seen = _look_at(block, skeleton, spec)
     modules = {name: block.get_submodule(name) for name in seen}
     with watching(modules, lambda name, x: seen[name].update(x)):

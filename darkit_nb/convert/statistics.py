@@ -121,12 +121,12 @@ class FeatureStatistics:
         return self.gram[0] / max(1, self.count)
 
 
-def not_finite(where: str, faulty: int, features: int) -> DataError:
+def not_finite(where: str, faulty: int, of: int, what: str = "features") -> DataError:
     """The error of calibration values that are not numbers."""
     return DataError(
         f"{where} is not finite on the calibration text.",
         expected="finite activations of the float model",
-        received=f"{faulty} of {features} features NaN or infinite",
+        received=f"NaN or infinity in {faulty} of {of} {what}",
         cause="the weights hold NaN, the checkpoint is damaged, or 16-bit floats overflowed",
         fix="check that the float model's loss on the same text is finite",
     )

@@ -1,0 +1,390 @@
+"""Conversion from beginning to end: plan, statistics, block by block, save; every block restartable.
+
+Two streams of hidden states go through the model: the float one says what a block should give, the quantised one what
+it really gets. Memory holds one block, both streams, and what surrounds the blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from darkit_nb.convert import folding
+from darkit_nb.convert.attention import route_attention
+from darkit_nb.convert.block import Converted, convert_block
+from darkit_nb.convert.plan import plan_for
+from darkit_nb.convert.prepare import (
+    float_block,
+    prepare_block,
+    residual_rotation,
+    residual_statistics,
+    rotates,
+)
+from darkit_nb.convert.save import Saved, check_out, save_converted, saved_report
+from darkit_nb.convert.skeleton import Skeleton
+from darkit_nb.convert.source import ModelSource, open_source
+from darkit_nb.convert.statistics import distributed, not_finite
+from darkit_nb.convert.work import WorkFolder
+from darkit_nb.errors import DarkitError, DataError, ModelError
+from darkit_nb.records.conversion import BlockReport, ConversionPlan, ConversionReport, ConversionSpec
+from darkit_nb.spikify.converted import fill_block, layer_layout, rotate_keys
+
+Event = Callable[[dict[str, Any]], None]
+
+
+class ConversionStopped(DarkitError):  # noqa: N818 - nothing went wrong
+    """The conversion was asked to stop. Finished blocks stay, and the same call goes on behind them."""
+
+
+def conversion_plan(
+    source: str | Path | PreTrainedModel, spec: ConversionSpec, *, out: Path | None = None, revision: str | None = None
+) -> ConversionPlan:
+    """What converting a model will take: memory, disk, time. Reads headers only, whatever the model's size.
+
+    Args:
+        source: folder, hub id, or a model in memory.
+        spec: what to do; `darkit_nb.conversion_preset` makes one.
+        out: where the converted model will be, to compare with the disk's room.
+        revision: of a hub id.
+
+    Raises:
+        ModelError: nothing to convert there, or an architecture that cannot be converted.
+    """
+    return plan_for(open_source(source, revision=revision), spec, out)
+
+
+def convert_model(
+    source: str | Path | PreTrainedModel,
+    spec: ConversionSpec,
+    *,
+    calibration: Tensor,
+    out: str | Path,
+    on_event: Event | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    resume: bool = True,
+    device: str | torch.device = "cpu",
+    revision: str | None = None,
+) -> ConversionReport:
+    """Convert a trained decoder into a spiking one, block by block, and save it.
+
+    Finished blocks lie in `<out>.conversion/` until the model is saved; the same call after an interruption, a crash or
+    `kill -9` takes them over and gives the same model bit for bit. Under torch.distributed every process takes its
+    share of the calibration samples.
+
+    Args:
+        source: folder or hub id of a float model, or one in memory, which is read and not changed.
+        spec: what to do; `darkit_nb.conversion_preset` makes one.
+        calibration: `[N, L]` token ids; the first `spec.samples` rows and `spec.sample_length` columns are used.
+        out: folder to make, in the format of `save_pretrained`; `darkit_nb.load_model(out)` loads it.
+        on_event: gets `{"kind": "plan" | "statistics" | "block" | "saved", …}` as it goes.
+        should_stop: asked between blocks.
+        resume: False begins anew.
+        device: that computes; weights and streams of one block must fit.
+        revision: of a hub id.
+
+    Raises:
+        ModelError: the source cannot be read or converted, is converted already, or `out` is taken or cannot be
+            written.
+        DataError: calibration that is too short, holds unknown tokens, or gives values that are not finite.
+        ConversionStopped: `should_stop` said so.
+    """
+    opened = open_source(source, revision=revision)
+    return _Conversion(opened, spec, calibration, Path(out), on_event, should_stop, torch.device(device)).run(resume)
+
+
+class _Conversion:
+    """One conversion under way."""
+
+    def __init__(
+        self,
+        source: ModelSource,
+        spec: ConversionSpec,
+        calibration: Tensor,
+        out: Path,
+        on_event: Event | None,
+        should_stop: Callable[[], bool] | None,
+        device: torch.device,
+    ) -> None:
+        self.source, self.spec, self.out = source, spec, out
+        self.plan = plan_for(source, spec, out)
+        self.ids = checked_calibration(calibration, spec, source)
+        self.key = _key(source, spec, self.ids)
+        self.work = WorkFolder(out)
+        self.tell = on_event or (lambda _: None)
+        self.should_stop = should_stop or (lambda: False)
+        self.device = device
+        self.peak = _Peak()
+        self.begun, self.block_seconds = time.perf_counter(), 0.0
+
+    def run(self, resume: bool) -> ConversionReport:
+        """Everything, from the plan to the saved model."""
+        self._tell(kind="plan", plan=self.plan.to_dict(), text=self.plan.text)
+        finished = check_out(self.out, self.key, resume=resume)
+        if finished is not None:
+            self._tell(kind="saved", report=finished.to_dict(), text="converted before")
+            return finished
+        if _main():
+            self.work.begin(self.key, self.spec, self.source.name, resume=resume)
+        _wait()
+        skeleton = Skeleton(self.source, device=self.device)
+        rotation = self._rotation(skeleton)
+        tables = self._front(skeleton, rotation)
+        ids = self.ids[_rank() :: _world()]
+        if self.spec.refine_epochs:
+            skeleton.enter(ids[:1])  # training takes one sequence at a time
+        floats = skeleton.enter(ids)
+        _finite(floats, "What the embeddings give")
+        reports = self._blocks(skeleton, rotation, floats)
+        saved = None
+        if _main():
+            saved = save_converted(self._saved(skeleton, rotation, tables), reports)
+            self.work.remove()
+        _wait()
+        report = saved if saved is not None else saved_report(self.out, self.key)
+        if report is None:
+            raise ModelError("The first process did not save the model.", expected=f"a model in {self.out}")
+        self._tell(kind="saved", report=report.to_dict(), text=f"saved in {self.out}")
+        return report
+
+    # -- before the blocks -----------------------------------------------------------------------------------------
+
+    def _rotation(self, skeleton: Skeleton) -> Tensor | None:
+        """R of the residual stream: read from an earlier start, or found from the float model."""
+        if not rotates(self.spec):
+            skeleton.fill_front()
+            return None
+        known = self.work.read_rotation()
+        if known is not None:
+            skeleton.fill_front()
+            return known.to(self.device)
+        skeleton.fill_front()
+        covariance = None
+        if self.spec.rotation == "split":
+            self._tell(kind="statistics", text="looking for the strongest directions of the float model")
+            stream = skeleton.enter(self.ids[_rank() :: _world()])
+            covariance = residual_statistics(skeleton, self.spec, stream)
+        rotation = residual_rotation(self.spec, skeleton.widths.hidden, covariance).to(self.device)
+        if _main():
+            self.work.write_rotation(rotation)
+        _wait()
+        return rotation
+
+    def _front(self, skeleton: Skeleton, rotation: Tensor | None) -> dict[str, Tensor]:
+        """Fold the rotation into the embeddings; returns the tables that replace those of the source."""
+        if rotation is None:
+            return {}
+        names = [f"{name}.weight" for name in skeleton.family.embeddings]
+        tables = {
+            name: folding.folded_table(self.source.tensor(name).to(self.device), skeleton.family, rotation).cpu()
+            for name in names
+        }
+        skeleton.fill_front(tables)
+        return tables
+
+    # -- the blocks ------------------------------------------------------------------------------------------------
+
+    def _blocks(self, skeleton: Skeleton, rotation: Tensor | None, floats: list[Tensor]) -> list[BlockReport]:
+        stream, reports = floats, []
+        done = self.work.finished(skeleton.blocks)
+        for index in range(skeleton.blocks):
+            if self.should_stop():
+                raise ConversionStopped(
+                    f"The conversion was stopped before block {index + 1} of {skeleton.blocks}.",
+                    fix="convert again with the same settings: it goes on there",
+                )
+            if index < done:
+                report, floats, stream = self._taken_over(skeleton, index, rotation, floats, stream)
+            else:
+                report, floats, stream = self._converted(skeleton, index, rotation, floats, stream)
+            reports.append(report)
+            self._tell(kind="block", report=report.to_dict())
+        return reports
+
+    def _taken_over(
+        self, skeleton: Skeleton, index: int, rotation: Tensor | None, floats: list[Tensor], stream: list[Tensor]
+    ) -> tuple[BlockReport, list[Tensor], list[Tensor]]:
+        """A block of an earlier start: both streams through what it made."""
+        report, layers, tensors = self.work.read_block(index)
+        # The same arithmetic as when it was made: the streams behind it are the same to the last bit.
+        after = skeleton.run(float_block(skeleton, index, rotation), index, floats)
+        block = skeleton.empty_block(index)
+        name = skeleton.block_name(index)
+        norms = [f"{name}.{norm}" for norm in self._rms(skeleton, rotation)]
+        fill_block(block, f"{name}.", layers, self.spec.spike, norms)
+        if self.spec.spike is not None and self.spec.spike.attention:
+            attention = route_attention(block, index, skeleton, self.spec.spike)
+            if rotation is not None:
+                rotate_keys([attention])
+        block.load_state_dict({key.removeprefix(f"{name}."): value for key, value in tensors.items()})
+        block.eval().requires_grad_(False)
+        outputs = skeleton.run(block, index, stream)
+        return BlockReport.from_dict({**report.to_dict(), "resumed": True}), after, outputs
+
+    def _converted(
+        self, skeleton: Skeleton, index: int, rotation: Tensor | None, floats: list[Tensor], stream: list[Tensor]
+    ) -> tuple[BlockReport, list[Tensor], list[Tensor]]:
+        begun = time.perf_counter()
+        prepared = prepare_block(skeleton, index, floats, self.spec, rotation)
+        _finite(prepared.outputs, f"The output of {skeleton.block_name(index)}")
+        made = convert_block(skeleton, index, prepared, floats, stream, self.spec)
+        _finite(made.outputs, f"The converted {skeleton.block_name(index)}")
+        report = BlockReport(
+            index=index,
+            name=skeleton.block_name(index),
+            seconds=time.perf_counter() - begun,
+            peak_bytes=self.peak.update(self.device),
+            error=made.error,
+            own_error=made.own_error,
+            layers=made.layers,
+            losses=made.losses,
+        )
+        self._keep(skeleton, report, made)
+        self.block_seconds += report.seconds
+        return report, prepared.outputs, made.outputs
+
+    def _keep(self, skeleton: Skeleton, report: BlockReport, made: Converted) -> None:
+        if _main():
+            name = skeleton.block_name(report.index)
+            tensors = {f"{name}.{key}": value for key, value in made.block.state_dict().items()}
+            layers = {
+                f"{name}.{layer}": layer_layout(made.block.get_submodule(layer), self.spec.spike)
+                for layer in skeleton.family.linears
+            }
+            self.work.write_block(report, layers, tensors)
+        _wait()
+
+    def _rms(self, skeleton: Skeleton, rotation: Tensor | None) -> tuple[str, ...]:
+        """Norms of a block that became RMSNorms."""
+        family = skeleton.family
+        return tuple(name for name, _ in family.norms) if rotation is not None and family.centred else ()
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _saved(self, skeleton: Skeleton, rotation: Tensor | None, tables: Mapping[str, Tensor]) -> Saved:
+        return Saved(
+            source=self.source,
+            skeleton=skeleton,
+            spec=self.spec,
+            rotation=rotation,
+            tables=tables,
+            rms_norms=self._rms(skeleton, rotation),
+            work=self.work,
+            out=self.out,
+            key=self.key,
+            peak_bytes=self.peak.bytes,
+            extra_seconds=time.perf_counter() - self.begun - self.block_seconds,
+        )
+
+    def _tell(self, **event: Any) -> None:
+        if _main():
+            self.tell(event)
+
+
+class _Peak:
+    """Most memory this process held, as far as the system tells."""
+
+    def __init__(self) -> None:
+        self.bytes: int | None = None
+
+    def update(self, device: torch.device) -> int:
+        """Look now."""
+        if device.type == "cuda":
+            found = torch.cuda.max_memory_allocated(device)
+        else:
+            info = psutil.Process().memory_info()
+            found = getattr(info, "peak_wset", 0) or _peak_of_linux() or info.rss
+        self.bytes = most = max(found, self.bytes or 0)
+        return most
+
+
+def _peak_of_linux() -> int:
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+def checked_calibration(calibration: Tensor, spec: ConversionSpec, source: ModelSource) -> Tensor:
+    """The part of the calibration that is used, `[samples, sample_length]` int64.
+
+    Raises:
+        DataError: too few or too short sequences, or tokens the model does not know.
+    """
+    context = getattr(source.config, "max_position_embeddings", None)
+    if context is not None and spec.sample_length > context:
+        raise DataError(
+            "The calibration sequences are longer than the model's context.",
+            expected=f"sample_length ≤ {context}",
+            received=str(spec.sample_length),
+            fix=f"use sample_length={context}",
+        )
+    shape = tuple(calibration.shape)
+    if len(shape) != 2 or shape[0] < spec.samples or shape[1] < spec.sample_length:
+        raise DataError(
+            "The calibration text is too short.",
+            expected=f"token ids [{spec.samples}, {spec.sample_length}] or more",
+            received=str(list(shape)),
+            cause="the text holds fewer tokens than samples × sample_length",
+            fix="give a longer text, or lower samples and sample_length",
+        )
+    ids = calibration[: spec.samples, : spec.sample_length].to(torch.int64).contiguous()
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= source.config.vocab_size:
+        raise DataError(
+            "The calibration text holds tokens this model does not know.",
+            expected=f"token ids 0 … {source.config.vocab_size - 1}",
+            received=f"{low} … {high}",
+            cause="the text was tokenised with another tokenizer than the model was trained with",
+            fix="use the tokenizer saved beside the model",
+        )
+    if _world() > len(ids):
+        raise DataError(
+            "There are more processes than calibration sequences.",
+            expected=f"at most {len(ids)} processes",
+            received=str(_world()),
+        )
+    return ids
+
+
+def _key(source: ModelSource, spec: ConversionSpec, ids: Tensor) -> str:
+    """Digest of model, settings and text; equal for conversions that give the same bits."""
+    digest = hashlib.sha256(source.fingerprint().encode())
+    digest.update(json.dumps(spec.to_dict(), sort_keys=True).encode())
+    digest.update(ids.numpy().tobytes())
+    digest.update(str(_world()).encode())
+    return digest.hexdigest()
+
+
+def _finite(stream: list[Tensor], where: str) -> None:
+    faulty = sum(int((~torch.isfinite(hidden)).any(-1).any(-1).sum()) for hidden in stream)
+    if faulty:
+        raise not_finite(where, faulty, sum(len(hidden) for hidden in stream), "sequences")
+
+
+def _rank() -> int:
+    return torch.distributed.get_rank() if distributed() else 0
+
+
+def _world() -> int:
+    return torch.distributed.get_world_size() if distributed() else 1
+
+
+def _main() -> bool:
+    return _rank() == 0
+
+
+def _wait() -> None:
+    if distributed():
+        torch.distributed.barrier()

@@ -1,0 +1,171 @@
+"""The work folder of a conversion, `<out>.conversion/`: one file a finished block, so that nothing done is done twice.
+
+    state.json                 what is converted, how, on which text: `key` is a digest of all three
+    rotation.safetensors       the rotation of the residual stream
+    block-0000.safetensors     the tensors of a finished block, by full name
+    block-0000.json            its report and the layout of its layers; a block counts as finished when this exists
+
+Every file is written beside its place, flushed to the disk, and moved there: after a crash it is whole or absent.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from darkit_nb.errors import ModelError
+from darkit_nb.records.conversion import BlockReport, ConversionSpec
+from darkit_nb.runs.safetensors_header import read_header
+
+SCHEMA = 1
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is whole or absent, whatever happens.
+
+    Raises:
+        ModelError: the disk is full, or the folder cannot be written to.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise disk_error(path, len(data), error) from error
+
+
+def disk_error(path: Path, size: int, error: OSError) -> ModelError:
+    """What is said when something cannot be written."""
+    full = error.errno in _FULL
+    return ModelError(
+        f"{path.name} cannot be written" + (": the disk is full." if full else "."),
+        expected=f"{size / 1e6:.1f} MB of room in {path.parent}",
+        received=error.strerror or str(error),
+        cause="other files fill the disk or the quota" if full else None,
+        fix="make room and convert again with the same settings: it goes on behind the last finished block"
+        if full
+        else "choose another folder with out=…",
+    )
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> int:
+    """A safetensors file, whole or absent; returns its bytes."""
+    # Copies where tensors share memory or are strided: the format wants each whole and by itself.
+    data = save(
+        {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, {"format": "pt"}
+    )
+    write_whole(path, data)
+    return len(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """A JSON file, whole or absent."""
+    write_whole(path, json.dumps(value, indent=1).encode())
+
+
+class WorkFolder:
+    """Finished blocks of one conversion.
+
+    Args:
+        out: folder the converted model will have.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.root = out.with_name(out.name + ".conversion")
+
+    def begin(self, key: str, spec: ConversionSpec, source: str, *, resume: bool) -> None:
+        """Make the folder, or go on in the one there is.
+
+        Raises:
+            ModelError: it belongs to a conversion of another model, with other settings, or on other text.
+        """
+        state = self.root / "state.json"
+        if state.is_file():
+            before = json.loads(state.read_text())
+            if before.get("key") == key and resume:
+                return
+            if resume:
+                raise ModelError(
+                    "Another conversion was begun here and not finished.",
+                    expected=f"the model, revision, settings and calibration text of {self.root.name}",
+                    received=_difference(before, spec, source),
+                    fix=f"choose another folder, or begin anew with resume=False, which deletes {self.root}",
+                )
+        try:
+            shutil.rmtree(self.root, ignore_errors=True)
+            self.root.mkdir(parents=True)
+        except OSError as error:
+            raise disk_error(self.root, 0, error) from error
+        write_json(state, {"schema": SCHEMA, "key": key, "source": source, "spec": spec.to_dict()})
+
+    def finished(self, blocks: int) -> int:
+        """How many blocks from the first on are finished."""
+        for index in range(blocks):
+            if not (self._json(index).is_file() and self.tensors(index).is_file()):
+                return index
+        return blocks
+
+    def _json(self, index: int) -> Path:
+        return self.root / f"block-{index:04}.json"
+
+    def tensors(self, index: int) -> Path:
+        """File of the tensors of a block."""
+        return self.root / f"block-{index:04}.safetensors"
+
+    def write_block(self, report: BlockReport, layers: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Keep a finished block.
+
+        Raises:
+            ModelError: the disk is full; the blocks before it stay.
+        """
+        write_tensors(self.tensors(report.index), tensors)
+        write_json(self._json(report.index), {"report": report.to_dict(), "layers": dict(layers)})
+
+    def read_block(self, index: int) -> tuple[BlockReport, dict[str, Any], dict[str, Tensor]]:
+        """Report, layouts by full layer name, and tensors of a finished block."""
+        known = json.loads(self._json(index).read_text())
+        return BlockReport.from_dict(known["report"]), known["layers"], load_file(self.tensors(index))
+
+    def read_layers(self, index: int) -> dict[str, Any]:
+        """Layouts of the layers of a finished block by full name."""
+        return json.loads(self._json(index).read_text())["layers"]
+
+    def tensor_names(self, index: int) -> list[str]:
+        """Full names of the tensors of a finished block."""
+        return list(read_header(self.tensors(index)))
+
+    def write_rotation(self, rotation: Tensor) -> None:
+        """Keep the rotation of the residual stream."""
+        write_tensors(self.root / "rotation.safetensors", {"rotation": rotation})
+
+    def read_rotation(self) -> Tensor | None:
+        """The rotation of an earlier start, None where there is none yet."""
+        file = self.root / "rotation.safetensors"
+        return load_file(file)["rotation"] if file.is_file() else None
+
+    def remove(self) -> None:
+        """Everything in it is in the converted model now."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _difference(before: Mapping[str, Any], spec: ConversionSpec, source: str) -> str:
+    """What differs between the conversion begun and the one asked for, as far as it is known."""
+    if before.get("source") != source:
+        return f"source {source}, where {before.get('source')} was begun"
+    old, new = before.get("spec", {}), spec.to_dict()
+    changed = [name for name in new if old.get(name) != new[name]]
+    if changed:
+        return "; ".join(f"{name}={new[name]!r}, where {old.get(name)!r} was begun" for name in changed[:3])
+    return "the same settings, but other weights or another calibration text"

@@ -1,0 +1,348 @@
+"""A conversion from end to end, on tiny decoders of every family and through every interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from darkit_nb.config.conversions import preset
+from darkit_nb.convert import conversion_plan, convert_model
+from darkit_nb.convert.driver import ConversionStopped
+from darkit_nb.errors import DarkitError, DataError, ModelError
+from darkit_nb.records.conversion import ConversionReport, ConversionSpec
+from darkit_nb.spikify import load_model, spikify, spiking_modules, unspikify
+from tests.convert.decoders import CONFIGS, decoder
+
+CALIBRATION = {"samples": 6, "sample_length": 20}
+
+
+def ids(seed: int = 1, count: int = 6, vocabulary: int = 97) -> Tensor:
+    return torch.randint(2, vocabulary, (count, 20), generator=torch.Generator().manual_seed(seed))
+
+
+def small(name: str = "darkit", bits: str = "W4A4", **changes) -> ConversionSpec:
+    return preset(name, bits=bits, **{**CALIBRATION, **changes})
+
+
+@pytest.fixture(scope="module")
+def llama() -> PreTrainedModel:
+    return decoder("llama", dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def folder(llama: PreTrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("float") / "llama"
+    llama.save_pretrained(path)
+    (path / "tokenizer.json").write_text("{}")
+    return path
+
+
+def logits_of(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model(input_ids=tokens, use_cache=False).logits
+
+
+# -- what comes out ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["rtn", "darkit"])
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_at_eight_bits_a_converted_model_is_nearly_the_float_one(kind, name, tmp_path):
+    model = decoder(kind, dtype=torch.float32)
+    convert_model(model, small(name, "W8A8"), calibration=ids(), out=tmp_path / "out")
+    expected = logits_of(model, ids(2))
+    found = logits_of(load_model(tmp_path / "out"), ids(2))
+    assert (found - expected).norm() < 0.06 * expected.norm()
+
+
+def test_saving_and_loading_again_changes_no_bit(folder, tmp_path):
+    convert_model(folder, small(spike={"attention": True}), calibration=ids(), out=tmp_path / "a")
+    first = load_model(tmp_path / "a")
+    first.save_pretrained(tmp_path / "b")
+    second = AutoModelForCausalLM.from_pretrained(tmp_path / "b")
+    assert torch.equal(logits_of(first, ids(3)), logits_of(second, ids(3)))
+    assert (tmp_path / "a" / "tokenizer.json").is_file()
+    assert first.config.quantization_config.schema == 3
+
+
+def test_the_report_tells_steps_bits_and_bytes(folder, tmp_path):
+    events = []
+    report = convert_model(folder, small(), calibration=ids(), out=tmp_path / "out", on_event=events.append)
+    assert [event["kind"] for event in events] == ["plan", "statistics", "block", "block", "block", "saved"]
+    assert len(report.layers) == 21
+    # 24 features: 3 salient; heads of 6: 1 of 6; 40 hidden features: 8, which leaves two large binary blocks.
+    assert 1.1 < report.mean_steps < 1.2
+    assert report.ace == pytest.approx(16 * report.mean_steps)
+    assert report.storage_bits > 4
+    assert ConversionReport.from_dict(json.loads((tmp_path / "out" / "conversion.json").read_text())) == report
+    assert not (tmp_path / "out.conversion").exists()
+
+
+def test_a_converted_model_spikes(folder, tmp_path):
+    convert_model(folder, small(), calibration=ids(), out=tmp_path / "out")
+    model = load_model(tmp_path / "out")
+    modules = spiking_modules(model)
+    assert len(modules) == 21
+    heard = []
+    for name, module in modules.items():
+        assert module.spike_name == name
+        module.spike_listener = lambda neuron, code: heard.append((neuron.spike_name, int(code.cap)))
+    logits_of(model, ids(2))
+    assert {cap for _, cap in heard} == {255}
+
+
+def test_additive_weights_leave_activations_in_float(folder, tmp_path):
+    report = convert_model(folder, small("spikellm-gptq", "ternary"), calibration=ids(), out=tmp_path / "out")
+    assert report.mean_steps == 1
+    assert report.code_bits == 16
+    assert not spiking_modules(load_model(tmp_path / "out"))
+
+
+def test_patterns_leave_layers_in_float(folder, tmp_path):
+    spec = small(spike={"exclude": ["*.mlp.*"]})
+    report = convert_model(folder, spec, calibration=ids(), out=tmp_path / "out")
+    assert len(report.layers) == 12
+    assert len(spiking_modules(load_model(tmp_path / "out"))) == 12
+
+
+def test_a_large_model_is_saved_in_a_file_a_block(folder, tmp_path, monkeypatch):
+    convert_model(folder, small(), calibration=ids(), out=tmp_path / "one")
+    monkeypatch.setattr("darkit_nb.convert.save.ONE_FILE_BYTES", 1)
+    convert_model(folder, small(), calibration=ids(), out=tmp_path / "many")
+    assert len(list((tmp_path / "many").glob("model-*-of-00004.safetensors"))) == 4
+    one, many = (load_model(tmp_path / name) for name in ("one", "many"))
+    assert torch.equal(logits_of(one, ids(3)), logits_of(many, ids(3)))
+
+
+def test_a_plan_reads_no_weights(folder):
+    plan = conversion_plan(folder, small())
+    assert plan.blocks == 3
+    assert plan.architecture == "LlamaForCausalLM"
+    assert plan.cache_bytes == 3 * 6 * 20 * 24 * 4
+    assert "2 radix steps" in plan.text
+
+
+# -- interruptions -------------------------------------------------------------------------------------------------
+
+_CHILD = """
+import sys, torch
+from darkit_nb.config.conversions import preset
+from darkit_nb.convert import convert_model
+folder, out, samples = sys.argv[1:]
+ids = torch.randint(2, 97, (6, 20), generator=torch.Generator().manual_seed(1))
+def tell(event):
+    print(event["kind"], flush=True)
+spec = preset("darkit", samples=6, sample_length=20)
+convert_model(folder, spec, calibration=ids, out=out, on_event=tell)
+"""
+
+
+def killed_after(folder: Path, out: Path, blocks: int) -> None:
+    """Convert in a process that is killed, without a chance to clean up, when so many blocks are done."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", _CHILD, str(folder), str(out), "6"], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    left = blocks
+    for line in child.stdout:
+        left -= line.strip() == "block"
+        if left == 0:
+            break
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    child.stdout.close()
+
+
+def same_bits(one: Path, other: Path) -> bool:
+    a, b = (load_file(path / "model.safetensors") for path in (one, other))
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_after_kill_9_the_result_is_the_same_bit_for_bit(folder, tmp_path):
+    out = tmp_path / "out"
+    killed_after(folder, out, 1)
+    assert not out.exists()
+    assert list((tmp_path / "out.conversion").glob("block-*.json"))
+    events = []
+    report = convert_model(folder, small(), calibration=ids(), out=out, on_event=events.append)
+    assert report.blocks[0].resumed
+    assert not report.blocks[2].resumed
+    convert_model(folder, small(), calibration=ids(), out=tmp_path / "whole")
+    assert same_bits(out, tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_killed_in_every_block_in_turn(folder, tmp_path):
+    out = tmp_path / "out"
+    for blocks in (1, 1, 2, 3):
+        killed_after(folder, out, blocks)
+    convert_model(folder, small(), calibration=ids(), out=out)
+    convert_model(folder, small(), calibration=ids(), out=tmp_path / "whole")
+    assert same_bits(out, tmp_path / "whole")
+
+
+def test_a_half_written_block_is_made_again(folder, tmp_path):
+    out = tmp_path / "out"
+    asked = iter([False, False, True])
+    with pytest.raises(ConversionStopped, match="before block 3 of 3"):
+        convert_model(folder, small(), calibration=ids(), out=out, should_stop=lambda: next(asked))
+    work = tmp_path / "out.conversion"
+    (work / "block-0001.json").unlink()
+    (work / "block-0001.safetensors").write_bytes(b"torn")
+    report = convert_model(folder, small(), calibration=ids(), out=out)
+    assert [block.resumed for block in report.blocks] == [True, False, False]
+    convert_model(folder, small(), calibration=ids(), out=tmp_path / "whole")
+    assert same_bits(out, tmp_path / "whole")
+
+
+def test_a_finished_conversion_is_not_done_again(folder, tmp_path):
+    first = convert_model(folder, small(), calibration=ids(), out=tmp_path / "out")
+    events = []
+    again = convert_model(folder, small(), calibration=ids(), out=tmp_path / "out", on_event=events.append)
+    assert again == first
+    assert [event["kind"] for event in events] == ["plan", "saved"]
+
+
+def test_other_settings_do_not_go_on_where_these_stopped(folder, tmp_path):
+    with pytest.raises(ConversionStopped):
+        convert_model(folder, small(), calibration=ids(), out=tmp_path / "out", should_stop=lambda: True)
+    with pytest.raises(ModelError, match="Another conversion was begun here") as caught:
+        convert_model(folder, small(damping=0.02), calibration=ids(), out=tmp_path / "out")
+    assert "damping=0.02" in str(caught.value.received)
+    with pytest.raises(ModelError) as caught:
+        convert_model(folder, small(), calibration=ids(7), out=tmp_path / "out")
+    assert "another calibration text" in str(caught.value.received)
+    convert_model(folder, small(damping=0.02), calibration=ids(), out=tmp_path / "out", resume=False)
+
+
+def test_a_full_disk_loses_no_block(folder, tmp_path):
+    out = tmp_path / "out"
+    work = tmp_path / "out.conversion"
+    asked = iter([False, True])
+    with pytest.raises(ConversionStopped):
+        convert_model(folder, small(), calibration=ids(), out=out, should_stop=lambda: next(asked))
+    # A real full disk: what is written to this file meets ENOSPC.
+    (work / "block-0001.safetensors.partial").symlink_to("/dev/full")
+    with pytest.raises(ModelError, match="the disk is full") as caught:
+        convert_model(folder, small(), calibration=ids(), out=out)
+    assert "make room" in str(caught.value.fix)
+    (work / "block-0001.safetensors.partial").unlink()
+    report = convert_model(folder, small(), calibration=ids(), out=out)
+    assert [block.resumed for block in report.blocks] == [True, False, False]
+
+
+# -- what cannot be converted --------------------------------------------------------------------------------------
+
+
+def refused(
+    kind: type[DarkitError], source, tmp_path: Path, spec: ConversionSpec | None = None, **changes
+) -> DarkitError:
+    """The error, after which nothing may have been written."""
+    arguments = {"calibration": ids(), "out": tmp_path / "refused", **changes}
+    with pytest.raises(kind) as caught:
+        convert_model(source, spec or small(), **arguments)
+    assert not (tmp_path / "refused").exists()
+    return caught.value
+
+
+def test_what_is_converted_already_is_refused(folder, tmp_path):
+    convert_model(folder, small("rtn"), calibration=ids(), out=tmp_path / "out")
+    error = refused(ModelError, tmp_path / "out", tmp_path)
+    assert "converted already" in error.message
+    with pytest.raises(ModelError, match="no float weights to go back to"):
+        unspikify(load_model(tmp_path / "out"))
+
+
+def test_a_spiking_model_is_refused(llama, tmp_path):
+    model = spikify(decoder("llama", dtype=torch.float32))
+    assert "already" in refused(ModelError, model, tmp_path).message
+
+
+def test_an_unknown_architecture_is_named(tmp_path):
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    config = GPTNeoXConfig(
+        vocab_size=97, hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=40
+    )
+    error = refused(ModelError, GPTNeoXForCausalLM(config), tmp_path)
+    assert error.received == "model_type='gpt_neox'"
+    assert "Llama" in str(error.expected)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"do_layer_norm_before": False}, {"activation_function": "gelu"}, {"word_embed_proj_dim": 12}]
+)
+def test_a_variant_with_other_relations_is_refused(changes, tmp_path):
+    error = refused(ModelError, decoder("opt", **changes), tmp_path)
+    assert "variant of OPT" in error.message
+
+
+def test_calibration_that_is_too_short(folder, tmp_path):
+    assert "too short" in refused(DataError, folder, tmp_path, calibration=ids()[:5]).message
+    assert "too short" in refused(DataError, folder, tmp_path, calibration=ids()[:, :19]).message
+    long = small(sample_length=100)
+    assert "longer than the model's context" in refused(DataError, folder, tmp_path, spec=long).message
+
+
+def test_calibration_with_tokens_of_another_tokenizer(folder, tmp_path):
+    error = refused(DataError, folder, tmp_path, calibration=ids(vocabulary=500))
+    assert "tokens this model does not know" in error.message
+
+
+@pytest.mark.parametrize("where", ["model.embed_tokens.weight", "model.layers.1.mlp.up_proj.weight"])
+def test_values_that_are_not_finite_are_traced(where, tmp_path):
+    model = decoder("llama", dtype=torch.float32)
+    model.get_parameter(where).data[3, 3] = torch.nan
+    model.get_parameter("model.embed_tokens.weight").data[3, 3] += 0
+    tokens = ids()
+    tokens[0, 0] = 3
+    error = refused(DataError, model, tmp_path, calibration=tokens, spec=small("rtn"))
+    assert "not finite" in error.message
+
+
+def test_a_dead_feature_hurts_nothing(tmp_path):
+    model = decoder("llama", dtype=torch.float32)
+    model.model.layers[0].input_layernorm.weight.data[5] = 0
+    model.model.layers[1].mlp.up_proj.weight.data[7] = 0
+    model.model.layers[1].mlp.up_proj.bias.data[7] = 0
+    for name in ("smoothquant", "gptq"):
+        convert_model(model, small(name, "W8A8"), calibration=ids(), out=tmp_path / name)
+        expected = logits_of(model, ids(2))
+        found = logits_of(load_model(tmp_path / name), ids(2))
+        assert (found - expected).norm() < 0.06 * expected.norm()
+
+
+def test_a_folder_without_weights(tmp_path, folder):
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    (broken / "model.safetensors").unlink()
+    assert "no weights" in refused(ModelError, broken, tmp_path).message
+    (broken / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-10])
+    assert "not a whole safetensors file" in refused(DarkitError, broken, tmp_path).message
+
+
+def test_wrong_names_and_revisions(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    error = refused(ModelError, "nobody/nothing", tmp_path, revision="v9")
+    assert "at revision 'v9'" in error.message
+    assert "--revision v9" in str(error.fix)
+    assert "no revisions" in refused(ModelError, folder, tmp_path, revision="main").message
+
+
+def test_a_folder_that_is_taken(folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ModelError, match="something at"):
+        convert_model(folder, small(), calibration=ids(), out=tmp_path / "out", resume=False)
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "years of work"
