@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   type Block, deltaText, errorText, frontier, heatMap, heatShare, type Layer, linear, logarithmic, logTicks, niceTicks,
-  placeLabels, type Row,
+  placeLabels, type Row, spread,
 } from "../src/core/convert";
 
 const layer = (name: string, error: number): Layer => ({
@@ -26,6 +26,9 @@ test("axes hold every value and stand still without any", () => {
   const across = logarithmic([16, 18, 256], 50, 600);
   assert.ok(across.of(16) > 50 && across.of(256) < 600 && across.of(18) > across.of(16));
   assert.deepEqual(linear([], 180, 10, true).ticks.length > 0, true);
+  const near = spread([4.17, 4.18], 0, 100);
+  assert.ok(near.ticks.length >= 2 && near.of(4.18) - near.of(4.17) < 10);
+  assert.deepEqual(spread([1, 10, 100], 0, 100).ticks, [1, 10, 100]);
 });
 
 test("a map of layers keeps the place of blocks that are not done", () => {

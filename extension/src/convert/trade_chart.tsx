@@ -1,6 +1,6 @@
 // Quality against operations: every converted model a point that can be chosen, the float model a line to look down to.
 import { useRef, useState } from "preact/hooks";
-import { deltaText, frontier, linear, logarithmic, placeLabels, type Row } from "../core/convert";
+import { deltaText, frontier, placeLabels, type Row, spread } from "../core/convert";
 import { significant } from "../core/format";
 import { useWidth } from "./width";
 
@@ -20,10 +20,8 @@ export function TradeChart({ rows, chosen, onChoose }: { rows: Row[]; chosen: st
   const found = rows.filter((row) => !row.float && row[across] !== null && row[up] !== null);
   const xs = found.map((row) => row[across] as number), ys = found.map((row) => row[up] as number);
   const floor = HEIGHT - BOTTOM, right = width - RIGHT;
-  const x = across === "mean_steps" ? linear([1, ...xs], LEFT + 12, right, false) : logarithmic(xs, LEFT, right);
-  const heights = base === null ? ys : [base, ...ys];
-  const wide = Math.max(...heights) / Math.min(...heights) > 3;
-  const y = wide ? logarithmic(heights, floor, TOP) : linear(heights, floor, TOP, false);
+  const x = spread(xs, LEFT + 14, right - 14);
+  const y = spread(base === null ? ys : [base, ...ys], floor, TOP);
   const points = found.map((row) => ({ id: row.id, row, x: x.of(row[across] as number), y: y.of(row[up] as number) }));
   const best = frontier(points.map((point) => ({ id: point.id, x: point.x, y: -point.y }))).map((point) => ({ ...point, y: -point.y }));
   const names = new Map(points.map((point) => [point.id, point.row.name]));

@@ -48,9 +48,11 @@ export function linear(values: readonly number[], from: number, to: number, zero
   const found = values.filter(Number.isFinite);
   const top = found.length ? Math.max(...found) : 1;
   const bottom = zero || !found.length ? 0 : Math.min(...found);
-  const room = top > bottom ? top - bottom : Math.abs(top) || 1;
-  const low = zero ? 0 : bottom - 0.12 * room;
-  const high = top + (zero ? 0.08 : 0.16) * room;
+  // Values that are nearly alike must not look as if they were far apart.
+  const room = Math.max(top - bottom, 0.04 * Math.abs(top)) || 1;
+  const spare = zero ? 0 : (room - (top - bottom)) / 2;
+  const low = zero ? 0 : bottom - spare - 0.12 * room;
+  const high = top + spare + (zero ? 0.08 : 0.16) * room;
   return { of: (value) => from + ((value - low) / (high - low)) * (to - from), ticks: niceTicks(low, high) };
 }
 
@@ -65,6 +67,13 @@ export function logarithmic(values: readonly number[], from: number, to: number)
     of: (value) => from + ((Math.log10(value) - low) / (high - low)) * (to - from),
     ticks: logTicks(10 ** low, 10 ** high),
   };
+}
+
+/** Logarithmic where values span more than a factor of two and a half, linear otherwise. */
+export function spread(values: readonly number[], from: number, to: number): Scale {
+  const found = values.filter((value) => Number.isFinite(value) && value > 0);
+  const wide = found.length === values.length && Math.max(...found) / Math.min(...found) > 2.5;
+  return wide ? logarithmic(values, from, to) : linear(values, from, to, false);
 }
 
 export const HEATS = ["error", "mean_steps", "weight_bits", "storage_bits"] as const;
