@@ -91,7 +91,10 @@ def convert_block(
         spec: what to do.
     """
     block = prepared.block
-    learned = refine(skeleton, index, block, floats=floats, stream=stream, targets=prepared.outputs, spec=spec)
+    shares = {group[0]: prepared.share_of(group[0], spec) for group in skeleton.family.groups}
+    learned = refine(
+        skeleton, index, block, floats=floats, stream=stream, targets=prepared.outputs, spec=spec, shares=shares
+    )
     prepared.salient |= learned.salient
     reference = copy.deepcopy(block)
     chosen = chosen_layers(skeleton, index, spec)
@@ -131,7 +134,8 @@ def _convert_group(
     rotation = rotation_before(block, first)
     masks = {name: prepared.salient.get(name) for name in members}
     if uses_salience(spec.spike) and any(mask is None for mask in masks.values()):
-        masks = _choose(skeleton, index, block, first, layers, stream, spec)
+        share = prepared.share_of(skeleton.family.group_of(first), spec)
+        masks = _choose(skeleton, index, block, first, layers, stream, spec, share)
     hessians, crosses = _seen_by(skeleton, index, block, reference, first, masks, floats, stream, spec)
     for name, layer in layers.items():
         mask = masks[name]
@@ -158,6 +162,7 @@ def _choose(
     layers: dict[str, nn.Linear],
     stream: list[Tensor],
     spec: ConversionSpec,
+    share: float,
 ) -> dict[str, Tensor | None]:
     """Salient features of each layer by the score of the spec, from the quantised stream before coding."""
     spike = spec.spike
@@ -175,7 +180,7 @@ def _choose(
         score = feature_saliency(
             spike.saliency, gram=gram, low=seen.low, high=seen.high, weight=layer.weight.detach().double()
         )
-        masks[name] = choose_salient(score, spike.salient_fraction)
+        masks[name] = choose_salient(score, share)
     return masks
 
 

@@ -16,7 +16,7 @@ all of them; the rest of the budget goes to the values and the hidden features.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -24,9 +24,11 @@ from torch import Tensor, nn
 
 from darkit_nb.convert.allocate import Option, knapsack
 from darkit_nb.convert.folding import linear_of
-from darkit_nb.convert.relations import Family
+from darkit_nb.convert.prepare import even_count, float_block
+from darkit_nb.convert.rotation import salient_count
 from darkit_nb.convert.saliency import feature_saliency
-from darkit_nb.convert.statistics import FeatureStatistics
+from darkit_nb.convert.skeleton import Skeleton
+from darkit_nb.convert.statistics import FeatureStatistics, watching
 from darkit_nb.records.conversion import ConversionSpec
 from darkit_nb.records.spike_spec import SpikeSpec
 
@@ -44,7 +46,7 @@ class GroupFacts:
         range_square: mean over tokens of the squared range of all features.
         outputs: O of all layers of the group together.
         mixed: a rotation mixes each part within itself.
-        fixed: the share is that of the spec, whatever the budget.
+        offers: shares on offer, each with the number of features it makes salient.
     """
 
     square: Tensor
@@ -52,7 +54,7 @@ class GroupFacts:
     range_square: float
     outputs: int
     mixed: bool
-    fixed: bool
+    offers: tuple[tuple[float, int], ...]
 
     @property
     def features(self) -> int:
@@ -74,20 +76,24 @@ class GroupFacts:
         normal = low * range_low / (spike.num_levels - 1) ** 2
         return float((normal + high * range_high / spike.cap**2) / 12)
 
-    def counts(self, spike: SpikeSpec) -> list[int]:
-        """Numbers of salient features on offer, rising."""
-        base = spike.salient_fraction * self.features
-        if self.fixed:
-            return [round(base)]
-        return sorted({min(self.features - 1, round(multiple * base)) for multiple in MULTIPLES})
-
     def options(self, spike: SpikeSpec) -> list[Option]:
-        """Cost in multiply-accumulates a token beyond one step, and benefit, of each of `counts`."""
+        """Cost in multiply-accumulates a token beyond one step, and benefit, of each of `offers`."""
         none = self.error(0, spike)
         return [
-            (count * (spike.num_steps - 1) * self.outputs, none - self.error(count, spike))
-            for count in self.counts(spike)
+            (count * (spike.num_steps - 1) * self.outputs, none - self.error(count, spike)) for _, count in self.offers
         ]
+
+
+def offered(spike: SpikeSpec, rounded: Callable[[float], int], *, fixed: bool = False) -> tuple[tuple[float, int], ...]:
+    """Shares on offer with the numbers of features they come to.
+
+    Args:
+        spike: its `salient_fraction` is what multiples are taken of.
+        rounded: number of salient features of a share > 0, as the conversion will round it.
+        fixed: offer the share of the spec alone.
+    """
+    shares = [spike.salient_fraction] if fixed else [multiple * spike.salient_fraction for multiple in MULTIPLES]
+    return tuple((share, rounded(share) if share else 0) for share in shares if share < 1)
 
 
 def shared_out(groups: dict[str, GroupFacts], spike: SpikeSpec, mean_steps: float) -> dict[str, float]:
@@ -103,10 +109,7 @@ def shared_out(groups: dict[str, GroupFacts], spike: SpikeSpec, mean_steps: floa
     """
     work = sum(group.features * group.outputs for group in groups.values())
     chosen = knapsack([group.options(spike) for group in groups.values()], int((mean_steps - 1) * work + 1e-6))
-    return {
-        name: group.counts(spike)[index] / group.features
-        for (name, group), index in zip(groups.items(), chosen, strict=True)
-    }
+    return {name: group.offers[index][0] for (name, group), index in zip(groups.items(), chosen, strict=True)}
 
 
 class GroupWatch:
@@ -129,7 +132,7 @@ class GroupWatch:
         width = x.amax(-1, keepdim=True).clamp(min=0) - x.amin(-1, keepdim=True).clamp(max=0)
         self.energy.update(width.square())
 
-    def facts(self, spike: SpikeSpec, *, mixed: bool, fixed: bool) -> GroupFacts:
+    def facts(self, spike: SpikeSpec, *, mixed: bool, offers: tuple[tuple[float, int], ...]) -> GroupFacts:
         """What was gathered, the most salient feature or direction first."""
         self.statistics.reduce()
         self.energy.reduce()
@@ -150,7 +153,7 @@ class GroupWatch:
             )
         order = torch.sort(score, descending=True, stable=True).indices
         outputs = self.weight.shape[0]
-        return GroupFacts(square[order], column[order], float(self.energy.mean), outputs, mixed, fixed)
+        return GroupFacts(square[order], column[order], float(self.energy.mean), outputs, mixed, offers)
 
 
 def _directions(gram: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,29 +163,58 @@ def _directions(gram: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return values.clamp(min=0).flatten(), turned.square().sum(1).flatten()
 
 
-def watches_of(block: nn.Module, family: Family, spec: ConversionSpec, head: int) -> dict[str, GroupWatch]:
-    """A watch for every group of a float block, by its first layer."""
-    split = spec.rotation == "split"
-    return {
-        group[0]: GroupWatch(
-            [linear_of(block, name) for name in group], head if split and group[0] == family.output else None
-        )
-        for group in family.groups
-    }
+def _rounding(name: str, features: int, skeleton: Skeleton, split: bool) -> Callable[[float], int]:
+    """How the conversion rounds a share of this group: by head, in even parts, or to the nearest feature."""
+    widths, family = skeleton.widths, skeleton.family
+    if split and name == family.output:
+        return lambda share: widths.heads * salient_count(widths.head, share)
+    if split and name == family.down:
+        return lambda share: even_count(features, share)
+    if split:
+        return lambda share: salient_count(features, share)
+    return lambda share: max(1, round(share * features))
 
 
-def facts_of(watches: dict[str, GroupWatch], family: Family, spec: ConversionSpec) -> dict[str, GroupFacts]:
-    """The facts of every group of a block; which shares are fixed, and which parts a rotation mixes, by the spec."""
-    if spec.spike is None:
-        return {}
+@torch.no_grad()
+def find_shares(
+    skeleton: Skeleton, rotation: Tensor | None, stream: list[Tensor], spec: ConversionSpec
+) -> list[dict[str, float]]:
+    """The share of salient features of every group of every block, by the first layer of the group.
+
+    Args:
+        skeleton: the model.
+        rotation: R of the residual stream, or None.
+        stream: float hidden states before the first block, rotated if the stream is.
+        spec: with a `steps_budget`.
+
+    Raises:
+        ConfigError: the budget is too small for what is fixed.
+    """
+    family, spike = skeleton.family, spec.spike
+    if spec.steps_budget is None or spike is None:
+        return [{} for _ in range(skeleton.blocks)]
     split = spec.rotation == "split"
-    rotated = split or spec.rotation == "hadamard"
     normed = {readers[0] for _, readers in family.norms}
-    return {
-        name: watch.facts(
-            spec.spike,
-            mixed=rotated and (name != family.down or spec.online_rotation),
-            fixed=split and name in normed,
-        )
-        for name, watch in watches.items()
-    }
+    groups: dict[str, GroupFacts] = {}
+    for index in range(skeleton.blocks):
+        block = float_block(skeleton, index, rotation)
+        watches = {
+            group[0]: GroupWatch(
+                [linear_of(block, name) for name in group],
+                skeleton.widths.head if split and group[0] == family.output else None,
+            )
+            for group in family.groups
+        }
+        with watching(
+            {name: block.get_submodule(name) for name in watches},
+            lambda name, x, watches=watches: watches[name].update(x),
+        ):
+            stream = skeleton.run(block, index, stream)
+        for name, watch in watches.items():
+            fixed = split and (name in normed or (name == family.down and not spec.online_rotation))
+            mixed = rotation is not None and (name != family.down or spec.online_rotation)
+            rounded = _rounding(name, watch.weight.shape[1], skeleton, split)
+            offers = offered(spike, rounded, fixed=fixed)
+            groups[f"{index} {name}"] = watch.facts(spike, mixed=mixed, offers=offers)
+    shares = shared_out(groups, spike, spec.steps_budget)
+    return [{group[0]: shares[f"{index} {group[0]}"] for group in family.groups} for index in range(skeleton.blocks)]

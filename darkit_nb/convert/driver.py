@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from darkit_nb.convert import folding
 from darkit_nb.convert.attention import route_attention
 from darkit_nb.convert.block import Converted, convert_block
+from darkit_nb.convert.budget import find_shares
 from darkit_nb.convert.plan import plan_for
 from darkit_nb.convert.prepare import (
     float_block,
@@ -142,8 +143,9 @@ class _Conversion:
         if self.spec.refine_epochs:
             skeleton.enter(ids[:1])  # training takes one sequence at a time
         floats = skeleton.enter(ids)
+        shares = find_shares(skeleton, rotation, floats, self.spec)
         _finite(floats, "What the embeddings give")
-        reports = self._blocks(skeleton, rotation, floats)
+        reports = self._blocks(skeleton, rotation, floats, shares)
         saved = None
         if _main():
             saved = save_converted(self._saved(skeleton, rotation, tables), reports)
@@ -192,7 +194,9 @@ class _Conversion:
 
     # -- the blocks ------------------------------------------------------------------------------------------------
 
-    def _blocks(self, skeleton: Skeleton, rotation: Tensor | None, floats: list[Tensor]) -> list[BlockReport]:
+    def _blocks(
+        self, skeleton: Skeleton, rotation: Tensor | None, floats: list[Tensor], shares: list[dict[str, float]]
+    ) -> list[BlockReport]:
         stream, reports = floats, []
         done = self.work.finished(skeleton.blocks)
         for index in range(skeleton.blocks):
@@ -204,7 +208,7 @@ class _Conversion:
             if index < done:
                 report, floats, stream = self._taken_over(skeleton, index, rotation, floats, stream)
             else:
-                report, floats, stream = self._converted(skeleton, index, rotation, floats, stream)
+                report, floats, stream = self._converted(skeleton, index, rotation, floats, stream, shares[index])
             reports.append(report)
             self._tell(kind="block", report=report.to_dict())
         return reports
@@ -230,10 +234,16 @@ class _Conversion:
         return BlockReport.from_dict({**report.to_dict(), "resumed": True}), after, outputs
 
     def _converted(
-        self, skeleton: Skeleton, index: int, rotation: Tensor | None, floats: list[Tensor], stream: list[Tensor]
+        self,
+        skeleton: Skeleton,
+        index: int,
+        rotation: Tensor | None,
+        floats: list[Tensor],
+        stream: list[Tensor],
+        shares: dict[str, float],
     ) -> tuple[BlockReport, list[Tensor], list[Tensor]]:
         begun = time.perf_counter()
-        prepared = prepare_block(skeleton, index, floats, self.spec, rotation)
+        prepared = prepare_block(skeleton, index, floats, self.spec, rotation, shares)
         _finite(prepared.outputs, f"The output of {skeleton.block_name(index)}")
         made = convert_block(skeleton, index, prepared, floats, stream, self.spec)
         _finite(made.outputs, f"The converted {skeleton.block_name(index)}")

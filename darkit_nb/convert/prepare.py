@@ -6,6 +6,7 @@ last layer. A scale along a rotated stream acts behind the rotation: the norm ke
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -28,6 +29,7 @@ class Prepared:
         block: the module.
         outputs: what the float block makes of the float stream, batch by batch.
         salient: features that a split rotation made salient, bool `[D]` by layer name; empty without one.
+        shares: share of salient features by the first layer of a group, where it is not that of the spec.
         key_rotation: rotation of queries and keys behind the rotary embedding, where keys are coded rotated.
     """
 
@@ -35,6 +37,11 @@ class Prepared:
     outputs: list[Tensor]
     salient: dict[str, Tensor] = field(default_factory=dict)
     key_rotation: OnlineRotation | None = None
+    shares: dict[str, float] = field(default_factory=dict)
+
+    def share_of(self, first: str, spec: ConversionSpec) -> float:
+        """Share of salient features of the group whose first layer this is; 0 where activations stay in float."""
+        return 0.0 if spec.spike is None else self.shares.get(first, spec.spike.salient_fraction)
 
 
 def rotates(spec: ConversionSpec) -> bool:
@@ -105,7 +112,12 @@ def float_block(skeleton: Skeleton, index: int, rotation: Tensor | None) -> nn.M
 
 @torch.no_grad()
 def prepare_block(
-    skeleton: Skeleton, index: int, stream: list[Tensor], spec: ConversionSpec, rotation: Tensor | None
+    skeleton: Skeleton,
+    index: int,
+    stream: list[Tensor],
+    spec: ConversionSpec,
+    rotation: Tensor | None,
+    shares: Mapping[str, float] | None = None,
 ) -> Prepared:
     """Load a block and do everything to it that keeps the function.
 
@@ -115,6 +127,7 @@ def prepare_block(
         stream: float hidden states before it, rotated if the stream is.
         spec: what to do.
         rotation: R of the residual stream, or None.
+        shares: share of salient features by the first layer of a group, where it is not that of the spec.
     """
     family, widths = skeleton.family, skeleton.widths
     block = float_block(skeleton, index, rotation)
@@ -124,7 +137,7 @@ def prepare_block(
         outputs = skeleton.run(block, index, stream)
     for statistics in seen.values():
         statistics.reduce()
-    prepared = Prepared(block, outputs)
+    prepared = Prepared(block, outputs, shares=dict(shares or {}))
     if spec.scaling == "smooth":
         _smooth(block, skeleton, spec, seen)
     if rotation is not None:
@@ -176,8 +189,8 @@ def _rotate_heads(
     prepared: Prepared, skeleton: Skeleton, index: int, spec: ConversionSpec, seen: FeatureStatistics
 ) -> None:
     family, widths = skeleton.family, skeleton.widths
-    if spec.rotation == "split" and spec.spike is not None and seen.gram is not None:
-        fraction = spec.spike.salient_fraction
+    fraction = prepared.share_of(family.output, spec)
+    if spec.rotation == "split" and fraction and seen.gram is not None:
         count = salient_count(widths.head, fraction)
         shared = seen.gram.unflatten(0, (widths.kv_heads, -1)).sum(1)
         rotations = torch.stack(
@@ -196,8 +209,8 @@ def _rotate_hidden(
 ) -> None:
     family, inner = skeleton.family, seen.features
     blocks = [inner]
-    if spec.rotation == "split" and spec.spike is not None:
-        count = _even_count(inner, spec.spike.salient_fraction)
+    if spec.rotation == "split" and (fraction := prepared.share_of(family.down, spec)):
+        count = even_count(inner, fraction)
         weight = folding.linear_of(prepared.block, family.down).weight.double()
         score = (seen.square / max(1, seen.count)) * weight.square().sum(0)
         order = torch.sort(score, descending=True, stable=True).indices
@@ -210,7 +223,7 @@ def _rotate_hidden(
     folding.rotate_online(prepared.block, family.down, rotation)
 
 
-def _even_count(width: int, fraction: float) -> int:
+def even_count(width: int, fraction: float) -> int:
     """k near fraction · n, a multiple of the largest power of two that leaves at least eight such parts.
 
     Both blocks of the online rotation then have large binary factors, and its odd factors stay small.

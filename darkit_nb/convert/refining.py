@@ -6,6 +6,7 @@ the published implementation does; the score does not change with the scales, so
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -46,6 +47,7 @@ def refine(
     stream: list[Tensor],
     targets: list[Tensor],
     spec: ConversionSpec,
+    shares: Mapping[str, float],
 ) -> Refinement:
     """Train a float block as `spec` says, and fold what it learned into it, in place.
 
@@ -57,6 +59,7 @@ def refine(
         stream: the quantised stream before it.
         targets: what the float block makes of `floats`.
         spec: what to learn.
+        shares: share of salient features by the first layer of every group.
 
     Raises:
         TrainingError: a loss that is not finite.
@@ -64,7 +67,7 @@ def refine(
     if spec.refine_epochs == 0:
         return Refinement()
     seen = _look_at(skeleton, index, block, floats, gram=False)
-    salient = _salient(skeleton, index, block, stream, spec.spike) if spec.spike is not None else {}
+    salient = _salient(skeleton, index, block, stream, spec.spike, shares) if spec.spike is not None else {}
     shape = BlockShape(skeleton.family, skeleton.widths, rotary=hasattr(skeleton.config, "rope_parameters"))
     found = refine_block(
         block,
@@ -98,7 +101,12 @@ def _look_at(
 
 @torch.no_grad()
 def _salient(
-    skeleton: Skeleton, index: int, block: nn.Module, stream: list[Tensor], spike: SpikeSpec
+    skeleton: Skeleton,
+    index: int,
+    block: nn.Module,
+    stream: list[Tensor],
+    spike: SpikeSpec,
+    shares: Mapping[str, float],
 ) -> dict[str, Tensor]:
     """The salient features of every layer, from its own weight; none where one step serves all."""
     if spike.salient_fraction == 0 or (spike.num_steps == 1 and spike.ranges == "shared"):
@@ -116,5 +124,5 @@ def _salient(
                 high=statistics.high,
                 weight=linear_of(block, name).weight.detach().double(),
             )
-            masks[name] = choose_salient(score, spike.salient_fraction)
+            masks[name] = choose_salient(score, shares[group[0]])
     return masks

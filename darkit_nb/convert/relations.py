@@ -67,6 +67,10 @@ class Family:
         """Layers that share an input, in the order of the block: what is coded together."""
         return self.attention_inputs, (self.output,), self.mlp_inputs, (self.down,)
 
+    def group_of(self, name: str) -> str:
+        """The first layer of the group a layer is in."""
+        return next(group[0] for group in self.groups if name in group)
+
     @property
     def linears(self) -> tuple[str, ...]:
         """Every linear layer of a block, in order."""

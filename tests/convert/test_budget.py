@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from darkit_nb.config.conversions import preset
 from darkit_nb.convert.allocate import step_benefit
-from darkit_nb.convert.budget import GroupFacts, GroupWatch, shared_out
+from darkit_nb.convert.budget import GroupFacts, GroupWatch, offered, shared_out
+from darkit_nb.convert.driver import convert_model
 from darkit_nb.errors import ConfigError
 from darkit_nb.functional.gif import gif_quantise
 from darkit_nb.functional.spike_linear import neuron_settings
 from darkit_nb.records.spike_spec import SpikeSpec
+from darkit_nb.spikify import load_model
 
 RADIX = SpikeSpec(coding="radix", ranges="own", salient_fraction=0.125)
 SHARED = SpikeSpec(coding="radix", salient_fraction=0.125)
 
 
-def facts(features: int = 64, outputs: int = 16, spread: float = 1.0, **changes) -> GroupFacts:
+def facts(features: int = 64, outputs: int = 16, spread: float = 1.0, fixed: bool = False, **changes) -> GroupFacts:
+    changes = {"offers": offered(RADIX, lambda share: round(share * features), fixed=fixed), **changes}
     square = torch.logspace(spread, -spread, features, dtype=torch.float64)
     fields = {"column": torch.ones(features, dtype=torch.float64), "range_square": 30 * float(square.mean())}
-    return GroupFacts(**{**fields, "square": square, "outputs": outputs, "mixed": True, "fixed": False, **changes})
+    return GroupFacts(**{**fields, "square": square, "outputs": outputs, "mixed": True, **changes})
 
 
 def test_a_shared_range_gives_the_benefit_of_each_feature_and_no_more():
@@ -41,7 +48,7 @@ def test_the_estimate_follows_the_error_that_spikes_make(mixed: bool):
     layer.weight.data = weight
     watch = GroupWatch([layer])
     watch.update(x)
-    group = watch.facts(RADIX, mixed=mixed, fixed=False)
+    group = watch.facts(RADIX, mixed=mixed, offers=())
     found, told = [], []
     order = torch.sort(x.square().mean(0) * weight.square().sum(0), descending=True).indices
     for count in (4, 8, 16):
@@ -91,7 +98,30 @@ def test_heads_are_ranked_by_their_principal_directions():
     watch = GroupWatch([layer], head=4)
     x = torch.randn(500, 8, dtype=torch.float64) @ torch.randn(8, 8, dtype=torch.float64)
     watch.update(x)
-    group = watch.facts(RADIX, mixed=True, fixed=False)
+    group = watch.facts(RADIX, mixed=True, offers=())
     wanted = torch.cat([torch.linalg.eigvalsh(x[:, h : h + 4].T @ x[:, h : h + 4] / 500) for h in (0, 4)])
     torch.testing.assert_close(group.square, wanted.sort(descending=True).values)
     torch.testing.assert_close(group.column.sum(), layer.weight.square().sum())
+
+
+@pytest.mark.parametrize("pipeline", ["darkit", "rtn"])
+def test_a_converted_model_keeps_to_its_budget_and_spends_it_unevenly(pipeline: str, tmp_path: Path):
+    torch.manual_seed(2)
+    config = LlamaConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=40, max_position_embeddings=32,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).eval()
+    for name, parameter in model.named_parameters():
+        if "down_proj" in name or "norm" in name:  # blocks and groups that differ
+            parameter.data *= torch.exp(torch.randn(parameter.shape[-1]))
+    spec = preset(
+        pipeline, samples=4, sample_length=16, steps_budget=1.2,
+        spike={"num_steps": 2, "salient_fraction": 0.125, "coding": "radix", "ranges": "own"},
+    )  # fmt: skip
+    report = convert_model(model, spec, calibration=torch.randint(0, 40, (4, 16)), out=tmp_path / "out")
+    layers = [layer for block in report.blocks for layer in block.layers]
+    assert 1.0 < report.mean_steps <= 1.2
+    assert len({layer.mean_steps for layer in layers}) > 1
+    loaded = load_model(tmp_path / "out")
+    assert loaded(input_ids=torch.randint(0, 40, (1, 8))).logits.isfinite().all()
