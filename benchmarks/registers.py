@@ -1,7 +1,7 @@
 """Registers and spills of the CUDA kernels, as nvcc's assembler reports them: no GPU is needed.
 
-A row is one kernel for one generation and dtype. Compiled is a set of specialisations in which every pair of settings
-that ever meet, meets; DARKIT_VARIANTS=all takes all of them. Without nvcc there are no rows.
+A row is one kernel for one generation and dtype. Compiled is a set of specialisations in which every value of every
+setting meets every dtype; DARKIT_VARIANTS=all takes all of them. Without nvcc there are no rows.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def run(quick: bool) -> Iterator[dict[str, Any]]:
         return
     all_of_them = os.environ.get("DARKIT_VARIANTS") == "all"
     with tempfile.TemporaryDirectory() as folder:
-        for kernel in ("gif_clip",) if quick else FUNCTIONS:
+        for kernel in ("gif_clip",) if quick else reversed(FUNCTIONS):
             dtypes = sorted({variant["X"] for variant in variants(kernel)})
             for architecture in (90,) if quick else ARCHITECTURES:
                 for x in dtypes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterable, Iterator
-from itertools import combinations, product
+from itertools import product
 from pathlib import Path
 
 from darkit_nb.ops._gif_kernel import BACKWARD_TEAM, BLOCK, HELD_BYTES, TEAMS
@@ -148,12 +148,12 @@ def compiled(nvcc: str, kernel: str, chosen: list[Variant], architecture: int, f
 
 
 def covering(chosen: list[Variant]) -> list[Variant]:
-    """Few variants in which every pair of settings that ever meet, meets: what a compiler can fall over mostly shows."""
-    uncovered = {pair for variant in chosen for pair in combinations(variant.items(), 2)}
-    taken: list[Variant] = []
-    for variant in sorted(chosen, key=lambda each: tuple(each.values()), reverse=True):
-        pairs = set(combinations(variant.items(), 2))
-        if pairs & uncovered:
-            taken.append(variant)
-            uncovered -= pairs
+    """Few variants in which every value of every setting meets every dtype."""
+    facts = [{(variant["X"], name, value) for name, value in variant.items()} for variant in chosen]
+    order = sorted(range(len(chosen)), key=lambda index: tuple(chosen[index].values()), reverse=True)
+    uncovered, taken = set[tuple[int, str, int]]().union(*facts), list[Variant]()
+    while uncovered:
+        best = max(order, key=lambda index: len(facts[index] & uncovered))
+        taken.append(chosen[best])
+        uncovered -= facts[best]
     return taken
