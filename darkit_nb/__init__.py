@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "Fork": "darkit_nb.edit.fork",
+    "ConversionSpec": "darkit_nb.records.conversion",
     "DataPreview": "darkit_nb.data",
     "Run": "darkit_nb.runs",
     "RunConfig": "darkit_nb.config",
@@ -25,6 +26,9 @@ _EXPORTS = {
     "build_model": "darkit_nb.models.build",
     "compare_runs": "darkit_nb.runs",
     "compare_traces": "darkit_nb.records.trace_compare",
+    "conversion_plan": "darkit_nb.convert",
+    "conversion_preset": "darkit_nb.config.conversions",
+    "convert_model": "darkit_nb.convert",
     "draw_model": "darkit_nb.trace.export",
     "energy_report": "darkit_nb.evaluate",
     "energy_table": "darkit_nb.views",
@@ -60,6 +64,9 @@ __all__ = ["__version__", *_EXPORTS]
 if TYPE_CHECKING:
     from darkit_nb.config import RunConfig as RunConfig
     from darkit_nb.config import load_config as load_config
+    from darkit_nb.config.conversions import conversion_preset as conversion_preset
+    from darkit_nb.convert import conversion_plan as conversion_plan
+    from darkit_nb.convert import convert_model as convert_model
     from darkit_nb.data import DataPreview as DataPreview
     from darkit_nb.data import prepare as prepare
     from darkit_nb.edit import apply_patch as apply_patch
@@ -76,6 +83,7 @@ if TYPE_CHECKING:
     from darkit_nb.functional.spike_code import SpikeCode as SpikeCode
     from darkit_nb.models.build import build_model as build_model
     from darkit_nb.ops.gif import gif_encode as gif_encode
+    from darkit_nb.records.conversion import ConversionSpec as ConversionSpec
     from darkit_nb.records.spike_spec import SpikeSpec as SpikeSpec
     from darkit_nb.records.trace_compare import compare_traces as compare_traces
     from darkit_nb.runs import Run as Run

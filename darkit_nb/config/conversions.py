@@ -53,7 +53,9 @@ _SPIKES: dict[str, dict[str, Any]] = {
 _USUAL_BITS = {"pb-llm": "ternary", "spikellm-gptq": "ternary"}
 
 
-def preset(name: str, *, bits: str | None = None, paper_codes: bool = False, **changes: Any) -> ConversionSpec:
+def conversion_preset(
+    name: str, *, bits: str | None = None, paper_codes: bool = False, **changes: Any
+) -> ConversionSpec:
     """The `ConversionSpec` of a pipeline.
 
     Args:
@@ -129,6 +131,10 @@ def _spike(name: str, bits: int, paper_codes: bool, given: Any) -> SpikeSpec | N
         fields["coding"] = "paper"
     laid_over = given if isinstance(given, Mapping) else {}
     return SpikeSpec.from_dict({**SpikeSpec().to_dict(), **fields, **laid_over})
+
+
+preset = conversion_preset
+"""The same, short where the module names what it is a preset of."""
 
 
 def fields_of(spec: ConversionSpec) -> dict[str, str]:
