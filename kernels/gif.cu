@@ -69,15 +69,16 @@ __device__ __forceinline__ void fire(const Token& token, i64 features, const u8*
             Group mine = chosen(usual, high, flags >> k & 1);
             float code = __fadd_rn(rounded<QUICK>(quotient<QUICK>(value_of(pack, k), mine)), mine.zero);
             float kept = limit<QUICK>(code, mine), level = __fsub_rn(kept, mine.zero);
-            codes.put(k, integer<QUICK>(DK_EMIT & 8 ? level : kept));
+            bool inside = DK_ALIGNED || first + k < token.features;
+            if (inside) codes.put(k, integer<QUICK>(DK_EMIT & 8 ? level : kept));
             put_value(back, k, __fmul_rn(level, mine.scale));
-            if (!(kept == code) && first + k < token.features) cut |= 1u << k;
+            if (!(kept == code) && inside) cut |= 1u << k;
         }
         if (first < token.features) {
             if (DK_EMIT & 1) codes.store(counts, first, features);
             if (DK_EMIT & 2) store_pack(values, first, features, back);
         }
-        if (DK_EMIT & 4) store_bits(clamped, first, token.features, cut);
+        if (DK_EMIT & 4) store_bits(clamped, first, token.features, first < token.features ? cut : 0);
     }
 }
 
