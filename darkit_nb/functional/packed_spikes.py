@@ -54,12 +54,18 @@ class SpikeLayout:
         return SpikeLayout(code.counts.shape[-1], settings, low_bits, places)
 
     @property
+    def cap(self) -> int:
+        """Largest code of any feature."""
+        kept = self.settings
+        return code_cap(kept["num_levels"], 1 if kept["salient"] is None else kept["num_steps"], kept["coding"])
+
+    @property
     def ratio(self) -> int | None:
         """What the scale of usual features is as a multiple of the salient ones', where one is kept; else None."""
         kept = self.settings
         if kept["salient"] is None or kept["ranges"] == "own" or kept["coding"] == "paper":
             return None
-        return code_cap(kept["num_levels"], kept["num_steps"], kept["coding"]) // (kept["num_levels"] - 1)
+        return self.cap // (kept["num_levels"] - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,29 +110,35 @@ class PackedSpikes:
         """Tokens `begin` … `end` − 1, a view."""
         return self.each(lambda part: part[..., begin:end, :])
 
+    def token_values(self) -> tuple[Tensor, Tensor]:
+        """Scale `[B, H, L, G]`, and zero point `[B, H, L, G]` int32 of the unsigned codes that were packed.
+
+        Those of signed spikes were raised by the cap of their feature.
+        """
+        layout, kept = self.layout, self.layout.settings
+        scale = self.scale
+        if layout.ratio is not None:
+            scale = torch.cat([scale * layout.ratio, scale], -1)
+        if self.zero is not None:
+            return scale, self.zero.to(torch.int32)
+        caps = [kept["num_levels"] - 1, layout.cap][: scale.shape[-1]]
+        raised = torch.tensor(caps if layout.low_bits else [0] * len(caps), dtype=torch.int32, device=scale.device)
+        return scale, raised.expand(scale.shape)
+
     def unpack(self) -> SpikeCode:
         """The code that was packed, bit for bit."""
         layout, kept = self.layout, self.layout.settings
-        cap = code_cap(kept["num_levels"], kept["num_steps"] if kept["salient"] is not None else 1, kept["coding"])
-        counts = _unpack(self.low, layout).to(_wide(cap, kept["signed"]), copy=True)
+        counts = _unpack(self.low, layout).to(_wide(layout.cap, kept["signed"]), copy=True)
         if self.high is not None and layout.places is not None:
             heads, features = layout.places
             # Selecting heads and features at once brings their common axis to the front: [M, B, L].
             above = (self.high.to(counts.dtype) << layout.low_bits)[:, 0].movedim(-1, 0)
             counts[:, heads, :, features] += above
-        scale = self.scale
-        groups = 1 if kept["salient"] is None else 2
-        if layout.ratio is not None:
-            scale = torch.cat([scale * layout.ratio, scale], -1)
-        zero = (
-            torch.zeros((*scale.shape[:-1], groups), dtype=torch.int32, device=scale.device)
-            if self.zero is None
-            else self.zero.to(torch.int32)
-        )
-        code = SpikeCode(counts, scale, zero, **kept)
+        scale, zero = self.token_values()
+        code = SpikeCode(counts, scale, torch.zeros_like(zero) if kept["signed"] else zero, **kept)
         if kept["signed"] and layout.low_bits:
             counts = counts - torch.as_tensor(code.cap_per_feature, device=counts.device).to(counts.dtype)
-        return dataclasses.replace(code, counts=counts.to(count_dtype(cap, kept["signed"])))
+        return dataclasses.replace(code, counts=counts.to(count_dtype(layout.cap, kept["signed"])))
 
 
 def _wide(cap: int, signed: bool) -> torch.dtype:

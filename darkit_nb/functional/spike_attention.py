@@ -20,6 +20,8 @@ are this project's.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,7 +31,6 @@ from torch import Tensor
 from darkit_nb.errors import ShapeError
 from darkit_nb.functional.gif import compute_dtype, gif_quantise
 from darkit_nb.functional.spike_code import SpikeCode
-from darkit_nb.records.spike_spec import code_cap
 
 
 def spike_attention(
@@ -119,52 +120,77 @@ def attend(scores: Float[Tensor, "B Hq Lq L"], mask: Tensor | None) -> Float[Ten
     return (scores + mask.to(scores.dtype)).softmax(-1)
 
 
+@dataclass(frozen=True, eq=False)
+class TokenTerms:
+    """What turns products with unsigned counts into products with values, for every token of a code.
+
+    Attributes:
+        scales: the scale of every feature as Σ scale · factor, `[B, H, L, 1]` and `[H, 1, K]` or None for 1: one term
+            for one scale a token, two for two unrelated ones.
+        silences: what a count of 0 stands for, less its sign: scale · zero point of each group, and its members.
+    """
+
+    scales: Sequence[tuple[Tensor, Tensor | None]]
+    silences: Sequence[tuple[Tensor, Tensor | None]]
+
+    @staticmethod
+    def of(
+        scale: Float[Tensor, "B H L G"],
+        zero: Tensor | None,
+        salient: Bool[Tensor, "*H K"] | None,
+        ratio: int | None,
+        dtype: torch.dtype,
+    ) -> TokenTerms:
+        """From scale and zero point of tokens; `ratio` as `SpikeCode.scale_ratio`, `zero` None where it is 0."""
+        scale = scale.to(dtype)
+        silent = None if zero is None else scale * zero.to(dtype)
+        if salient is None:
+            return TokenTerms([(scale, None)], [] if silent is None else [(silent, None)])
+        members = salient.to(dtype)
+        both = (1 - members, members)
+        silences = [] if silent is None else [(silent[..., g : g + 1], both[g]) for g in (0, 1)]
+        if ratio is None:
+            return TokenTerms([(scale[..., g : g + 1], both[g]) for g in (0, 1)], silences)
+        return TokenTerms([(scale[..., 1:], ratio - (ratio - 1) * members)], silences)
+
+    def scores(self, rows: Float[Tensor, "B H R K"], product: Callable[[Tensor], Tensor]) -> Float[Tensor, "B H R L"]:
+        """Scores of query rows, where `product` gives those of rows with counts."""
+        chosen = [rows if factor is None else rows * factor for _, factor in self.scales]
+        parts = product(chosen[0] if len(chosen) == 1 else torch.cat(chosen, 2)).split(rows.shape[2], 2)
+        scores = parts[0] * self.scales[0][0].transpose(-1, -2)
+        for part, (scale, _) in zip(parts[1:], self.scales[1:], strict=True):
+            scores = scores + part * scale.transpose(-1, -2)
+        for silent, members in self.silences:
+            sums = (rows if members is None else rows * members).sum(-1, keepdim=True)
+            scores = scores - sums * silent.transpose(-1, -2)
+        return scores
+
+    def sums(self, weights: Float[Tensor, "B H R L"], product: Callable[[Tensor], Tensor]) -> Float[Tensor, "B H R K"]:
+        """Weighted sums of values, where `product` gives those of counts."""
+        chosen = [weights * scale.transpose(-1, -2) for scale, _ in self.scales]
+        parts = product(chosen[0] if len(chosen) == 1 else torch.cat(chosen, 2)).split(weights.shape[2], 2)
+        scaled = [
+            part if factor is None else part * factor for part, (_, factor) in zip(parts, self.scales, strict=True)
+        ]
+        sums = scaled[0] if len(scaled) == 1 else scaled[0] + scaled[1]
+        for silent, members in self.silences:
+            part = weights @ silent
+            sums = sums - (part if members is None else part * members)
+        return sums
+
+
+def _terms(code: SpikeCode, dtype: torch.dtype) -> TokenTerms:
+    zero = None if code.signed else code.zero_point
+    return TokenTerms.of(code.scale, zero, code.salient, code.scale_ratio, dtype)
+
+
 def key_scores(rows: Float[Tensor, "B H R K"], code: SpikeCode) -> Float[Tensor, "B H R L"]:
     """Products of query rows with the keys that `code` stands for, unscaled."""
     counts = code.counts.to(rows.dtype).transpose(-1, -2)
-    scores = torch.zeros((), dtype=rows.dtype, device=rows.device)
-    for scale, factor in _scales(code, rows.dtype):
-        scores = scores + (rows if factor is None else rows * factor) @ counts * scale.transpose(-1, -2)
-    for silent, members in _silences(code, rows.dtype):
-        chosen = rows if members is None else rows * members
-        scores = scores - chosen.sum(-1, keepdim=True) * silent.transpose(-1, -2)
-    return scores
+    return _terms(code, rows.dtype).scores(rows, lambda chosen: chosen @ counts)
 
 
 def value_sums(weights: Float[Tensor, "B H R L"], code: SpikeCode) -> Float[Tensor, "B H R K"]:
     """Sums of the values that `code` stands for, weighted by the rows of `weights`."""
     counts = code.counts.to(weights.dtype)
-    sums = torch.zeros((), dtype=weights.dtype, device=weights.device)
-    for scale, factor in _scales(code, weights.dtype):
-        part = weights * scale.transpose(-1, -2) @ counts
-        sums = sums + (part if factor is None else part * factor)
-    for silent, members in _silences(code, weights.dtype):
-        part = weights @ silent
-        sums = sums - (part if members is None else part * members)
-    return sums
-
-
-_Terms = list[tuple[Float[Tensor, "B H L 1"], Bool[Tensor, "*H K"] | Float[Tensor, "*H K"] | None]]
-
-
-def _scales(code: SpikeCode, dtype: torch.dtype) -> _Terms:
-    """The scale of every feature as Σ scale · factor: one term for one scale a token, two for two unrelated ones."""
-    scale = code.scale.to(dtype)
-    if code.salient is None:
-        return [(scale, None)]
-    members = code.salient.to(dtype)
-    if code.ranges == "own" or code.coding == "paper":
-        return [(scale[..., :1], 1 - members), (scale[..., 1:], members)]
-    ratio = code_cap(code.num_levels, code.num_steps, code.coding) // (code.num_levels - 1)
-    return [(scale[..., 1:], ratio - (ratio - 1) * members)]
-
-
-def _silences(code: SpikeCode, dtype: torch.dtype) -> _Terms:
-    """What a count of 0 stands for, less its sign: scale · zero point of each group, and the members of the group."""
-    if code.signed:
-        return []
-    silent = code.scale.to(dtype) * code.zero_point.to(dtype)
-    if code.salient is None:
-        return [(silent, None)]
-    members = code.salient.to(dtype)
-    return [(silent[..., :1], 1 - members), (silent[..., 1:], members)]
+    return _terms(code, weights.dtype).sums(weights, lambda chosen: chosen @ counts)

@@ -69,8 +69,11 @@ def test_products_of_counts_are_attention_over_the_values(code: dict[str, Any], 
         scaling=0.3,
     )
     torch.testing.assert_close(defined.double(), truth, **tolerance)
-    packed = fast.spike_attention(query, pack_spikes(key), pack_spikes(value), mask=mask, scaling=0.3)
-    torch.testing.assert_close(packed.double(), truth, **tolerance)
+    for backend in ("blocked", "auto"):
+        packed = fast.spike_attention(
+            query, pack_spikes(key), pack_spikes(value), mask=mask, scaling=0.3, backend=backend
+        )
+        torch.testing.assert_close(packed.double(), truth, **tolerance)
 
 
 @pytest.mark.parametrize("block_bytes", [1, 4 * B * H * K * 5, 2**18])
@@ -80,7 +83,7 @@ def test_blocks_of_tokens_make_no_difference(block_bytes: int, monkeypatch: pyte
     settings = settings_of(CODES[2], 4)
     key, value = gif_encode(keys, **settings), gif_encode(values, **settings)
     additive = torch.zeros(3, L).masked_fill(~causal(3, L), -math.inf)
-    found = fast.spike_attention(query, pack_spikes(key), pack_spikes(value), mask=additive)
+    found = fast.spike_attention(query, pack_spikes(key), pack_spikes(value), mask=additive, backend="blocked")
     torch.testing.assert_close(found, spike_attention_product(query, key, value, mask=causal(3, L)))
 
 
