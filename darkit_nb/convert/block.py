@@ -145,6 +145,7 @@ def _convert_group(
             hessian=hessians.get(name),
             cross=crosses.get(name),
             grid=grids.get(name),
+            salient=mask,
         )
         if spec.spike is None:
             packed: nn.Module = PackedLinear.from_weight(weight, layer.bias, rotation)

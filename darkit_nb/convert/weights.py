@@ -27,8 +27,7 @@ def _need(hessian: Hessian | None, spec: ConversionSpec) -> Hessian:
     return hessian
 
 
-def _grid(weight: Tensor, spec: ConversionSpec, hessian: Hessian | None) -> WeightGrid:
-    group = feature_groups(weight.shape[1], spec.group_size, weight.device)
+def _grid(weight: Tensor, spec: ConversionSpec, hessian: Hessian | None, group: Tensor) -> WeightGrid:
     if spec.weights == "lwc":
         return LearnedClipping(weight, spec.weight_bits, group).grid(weight)
     if not spec.clip_search:
@@ -48,6 +47,7 @@ def quantise_weight(
     hessian: Hessian | None = None,
     cross: Tensor | None = None,
     grid: WeightGrid | None = None,
+    salient: Tensor | None = None,
 ) -> QuantisedWeight:
     """Code a weight as `spec.weights` says.
 
@@ -59,6 +59,7 @@ def quantise_weight(
         cross: `[D, D]`, mean of x x̂ᵀ with x of the float model; where given, the weight is first moved towards what
             the float stream would have given (`gptq.towards_float_stream`).
         grid: scales and ranges found elsewhere, by learned clipping; None finds them here.
+        salient: bool `[D]`, the features that get scales of their own with `spec.salient_scale`.
 
     Returns:
         Integer codes with scales.
@@ -80,7 +81,14 @@ def quantise_weight(
             fraction=spec.weight_salient_fraction,
             planes=spec.weights == "trit_planes",
         )
-    grid = grid if grid is not None else _grid(weight, spec, hessian)
+    apart = spec.salient_scale and salient is not None and bool(salient.any()) and not bool(salient.all())
+    if apart and salient is not None:
+        group = salient.to(torch.int64)
+    else:
+        group = feature_groups(weight.shape[1], spec.group_size, weight.device)
+    grid = grid if grid is not None else _grid(weight, spec, hessian, group)
     swept = spec.weights == "gptq"
     codes = gptq_codes(weight, _need(hessian, spec), grid) if swept else grid.codes(weight)
-    return QuantisedWeight(((None, grid.code(codes, spec.weight_bits)),), (weight.shape[0], weight.shape[1]))
+    columns = [torch.nonzero(group == part)[:, 0] for part in (0, 1)] if apart else [None]
+    parts = tuple((one, grid.code(codes, spec.weight_bits, one)) for one in columns)
+    return QuantisedWeight(parts, (weight.shape[0], weight.shape[1]))

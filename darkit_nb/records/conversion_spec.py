@@ -70,6 +70,9 @@ class ConversionSpec:
     group_size: int | None = described(
         None, "Input features that share a weight scale; none gives one scale per output.", ge=1
     )
+    salient_scale: bool = described(
+        False, "Weights behind the salient features of spikes have scales of their own, one more for each output."
+    )
     act_order: bool = described(False, "GPTQ takes the features with the largest activations first.")
     clip_search: bool = described(False, "Search the weight range with the least output error before coding.")
     float_target: bool = described(
@@ -193,6 +196,15 @@ def _training_has_a_purpose(spec: ConversionSpec) -> None:
         )
 
 
+def _one_kind_of_weight_groups(spec: ConversionSpec) -> None:
+    if spec.salient_scale and (spec.group_size is not None or spec.weights in ADDITIVE):
+        raise ConfigError(
+            "Scales for salient features and scales for groups of neighbours exclude each other.",
+            expected="salient_scale=True with group_size=None and weights that are no spikes themselves",
+            received=f"group_size={spec.group_size}, weights={spec.weights!r}",
+        )
+
+
 def _splits_have_salient_features(spec: ConversionSpec) -> None:
     spike = spec.spike
     if spec.rotation == "split" and (spike is None or not 0 < spike.salient_fraction < 1):
@@ -212,5 +224,6 @@ def _splits_have_salient_features(spec: ConversionSpec) -> None:
 
 _COMBINATIONS = (
     _training_has_a_purpose,
+    _one_kind_of_weight_groups,
     _splits_have_salient_features,
 )

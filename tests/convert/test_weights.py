@@ -7,7 +7,7 @@ import torch
 
 from darkit_nb.convert.gptq import Hessian
 from darkit_nb.convert.weights import quantise_weight
-from darkit_nb.errors import DataError
+from darkit_nb.errors import ConfigError, DataError
 from darkit_nb.functional.packed import pack_codes, unpack_codes
 from darkit_nb.functional.weight import weight_encode
 from darkit_nb.records.conversion_spec import ConversionSpec
@@ -85,3 +85,26 @@ def test_what_needs_calibration_says_so(way):
     with pytest.raises(DataError, match="without calibration") as caught:
         quantise_weight(layer()[0], ConversionSpec(**way))
     assert "hessian" in (caught.value.received or "")
+
+
+def test_salient_features_may_have_weight_scales_of_their_own():
+    weight, gram = layer()
+    salient = torch.arange(24) % 6 == 0
+    weight[:, salient] *= 0.1  # where much comes in, weights are small
+    gram = gram * torch.where(salient, 10.0, 1.0) * torch.where(salient, 10.0, 1.0).unsqueeze(1)
+
+    def error(spec: ConversionSpec) -> float:
+        coded = quantise_weight(weight, spec, hessian=Hessian(gram), salient=salient)
+        missed = coded.dequantise() - weight
+        return float((missed @ gram * missed).sum())
+
+    for weights in ("rtn", "gptq"):
+        apart, together = (ConversionSpec(weights=weights, salient_scale=each) for each in (True, False))
+        assert error(apart) < 0.5 * error(together)
+    coded = quantise_weight(weight, apart, hessian=Hessian(gram), salient=salient)
+    assert [columns.tolist() for columns, _ in coded.parts] == [
+        torch.nonzero(~salient)[:, 0].tolist(),
+        torch.nonzero(salient)[:, 0].tolist(),
+    ]
+    with pytest.raises(ConfigError, match="exclude each other"):
+        ConversionSpec(salient_scale=True, group_size=8)
