@@ -23,7 +23,9 @@ from darkit_nb.functional import gif as gif_law
 from darkit_nb.functional import neuron as neuron_law
 from darkit_nb.functional.spike_linear import spike_product as product_law
 from darkit_nb.functional.weight import weight_encode
+from darkit_nb.ops._cupy import CupyLauncher
 from darkit_nb.ops._gif_blocked import GifLaw
+from darkit_nb.ops._packed_kernel import matvec, pack_weight
 from darkit_nb.ops.backend import resolve_backend
 from darkit_nb.ops.gif import encode_rows, gif_encode, gif_quantise
 from darkit_nb.ops.neuron_scan import neuron_scan
@@ -185,15 +187,16 @@ def _tokens(bench: Bench, rows: int, features: int, dtype: torch.dtype) -> Itera
 
 
 def _linear(bench: Bench, rows: int, features: int, outputs: int) -> Iterator[dict[str, Any]]:
-    """An integer product with 4-bit weights against bfloat16, whole batches or one token."""
+    """An integer product with 4-bit weights against bfloat16: whole batches, or one token, whose bytes decide."""
     random = torch.Generator().manual_seed(0)
     x = torch.randn(rows, features, generator=random).to(bench.device)
     law, spikes = GifLaw(num_levels=16, num_steps=1, coding="rate", ranges="shared", signed=False), {"num_levels": 16}
 
-    def make(index: int) -> tuple[Tensor, Tensor, Any, Any]:
+    def make(index: int) -> tuple[Tensor, Tensor, Any, Any, Any]:
         weight = torch.randn(outputs, features, generator=torch.Generator().manual_seed(index)).to(bench.device)
         codes = weight_encode(weight, 4)
-        return x.bfloat16(), weight.bfloat16(), prepare_products(codes, None, law), codes
+        packed = pack_weight(codes, None) if bench.on_gpu and rows == 1 else None
+        return x.bfloat16(), weight.bfloat16(), prepare_products(codes, None, law), codes, packed
 
     sets = bench.sets(make, outputs * features // 2)
     expected = product_law(gif_encode(sets[0][0], **spikes), sets[0][3])
@@ -202,7 +205,13 @@ def _linear(bench: Bench, rows: int, features: int, outputs: int) -> Iterator[di
         "bfloat16 product": lambda each: linear(each[0], each[1]),
         "ours, W4A4": lambda each: each[2].linear(each[0], torch.bfloat16),
     }
-    facts = {"shape": [rows, features, outputs], "dtype": "bfloat16", "weight_bytes": sets[0][2].nbytes}
+    if sets[0][4] is not None:
+        one = lambda each: matvec(gif_encode(each[0], **spikes), each[4], None, CupyLauncher(), torch.bfloat16)  # noqa: E731
+        torch.testing.assert_close(one(sets[0]).float(), expected, rtol=1e-2, atol=1e-2)
+        rivals["ours, W4A4, packed"] = one
+    held = {"bfloat16 product": 2 * outputs * features, "ours, W4A4": sets[0][2].nbytes}
+    held["ours, W4A4, packed"] = counted.linear_weights(outputs, features, weight_bits=4)
+    facts = {"shape": [rows, features, outputs], "dtype": "bfloat16", "weight_bytes": held}
     name = "one token" if rows == 1 else "spiking linear"
     graphs = tuple(rivals)
     with torch.no_grad():
