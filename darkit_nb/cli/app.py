@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError
 
 from darkit_nb import __version__
 from darkit_nb.cli.bench import bench
+from darkit_nb.cli.convert import conversions, convert
 from darkit_nb.cli.data import data
 from darkit_nb.cli.doctor import doctor
 from darkit_nb.cli.forks import fork
@@ -39,7 +40,24 @@ def make_app() -> App:
     )
     # In the order of `--help`. These modules import next to nothing until a command runs.
     for order, command in enumerate(
-        (demo, lab, train, resume, stop, generate, evaluate, tree, runs, fork, import_command, data, bench, doctor)
+        (
+            demo,
+            lab,
+            train,
+            resume,
+            stop,
+            generate,
+            evaluate,
+            convert,
+            conversions,
+            tree,
+            runs,
+            fork,
+            import_command,
+            data,
+            bench,
+            doctor,
+        )
     ):
         if isinstance(command, App):
             command.sort_key = order

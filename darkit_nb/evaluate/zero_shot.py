@@ -74,7 +74,12 @@ def zero_shot(
     with tempfile.TemporaryDirectory() as written:
         names = {task: _task_file(task, Path(data), Path(written)) for task in tasks}
         found = _run(
-            loaded, AutoTokenizer.from_pretrained(folder), names, (Path(data), Path(written)), limit, batch_size
+            loaded,
+            AutoTokenizer.from_pretrained(folder),
+            list(names.values()),
+            (Path(data), Path(written)),
+            limit,
+            batch_size,
         )
     return tuple(score for task, name in names.items() for score in _scores(task, found, name))
 
@@ -121,7 +126,7 @@ def _stock_file(task: str) -> Path | None:
 def _run(
     model: PreTrainedModel,
     tokenizer: Any,
-    names: Mapping[str, str],
+    names: list[str],
     folders: Sequence[Path],
     limit: int | None,
     size: int,

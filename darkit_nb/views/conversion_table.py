@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from darkit_nb.records.conversion import BlockReport, ConversionPlan
 from darkit_nb.records.conversion_result import ConversionCost, ConversionRow
 from darkit_nb.records.energy import SPIKING_READING
+from darkit_nb.records.paired import PairedDifference
 from darkit_nb.views.numbers import duration, percent, short, significant
 from darkit_nb.views.table import TableView
 
-RESULT_HEADERS = ("model", "perplexity", "Δ bits/byte", "95 %", "steps", "code", "stored", "ACE", "÷int", "took")
+RESULT_HEADERS = ("model", "perplexity", "Δ bits/byte", "steps", "code", "stored", "ACE", "÷int", "took")
 
 
 def plan_view(plan: ConversionPlan) -> TableView:
@@ -76,19 +77,18 @@ def result_view(rows: Sequence[ConversionRow]) -> TableView:
         headers=RESULT_HEADERS,
         rows=tuple(_result_row(row) for row in rows),
         notes=(
-            "perplexity: per token, windows that do not overlap, each scored from its second token. Δ: against float "
-            "on the same windows; 95 %: interval of Δ, paired by window. steps: spike steps of an activation. code: "
-            "bits of information of one. stored: bits of a weight on disk, scales and masks included. ACE: weight bits "
-            "× bits of a step × steps; 256 is float16. ÷int: energy of the spikes, as unit events, against the "
-            "equal-bit integer network; above 1 the spikes cost more.",
+            "perplexity: per token, windows that do not overlap, each scored from its second token. Δ: against "
+            "float on the same windows, ± half of the 95 % interval, paired by window. steps: spike steps of an "
+            "activation. code: bits of information of one. stored: bits of a weight on disk, scales and masks "
+            "included. ACE: weight bits × bits of a step × steps; 256 is float16. ÷int: energy of the spikes, as "
+            "unit events, against the equal-bit integer network; above 1 the spikes cost more.",
         ),
     )
 
 
 def _result_row(row: ConversionRow) -> tuple[str, ...]:
-    delta, took = row.delta, "–" if row.seconds is None else duration(row.seconds)
-    shown = ("–", "–") if delta is None else (f"{delta.delta:+.4f}", interval(delta.low, delta.high))
-    return (row.name, significant(row.losses.perplexity, 4), *shown, *_cost_cells(row.cost), took)
+    took = "–" if row.seconds is None else duration(row.seconds)
+    return (row.name, significant(row.losses.perplexity, 4), lost(row.delta), *_cost_cells(row.cost), took)
 
 
 def _cost_cells(cost: ConversionCost | None) -> tuple[str, ...]:
@@ -111,9 +111,12 @@ def energy_against_integers(cost: ConversionCost) -> float | None:
     return cost.energy.reading(SPIKING_READING).total_pj / cost.energy.reading("integer").total_pj
 
 
-def interval(low: float, high: float) -> str:
-    """Both ends, or a dash where one window gave none."""
-    return f"{low:+.4f} … {high:+.4f}" if math.isfinite(low) and math.isfinite(high) else "–"
+def lost(delta: PairedDifference | None) -> str:
+    """Bits per byte lost, with half the width of the 95 % interval where there is one."""
+    if delta is None:
+        return "–"
+    half = (delta.high - delta.low) / 2
+    return f"{delta.delta:+.4f} ± {half:.4f}" if math.isfinite(half) else f"{delta.delta:+.4f}"
 
 
 def _size(size: float) -> str:

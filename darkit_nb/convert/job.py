@@ -1,0 +1,231 @@
+"""A whole conversion, from its request to the scores of both models, told to a listener as it goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from transformers import PreTrainedModel
+
+from darkit_nb.config import DataConfig
+from darkit_nb.config.bundled import located
+from darkit_nb.convert.driver import conversion_plan, convert_model
+from darkit_nb.convert.source import ModelSource, open_source
+from darkit_nb.data import prepare
+from darkit_nb.data.calibration import calibration_segments
+from darkit_nb.data.windows import TokenWindows
+from darkit_nb.errors import DataError, RunError
+from darkit_nb.evaluate.conversion_cost import SPIKE_TOKENS, conversion_cost
+from darkit_nb.evaluate.held_out import HeldOutText, held_out_text, usual_window
+from darkit_nb.evaluate.paired import paired_difference
+from darkit_nb.evaluate.scoring import window_losses
+from darkit_nb.records.conversion import BlockReport, ConversionPlan, ConversionReport
+from darkit_nb.records.conversion_request import ConversionRequest
+from darkit_nb.records.conversion_result import ConversionRow
+from darkit_nb.records.conversion_spec import ConversionSpec
+from darkit_nb.records.paired import WindowLosses
+from darkit_nb.runs import RunDirectory
+from darkit_nb.spikify import load_model
+
+DEFAULT_DATASET = "stdlib"
+BATCH_TOKENS = 2048
+_MOST_TOKENS = 1 << 22
+"""Training tokens read for calibration, unless the samples need more: segments are drawn from all of them."""
+
+
+class Listener(Protocol):
+    """Who is told how a conversion goes."""
+
+    def stage(self, text: str) -> None:
+        """What is being done now."""
+
+    def plan(self, plan: ConversionPlan) -> None:
+        """What it will take, before any work."""
+
+    def block(self, report: BlockReport) -> None:
+        """A block is done, or taken over."""
+
+    def scoring(self, done: int, windows: int) -> None:
+        """Windows of the held-out text that are scored."""
+
+    def row(self, row: ConversionRow) -> None:
+        """A model is scored."""
+
+
+@dataclass(frozen=True)
+class Located:
+    """The float model and where its text comes from.
+
+    Attributes:
+        model: folder or hub id.
+        data: settings of the text; those of its run where it is one of a run.
+    """
+
+    model: str | Path
+    data: DataConfig
+
+
+def locate(request: ConversionRequest) -> Located:
+    """The model that a request names: a bundled one, a folder, the newest checkpoint of a run, else a hub id.
+
+    Raises:
+        RunError: a run that has no checkpoint yet, or a name that fits several runs.
+    """
+    found = located(request.source)
+    data = DataConfig(dataset=request.dataset or DEFAULT_DATASET)
+    if (Path(found) / "config.json").is_file():
+        return Located(Path(found), data)
+    try:
+        run = RunDirectory.open(request.source, request.runs_dir)
+    except RunError as error:
+        if Path(found).is_dir() or "may mean" in error.message:
+            raise
+        return Located(found, data)
+    own = run.read_config().data
+    return Located(run.require_checkpoint().path, own.model_copy(update={"dataset": request.dataset or own.dataset}))
+
+
+def plan_of(request: ConversionRequest) -> ConversionPlan:
+    """What the conversion will take; nothing is written.
+
+    Raises:
+        DarkitError: nothing to convert there.
+    """
+    model = locate(request).model
+    return conversion_plan(model, _fitted(request.spec, open_source(model)))
+
+
+def _fitted(spec: ConversionSpec, model: ModelSource) -> ConversionSpec:
+    """Calibration sequences no longer than the model's context."""
+    context = getattr(model.config, "max_position_embeddings", None) or spec.sample_length
+    return spec.replace(sample_length=min(spec.sample_length, context))
+
+
+def run_job(request: ConversionRequest, out: Path, listener: Listener, known: tuple[ConversionRow, ...] = ()) -> None:
+    """Convert, then score the float and the converted model on held-out text.
+
+    Blocks that an earlier start finished are taken over, and so are scores.
+
+    Args:
+        request: what to do.
+        out: folder of the converted model.
+        listener: told on the way.
+        known: scores of an earlier start.
+
+    Raises:
+        DarkitError: whatever is wrong; finished blocks stay.
+    """
+    started = time.monotonic()
+    subject = locate(request)
+    opened = open_source(subject.model)
+    if opened.folder is None:
+        raise DataError("The model has no tokenizer.", expected="a folder with tokenizer files", received=opened.name)
+    spec = _fitted(request.spec, opened)
+    listener.plan(conversion_plan(subject.model, spec))
+    listener.stage("reading the calibration text")
+    calibration = _calibration(spec, subject.data, opened.folder)
+    listener.stage("statistics")
+    report = convert_model(
+        subject.model,
+        spec,
+        calibration=calibration,
+        out=out,
+        on_event=_events(listener),
+        device=_device(request.device),
+    )
+    if request.windows == 0:
+        return
+    text = held_out_text(opened.folder, subject.data, request.text)
+    score = _Scoring(request, text, listener, {row.name: row for row in known})
+    base = score.float_model(subject.model)
+    score.converted(out, report, base, seconds=max(report.seconds, time.monotonic() - started))
+
+
+def _calibration(spec: ConversionSpec, data: DataConfig, tokenizer: Path) -> torch.Tensor:
+    """Segments `[samples, sample_length]` of the training documents, in the model's own tokens."""
+    most = max(_MOST_TOKENS, 16 * spec.samples * spec.sample_length)
+    settings = data.model_copy(
+        update={"tokenizer": str(tokenizer), "seq_len": 2, "streaming": False, "max_train_tokens": most}
+    )
+    train = prepare(settings, seed=settings.split_seed).train
+    if not isinstance(train, TokenWindows):
+        raise DataError(
+            "Calibration needs a corpus that is read first.", expected="streaming=False", received="a stream"
+        )
+    found = calibration_segments(train.tokens, samples=spec.samples, length=spec.sample_length, seed=spec.seed)
+    return torch.from_numpy(found)
+
+
+def _events(listener: Listener) -> Callable[[dict[str, Any]], None]:
+    def tell(event: dict[str, Any]) -> None:
+        kind = event.get("kind")
+        if kind == "block":
+            listener.block(BlockReport.from_dict(event["report"]))
+        elif kind in ("statistics", "saved", "stage"):
+            listener.stage(str(event.get("text") or kind))
+
+    return tell
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """Both models on the same windows of the same text."""
+
+    request: ConversionRequest
+    text: HeldOutText
+    listener: Listener
+    known: dict[str, ConversionRow]
+
+    def float_model(self, model: str | Path) -> ConversionRow:
+        """Score the model that was converted, or take its score from an earlier start."""
+        if "float" in self.known:
+            return self.known["float"]
+        self.listener.stage("scoring the float model")
+        loaded = load_model(model, device=_device(self.request.device))
+        row = ConversionRow(name="float", source=self.request.source, path=str(model), losses=self._losses(loaded))
+        self.listener.row(row)
+        return row
+
+    def converted(self, out: Path, report: ConversionReport, base: ConversionRow, *, seconds: float) -> None:
+        """Score the converted model, count its spikes, and put it beside the float one."""
+        if self.request.name in self.known:
+            return
+        self.listener.stage("scoring the converted model")
+        loaded = load_model(out, device=_device(self.request.device))
+        losses = self._losses(loaded)
+        self.listener.stage("counting spikes")
+        window = losses.window
+        counted = min(len(losses.nats), max(1, SPIKE_TOKENS // window))
+        batches = list(self.text.ids[: counted * window].view(-1, window).split(1))
+        row = ConversionRow(
+            name=self.request.name,
+            source=self.request.source,
+            path=str(out),
+            losses=losses,
+            delta=paired_difference(losses, base.losses),
+            cost=conversion_cost(loaded, report, batches),
+            seconds=seconds,
+            peak_bytes=report.peak_bytes,
+        )
+        self.listener.row(row)
+
+    def _losses(self, model: PreTrainedModel) -> WindowLosses:
+        window = self.request.window or usual_window(model.config)
+        found = window_losses(
+            model,
+            self.text.ids[: self.request.windows * window],
+            window=window,
+            text=self.text.name,
+            bytes_per_token=self.text.bytes_per_token,
+            batch_size=max(1, BATCH_TOKENS // window),
+            on_window=self.listener.scoring,
+        )
+        return replace(found, nats=tuple(round(each, 7) for each in found.nats))
+
+
+def _device(device: str) -> str:
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

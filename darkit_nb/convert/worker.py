@@ -1,0 +1,130 @@
+"""`python -m darkit_nb.convert.worker FOLDER`: works on the conversion whose folder exists already.
+
+A supervisor starts it, or a command line calls `work_on`; what goes wrong ends up in the conversion's status, where a
+notebook finds it with its fix.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from darkit_nb.errors import DarkitError
+from darkit_nb.records.conversion import BlockReport, ConversionPlan
+from darkit_nb.records.conversion_result import ConversionRow
+from darkit_nb.runs.conversion import Conversion
+from darkit_nb.runs.conversion_files import read_rows, write_rows
+from darkit_nb.runs.launch_record import read_launch
+from darkit_nb.train.attempt import Attempt, begin
+from darkit_nb.train.control import interruptible
+
+EXIT_ERROR = 2
+_SCORING_SECONDS = 0.5
+"""Between two words about how far the scoring is."""
+
+Say = Callable[[str], None]
+
+
+def work_on(conversion: Conversion, say: Say | None = None) -> None:
+    """Do a conversion in this process, from where an earlier start left it.
+
+    Args:
+        conversion: one nobody is at work on.
+        say: gets lines for people.
+
+    Raises:
+        DarkitError: whatever is wrong; it also stands in the status.
+        KeyboardInterrupt: it was stopped; the blocks that are done stay.
+    """
+    run = conversion.directory
+    launch = read_launch(run.root)
+    number = launch.attempt if launch and launch.ended is None else None
+    with interruptible(), begin(run, number=number) as attempt, attempt.control.preparing():
+        attempt.preparing("loading libraries")
+        # Here, so that it says that it is starting before torch takes its seconds.
+        from darkit_nb.convert.job import run_job
+
+        run_job(conversion.request, conversion.out, _Recorder(attempt, say or _quiet), read_rows(run.root))
+
+
+class _Recorder:
+    """Writes how a conversion goes into its folder."""
+
+    def __init__(self, attempt: Attempt, say: Say) -> None:
+        self._attempt, self._run, self._root, self._say = attempt, attempt.run, attempt.run.root, say
+        self._spoke = 0.0
+
+    def stage(self, text: str) -> None:
+        """Into the status."""
+        self._attempt.message = text
+        self._write(windows_done=None, windows=None)
+
+    def plan(self, plan: ConversionPlan) -> None:
+        """Into the events; from now on it is running."""
+        self._attempt.state, self._attempt.total_steps, self._attempt.step = "running", plan.blocks, 0
+        self._run.append_event("plan", plan=plan.to_dict())
+        self._say(plan.text)
+
+    def block(self, report: BlockReport) -> None:
+        """Into the metrics, one line a block."""
+        total = self._attempt.total_steps
+        self._run.append_metrics({"kind": "block", "step": report.index, "report": report.to_dict()})
+        self._attempt.step = report.index + 1
+        self._attempt.message = None if self._attempt.step == total else f"block {report.index + 2} of {total}"
+        self._attempt.say()
+        how = "taken over" if report.resumed else f"{report.seconds:.1f} s"
+        self._say(f"block {report.index + 1} of {total}: error {100 * report.error:.2f} %, {how}")
+
+    def scoring(self, done: int, windows: int) -> None:
+        """Into the status, twice a second at most."""
+        if done == windows or time.monotonic() - self._spoke > _SCORING_SECONDS:
+            self._spoke = time.monotonic()
+            self._write(windows_done=done, windows=windows)
+
+    def row(self, row: ConversionRow) -> None:
+        """Into `rows.json`, beside those there are."""
+        others = [each for each in read_rows(self._root) if each.name != row.name]
+        write_rows(self._root, [*others, row])
+        delta = "" if row.delta is None else f", {row.delta.delta:+.4f} ± {row.delta.standard_error:.4f} bits per byte"
+        self._say(f"{row.name}: perplexity {row.losses.perplexity:.4g}{delta}")
+
+    def _write(self, **fields: int | None) -> None:
+        attempt = self._attempt
+        with suppress(DarkitError):  # a full disk is met, and explained, where something is saved
+            self._run.write_status(
+                state=attempt.state,
+                step=attempt.step,
+                total_steps=attempt.total_steps,
+                message=attempt.message,
+                **fields,
+            )
+
+
+def _quiet(line: str) -> None:
+    """Nobody reads along."""
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry point; returns the exit code."""
+    try:
+        work_on(Conversion(arguments[0]), _print)
+    except KeyboardInterrupt:
+        print("stopped; the blocks that are done stay", file=sys.stderr)
+    except DarkitError as error:
+        print(error, file=sys.stderr)
+        return EXIT_ERROR
+    except Exception:  # noqa: BLE001 - already in the status; the log gets the place
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

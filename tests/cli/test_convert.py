@@ -1,0 +1,74 @@
+"""`convert` and `conversions` as commands: the plan first, the result last, and nothing overwritten."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from darkit_nb.cli.app import run
+from darkit_nb.records.conversion_request import ConversionRequest
+from darkit_nb.runs.conversion import Conversion
+
+SMALL = ["--samples", "2", "--sample-length", "64", "--windows", "2", "--window", "64"]
+
+
+def converted(tmp_path: Path, *more: str) -> tuple[int, Path]:
+    out = tmp_path / "spiking"
+    return run(["convert", "stdlib-llama", str(out), *SMALL, *more]), out
+
+
+def test_a_bundled_model_is_converted_with_its_plan_first_and_the_result_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    code, out = converted(tmp_path, "--pipeline", "quarot", "group_size=64")
+    said = capsys.readouterr().out
+    assert code == 0
+    order = [said.index(part) for part in ("LlamaForCausalLM", "block 1 of", "quarot W4A4: perplexity", "finished: ")]
+    assert order == sorted(order)
+    assert Conversion.open(out).request.spec.group_size == 64
+    assert run(["conversions", str(tmp_path)]) == 0
+    assert run(["conversions", "show", str(out), "--format", "json"]) == 0
+    listed, _, shown = capsys.readouterr().out.partition("\n")
+    assert "finished" in listed
+    assert json.loads(shown)["points"]["points"][0]["name"] == "quarot W4A4"
+    assert run(["conversions", "compare", str(out)]) == 0
+    assert "Perplexity against" in capsys.readouterr().out
+    assert run(["conversions", "resume", str(out)]) == 2
+    assert "is done" in capsys.readouterr().err
+
+
+def test_the_plan_alone_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert converted(tmp_path, "--plan")[0] == 0
+    assert "memory for weights" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        (["--pipeline", "darkitt"], "did you mean 'darkit'"),
+        (["--bits", "W9A9"], "not understood"),
+        (["colour=red"], "colour"),
+        (["neuron.steps=3"], "no setting"),
+        (["--dataset", "text:/nowhere"], "no file or folder"),
+    ],
+)
+def test_mistakes_are_told_with_what_is_possible(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], complaint: str
+):
+    assert converted(tmp_path, *more)[0] == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_conversion_that_was_begun_is_shown_and_not_stopped_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    from darkit_nb.config.conversions import preset
+
+    Conversion.create(ConversionRequest(source="stdlib-llama", out=str(tmp_path / "m"), spec=preset("rtn")))
+    assert run(["conversions", "stop", str(tmp_path / "m")]) == 0
+    assert "nobody is at work" in capsys.readouterr().out
+    assert run(["conversions", "show", str(tmp_path / "m")]) == 0
+    assert "rtn W4A4: created" in capsys.readouterr().out
+    assert run(["conversions", str(tmp_path / "empty")]) == 0
+    assert "No conversion" in capsys.readouterr().out

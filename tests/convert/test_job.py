@@ -1,0 +1,143 @@
+"""A whole conversion in the background: scores of both models, a stop, and `kill -9` that costs nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from darkit_nb.config import DataConfig
+from darkit_nb.config.conversions import preset
+from darkit_nb.convert.worker import work_on
+from darkit_nb.data import prepare
+from darkit_nb.errors import DataError, RunError
+from darkit_nb.evaluate import paired_difference, window_losses
+from darkit_nb.records.conversion_request import ConversionRequest
+from darkit_nb.runs.conversion import Conversion
+from darkit_nb.spikify import load_model
+from tests.evaluate.models import decoder
+
+TEXT = "".join(f"Line {n} tells of {'spikes' if n % 3 else 'silence'} and of number {n * n}.\n" for n in range(300))
+BLOCKS = 12
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "lines.txt"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture(scope="module")
+def source(corpus: Path) -> Path:
+    """A float decoder over bytes and its tokenizer."""
+    data = DataConfig(dataset=f"text:{corpus}", seq_len=32, cache_dir=str(corpus.parent / "cache"))
+    prepared, folder = prepare(data, seed=0), corpus.parent / "model"
+    decoder(vocab_size=prepared.vocab_size, num_hidden_layers=BLOCKS).save_pretrained(folder)
+    prepared.load_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DARKIT_CACHE", str(corpus.parent / "cache"))
+
+
+def request(source: Path, corpus: Path, out: Path, **changes: object) -> ConversionRequest:
+    spec = preset("quarot", samples=4, sample_length=32)
+    made = ConversionRequest(
+        source=str(source), out=str(out), spec=spec, dataset=f"text:{corpus}", window=32, windows=6, device="cpu"
+    )
+    return dataclasses.replace(made, **changes)
+
+
+@pytest.fixture(scope="module")
+def finished(source: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Conversion:
+    """Converted here, without interruption."""
+    made = Conversion.create(request(source, corpus, tmp_path_factory.mktemp("out") / "m"))
+    work_on(made)
+    return made
+
+
+def test_both_models_are_scored_on_the_same_windows(finished: Conversion, source: Path):
+    floating, converted = finished.rows()
+    assert finished.state == "finished"
+    assert (floating.name, converted.name) == ("float", "quarot W4A4")
+    assert len(converted.losses.nats) == 6
+    assert converted.delta == paired_difference(converted.losses, floating.losses)
+    assert converted.cost is not None
+    assert converted.cost.ace == 16
+    assert converted.cost.unary_events > converted.cost.bitwise_events > 0
+    assert converted.cost.energy is not None
+    ids = [ord(letter) for letter in TEXT[-400:]]
+    losses = [window_losses(load_model(folder), ids, window=32).loss for folder in (source, finished.out)]
+    assert losses[1] == pytest.approx(losses[0], abs=1.0)
+
+
+def test_progress_holds_the_plan_and_every_block(finished: Conversion):
+    now = finished.progress()
+    assert now.plan is not None
+    assert (now.blocks_done, now.blocks, now.fraction) == (BLOCKS, BLOCKS, 1.0)
+    assert [report.index for report in now.reports] == list(range(BLOCKS))
+    assert now.stage is None
+    with pytest.raises(RunError, match="is done"):
+        finished.resume()
+
+
+def wait_for_blocks(conversion: Conversion, count: int, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while len(conversion.reports()) < count:
+        assert time.monotonic() < end, conversion.log()
+        assert conversion.state in ("starting", "running"), conversion.log()
+        time.sleep(0.02)
+
+
+def test_killed_outright_it_is_lost_and_resumed_gives_the_same_bits(
+    finished: Conversion, source: Path, corpus: Path, tmp_path: Path
+):
+    conversion = Conversion.start(request(source, corpus, tmp_path / "m"))
+    wait_for_blocks(conversion, 2)
+    status = conversion.status
+    assert status.launch is not None
+    for pid in (status.launch.pid, status.pid):
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+    while conversion.status.active:
+        time.sleep(0.02)
+    assert conversion.state == "lost"
+    kept = len(conversion.reports())
+    assert kept < BLOCKS
+    conversion.resume().wait(120)
+    assert conversion.state == "finished"
+    reports = conversion.reports()
+    assert len(reports) == BLOCKS
+    assert any(report.resumed for report in reports)
+    for name in ("model.safetensors", "config.json"):
+        assert (conversion.out / name).read_bytes() == (finished.out / name).read_bytes()
+    assert conversion.rows()[1].losses == finished.rows()[1].losses
+
+
+def test_a_stop_keeps_the_blocks_that_are_done(source: Path, corpus: Path, tmp_path: Path):
+    conversion = Conversion.start(request(source, corpus, tmp_path / "m", windows=0))
+    wait_for_blocks(conversion, 1)
+    assert conversion.stop(wait_s=30)
+    assert conversion.state == "stopped"
+    kept = len(conversion.reports())
+    assert 1 <= kept < BLOCKS
+    conversion.resume().wait(120)
+    assert sum(report.resumed for report in conversion.reports()) >= kept
+    assert conversion.rows() == ()
+
+
+def test_what_goes_wrong_stands_in_the_status(source: Path, corpus: Path, tmp_path: Path):
+    spec = preset("rtn", samples=5000, sample_length=32)
+    conversion = Conversion.create(request(source, corpus, tmp_path / "m", spec=spec.replace(samples=20000)))
+    with pytest.raises(DataError, match="too short"):
+        work_on(conversion)
+    assert conversion.state == "failed"
+    assert conversion.status.problem is not None
+    assert "lower samples" in str(conversion.status.problem["fix"])
