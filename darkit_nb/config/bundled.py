@@ -22,3 +22,8 @@ def located(source: str | Path) -> str | Path:
     if isinstance(source, str) and not Path(source).exists():
         return bundled_models().get(source, source)
     return source
+
+
+def called(folder: Path) -> str:
+    """What a model's folder is called in reports: the name of a bundled model, else the path."""
+    return folder.name if folder.parent == FOLDER else str(folder)

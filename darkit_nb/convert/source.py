@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
@@ -13,8 +14,9 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from darkit_nb.config.bundled import called
 from darkit_nb.errors import ModelError
 from darkit_nb.runs.safetensors_header import read_header
 
@@ -96,7 +98,7 @@ class FolderSource(ModelSource):
     """
 
     def __init__(self, folder: Path, name: str | None = None) -> None:
-        self.folder, self.name = folder, name or str(folder)
+        self.folder, self.name = folder, name or called(folder)
         try:
             self.config = AutoConfig.from_pretrained(folder)
         except (OSError, ValueError, KeyError) as error:
@@ -179,6 +181,11 @@ class LoadedSource(ModelSource):
         """Of the state dict."""
         return {name: (tuple(tensor.shape), tensor.nbytes) for name, tensor in self._state.items()}
 
+    @property
+    def parameters(self) -> int:
+        """All numbers, a tied tensor once."""
+        return sum({tensor.data_ptr(): tensor.numel() for tensor in self._state.values()}.values())
+
     def _read(self, name: str) -> Tensor:
         return self._state[name].detach().cpu()
 
@@ -196,8 +203,30 @@ class LoadedSource(ModelSource):
         return digest.hexdigest()
 
 
-def open_source(source: str | Path | PreTrainedModel, *, revision: str | None = None) -> ModelSource:
-    """The model named by a folder or hub id, or one in memory.
+class ConfigSource(ModelSource):
+    """A model of which only the config is known: enough for a plan, without a weight."""
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        self.name = config.name_or_path or config.model_type
+        self.config = config
+        self._model = empty_model(config, self.dtype)
+
+    def names(self) -> dict[str, tuple[tuple[int, ...], int]]:
+        """Of the parameters the config leads to, a tied one once."""
+        return {name: (tuple(value.shape), value.nbytes) for name, value in self._model.named_parameters()}
+
+    def _read(self, name: str) -> Tensor:
+        raise ModelError(
+            "A config holds no weights.", expected="a folder, a hub id, or a model", received=f"the config {self.name}"
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the config."""
+        return hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True, default=str).encode()).hexdigest()
+
+
+def open_source(source: str | Path | PreTrainedModel | PreTrainedConfig, *, revision: str | None = None) -> ModelSource:
+    """The model named by a folder or hub id, one in memory, or what a config describes.
 
     Args:
         source: where it is.
@@ -208,6 +237,8 @@ def open_source(source: str | Path | PreTrainedModel, *, revision: str | None = 
     """
     if isinstance(source, PreTrainedModel):
         opened: ModelSource = LoadedSource(source)
+    elif isinstance(source, PreTrainedConfig):
+        opened = ConfigSource(source)
     elif Path(source).is_dir():
         if revision is not None:
             raise ModelError(
@@ -246,4 +277,24 @@ def _downloaded(name: str, revision: str | None) -> Path:
             fix="fetch it where there is a network: hf download "
             + name
             + ("" if revision is None else f" --revision {revision}"),
+        ) from error
+
+
+def empty_model(config: Any, dtype: torch.dtype) -> PreTrainedModel:
+    """The model a config describes, on the meta device: shapes and names, no weights.
+
+    Raises:
+        ModelError: transformers cannot build it.
+    """
+    own = copy.deepcopy(config)
+    if getattr(own, "quantization_config", None) is not None:
+        del own.quantization_config
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(own, dtype=dtype, attn_implementation="sdpa").eval()
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise ModelError(
+            "This model cannot be built.",
+            expected="a decoder transformers knows",
+            received=str(error).strip().splitlines()[0],
         ) from error

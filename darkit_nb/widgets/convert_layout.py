@@ -21,7 +21,7 @@ _GROUPS: tuple[tuple[str, str, str, tuple[str, ...], bool], ...] = (
     ("coding", "Weights", "How weights are coded.", ("weights", "weight_bits", "group_size", "clip_search"), False),
     ("outliers", "Outliers", "What is done about large features.", ("scaling", "scaling_alpha", "rotation"), False),
     ("training", "Training", "Block-wise refinement.", ("refine_epochs",), True),
-    ("calibration", "Calibration", "The text the model is listened to on.", ("samples", "sample_length", "seed"), False),
+    ("calibration", "Calibration", "The text the model listens to.", ("samples", "sample_length", "seed"), False),
 )
 _OF_GROUP = {
     "spike": ("steps_budget",),

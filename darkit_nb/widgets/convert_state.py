@@ -98,7 +98,7 @@ def plan_data(stage: str, plan: ConversionPlan | None, problem: Mapping[str, Any
             str(plan.blocks),
             f"{short(float(plan.memory_bytes))}B",
             f"{short(float(plan.disk_bytes))}B",
-            "–" if seconds is None else f"≈ {duration(seconds)}",
+            "–" if seconds is None else "< 1 s" if seconds < 1 else f"≈ {duration(seconds)}",
         ]
     tiles = [
         {"name": name, "value": value, "about": about} for (name, about), value in zip(_TILES, values, strict=True)
