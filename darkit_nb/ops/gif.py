@@ -42,7 +42,9 @@ def _chosen(x: Tensor, salient: Tensor | None, backend: Backend) -> str:
     name = backend_name(backend, x.device.type)
     plain = x.dtype == torch.float64 or (salient is not None and salient.dim() > 1) or x.numel() == 0
     # Fast paths ask for values, which neither the meta device nor torch.export has.
-    return "reference" if plain or x.is_meta or torch.compiler.is_exporting() else name
+    # Nor do cache blocks fit a graph: what is compiled is fused anyway.
+    fused = name == "blocked" and torch.compiler.is_compiling()
+    return "reference" if plain or fused or x.is_meta or torch.compiler.is_exporting() else name
 
 
 def _encode_reference(x: Tensor, law: GifLaw, salient: Tensor | None) -> Encoded:
@@ -52,7 +54,8 @@ def _encode_reference(x: Tensor, law: GifLaw, salient: Tensor | None) -> Encoded
     limited = codes.nan_to_num(0.0).clamp(*blocked.limits(law, salient, codes))
     clamped = limited != codes
     counts = limited.to(law.dtype(salient is not None))
-    return counts, scale, zero.to(torch.int32), clamped if bool(clamped.any()) else None
+    wanted = torch.compiler.is_compiling() or bool(clamped.any())  # a graph cannot ask for values
+    return counts, scale, zero.to(torch.int32), clamped if wanted else None
 
 
 @torch.no_grad()

@@ -65,6 +65,8 @@ def neuron_scan(
     name = backend_name(backend, x.device.type)
     if name == "native" and torch.compiler.is_exporting():
         name = "blocked"  # a graph for people and other programs shows the steps, not one operator of ours
+    if name == "blocked" and torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+        name = "reference"  # cache blocks do not fit a graph, and what is compiled is fused anyway
     # Kernels know no double: it serves gradient checks.
     if name == "reference" or x.numel() == 0 or (name in ("cupy", "native") and x.dtype == torch.float64):
         return reference.neuron_scan(
