@@ -1,4 +1,4 @@
-"""The command line: `darkit-nb train|resume|generate|evaluate|tree|runs|import|data|doctor|demo|lab`."""
+"""The command line: `darkit-nb train|resume|generate|evaluate|tree|runs|import|data|bench|doctor|demo|lab`."""
 
 from darkit_nb.cli.app import main
 
