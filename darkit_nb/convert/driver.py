@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from darkit_nb.convert import folding
 from darkit_nb.convert.attention import route_attention
@@ -47,12 +47,16 @@ class ConversionStopped(DarkitError):  # noqa: N818 - nothing went wrong
 
 
 def conversion_plan(
-    source: str | Path | PreTrainedModel, spec: ConversionSpec, *, out: Path | None = None, revision: str | None = None
+    source: str | Path | PreTrainedModel | PreTrainedConfig,
+    spec: ConversionSpec,
+    *,
+    out: Path | None = None,
+    revision: str | None = None,
 ) -> ConversionPlan:
     """What converting a model will take: memory, disk, time. Reads headers only, whatever the model's size.
 
     Args:
-        source: folder, hub id, or a model in memory.
+        source: folder, hub id, a model in memory, or a transformers config of a model that is not here.
         spec: what to do; `darkit_nb.conversion_preset` makes one.
         out: where the converted model will be, to compare with the disk's room.
         revision: of a hub id.

@@ -7,17 +7,15 @@ gets exactly that.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from darkit_nb.convert.relations import Family, Widths, family_of, widths_of
-from darkit_nb.convert.source import ModelSource
+from darkit_nb.convert.source import ModelSource, empty_model
 from darkit_nb.errors import ModelError
 
 TOKENS_PER_BATCH = 2048
@@ -165,23 +163,3 @@ class Skeleton:
     def run(self, block: nn.Module, index: int, stream: Sequence[Tensor]) -> list[Tensor]:
         """Run one block over all batches of a stream."""
         return [self.call(block, index, hidden) for hidden in stream]
-
-
-def empty_model(config: Any, dtype: torch.dtype) -> PreTrainedModel:
-    """The model a config describes, on the meta device: shapes and names, no weights.
-
-    Raises:
-        ModelError: transformers cannot build it.
-    """
-    own = copy.deepcopy(config)
-    if getattr(own, "quantization_config", None) is not None:
-        del own.quantization_config
-    try:
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(own, dtype=dtype, attn_implementation="sdpa").eval()
-    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise ModelError(
-            "This model cannot be built.",
-            expected="a decoder transformers knows",
-            received=str(error).strip().splitlines()[0],
-        ) from error
