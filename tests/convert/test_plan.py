@@ -1,0 +1,66 @@
+"""The plan of a conversion, known before a weight is read."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig
+
+from darkit_nb.config.conversions import PRESETS, preset
+from darkit_nb.convert import conversion_plan, convert_model
+from darkit_nb.errors import ModelError
+from tests.convert.decoders import CONFIGS, decoder
+
+LLAMA_7B = LlamaConfig(dtype=torch.float16)
+LLAMA_70B = LlamaConfig(
+    hidden_size=8192, intermediate_size=28672, num_hidden_layers=80, num_attention_heads=64, num_key_value_heads=8,
+    dtype=torch.float16,
+)  # fmt: skip
+
+
+def test_seven_and_seventy_billion_parameters_need_one_block_at_a_time():
+    small, large = (conversion_plan(config, preset("darkit")) for config in (LLAMA_7B, LLAMA_70B))
+    assert (small.parameters, small.blocks) == (6_738_415_616, 32)
+    assert (large.parameters, large.blocks) == (68_976_648_192, 80)
+    # Four bits a weight, embeddings and head in 16: about a quarter of the model.
+    assert 3.5e9 < small.disk_bytes < 4.6e9
+    # A block of the large one is 0.86 G parameters; the whole would be 276 GB in float32.
+    assert large.resident_bytes < 50e9
+    assert large.cache_bytes == 3 * 128 * 2048 * 8192 * 4
+    assert "80 blocks, 68,976.6 M parameters" in large.lines[0]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_has_a_plan(name):
+    plan = conversion_plan(decoder("llama"), preset(name, samples=4, sample_length=16))
+    assert plan.seconds_estimate is not None
+    assert plan.seconds_estimate > 0
+    assert len(plan.lines) == 6
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_every_family_is_counted_whole(kind):
+    model = decoder(kind)
+    plan = conversion_plan(model, preset("rtn", samples=4, sample_length=16))
+    assert plan.parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_the_disk_that_is_planned_is_the_disk_that_is_used(tmp_path: Path):
+    model = decoder("llama", dtype=torch.float32, hidden_size=64, intermediate_size=192)
+    spec = preset("quarot", samples=4, sample_length=16)
+    plan = conversion_plan(model, spec, out=tmp_path / "deep" / "out")
+    report = convert_model(model, spec, calibration=torch.randint(0, 97, (4, 16)), out=tmp_path / "out")
+    # Scales, zero points and statistics of neurons are a large share of so small a model.
+    assert 0.5 < plan.disk_bytes / report.saved_bytes < 1.5
+    assert "free" in plan.lines[4]
+    shutil.rmtree(tmp_path / "out")
+
+
+def test_a_config_alone_cannot_be_converted(tmp_path: Path):
+    spec = preset("rtn", samples=1, sample_length=16)
+    tiny = LlamaConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=9)
+    with pytest.raises(ModelError, match="holds no weights"):
+        convert_model(tiny, spec, calibration=torch.zeros(1, 16, dtype=torch.int64), out=tmp_path / "out")  # pyright: ignore[reportArgumentType]
