@@ -32,6 +32,8 @@ class SpikingLinear(GIF):
 
     in_features: int
     out_features: int
+    _constant = False
+    """Whether nobody writes to the weight."""
 
     def __init__(self, in_features: int, out_features: int, spec: SpikeSpec, device: Any = None) -> None:
         super().__init__((in_features,), spec, device=device)
@@ -45,15 +47,20 @@ class SpikingLinear(GIF):
         the plain definition of `backend="reference"`.
         """
         held = self._held()
-        if self.spec.backend == "reference" or x.dtype == torch.float64 or watched(x, (x, *held)):
+        if self.spec.backend == "reference" or x.dtype == torch.float64 or watched(x, held):
             return None
         check_gif_input(x, self.mask)
-        y = self._products(held).linear(x.detach().reshape(-1, self.in_features), product_dtype(x))
+        products = self._products(held)
+        if products is None:
+            return None
+        y = products.linear(x.detach().reshape(-1, self.in_features), product_dtype(x))
         return y.view(*x.shape[:-1], self.out_features)
 
-    def _products(self, held: list[Tensor]) -> Products:
-        """The weight laid out for products, made again when anything it was made from has changed."""
-        state = state_of(held)
+    def _products(self, held: list[Tensor]) -> Products | None:
+        """The weight laid out for products, made again when anything it was made from has changed; None if it hides."""
+        state = state_of(held, constant=self._constant)
+        if state is None:
+            return None
         if self._ready is None or self._ready[0] != self.spec or not same_state(self._ready[1], state):
             self._ready = (self.spec, state, self._prepare(GifLaw(**neuron_settings(self.spec))))
         return self._ready[2]
@@ -83,9 +90,7 @@ def watched(x: Tensor, parts: Sequence[Tensor]) -> bool:
         or not x.numel()
         or torch.compiler.is_compiling()
         or is_in_torch_dispatch_mode()
-        or (torch.is_grad_enabled() and any(part.requires_grad for part in parts))
-        # Weights made under inference mode do not tell when they are written to.
-        or any(isinstance(part, nn.Parameter) and part.is_inference() for part in parts)
+        or (torch.is_grad_enabled() and (x.requires_grad or any(part.requires_grad for part in parts)))
     )
 
 
@@ -93,9 +98,15 @@ State = list[tuple[Tensor, int, int]]
 """Of tensors: which, where in memory, and how often written to."""
 
 
-def state_of(parts: Sequence[Tensor]) -> State:
-    """The state of tensors now. `.to()` moves a parameter's memory, writing counts up, loading may bring others."""
-    return [(part, part.data_ptr(), 0 if part.is_inference() else part._version) for part in parts]
+def state_of(parts: Sequence[Tensor], *, constant: bool = False) -> State | None:
+    """The state of tensors now. `.to()` moves a parameter's memory, writing counts up, loading may bring others.
+
+    None where one was made under inference mode and does not tell when it is written to, unless nobody writes to them.
+    """
+    try:
+        return [(part, part.data_ptr(), part._version) for part in parts]
+    except RuntimeError:
+        return [(part, part.data_ptr(), 0) for part in parts] if constant else None
 
 
 def same_state(old: State, new: State) -> bool:

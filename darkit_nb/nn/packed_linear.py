@@ -213,7 +213,7 @@ class PackedLinear(_Packed):
     def forward(self, x: Tensor) -> Tensor:
         """Mix `x`, multiply, add the bias."""
         x = x if self.rotation is None else self.rotation(x)
-        if watched(x, (x,)):
+        if watched(x, ()):
             return linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
         rows = x.detach().reshape(-1, self.in_features)
         products = self._float_products() if len(rows) <= FEW_ROWS else None
@@ -232,7 +232,9 @@ class PackedLinear(_Packed):
 
     def _float_products(self) -> FloatProducts | None:
         held = [part for part in self._buffers.values() if part is not None]
-        state = state_of(held)
+        state = state_of(held, constant=True)
+        if state is None:
+            return None
         if self._ready is None or not same_state(self._ready[0], state):
             self._ready = (state, prepare_float_products(self.codes(), self.bias))
         return self._ready[1]
@@ -261,6 +263,8 @@ class PackedSpikeLinear(_Packed, SpikingLinear):
 
     Numerics: integer sums are exact; where a gradient flows to the input, values are multiplied in its dtype.
     """
+
+    _constant = True
 
     def __init__(
         self,

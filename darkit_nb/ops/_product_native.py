@@ -126,7 +126,7 @@ def _plan(layout: WeightLayout) -> tuple[Tensor, list[Tensor]]:
         kept.append(tensor.contiguous())
         return kept[-1].data_ptr()
 
-    words, order, unit = [], [], 0
+    words, order, unit, plain = [], [], 0, 0
     for segment in layout.segments:
         wide = -(-segment.codes.shape[1] // UNIT)
         stored, bits, zero = _stored(segment)
@@ -134,13 +134,16 @@ def _plan(layout: WeightLayout) -> tuple[Tensor, list[Tensor]]:
         words += [unit, unit + wide, segment.scale, int(segment.ends_group), bits, address(blocks), blocks.shape[1]]
         padded = (zero, segment.low, segment.high, segment.weight_scale)
         words += [address(None if part is None else _to_blocks(part)) for part in padded]
-        order.append(_order(segment, layout.features, wide))
+        if segment.features is None:
+            plain = wide
+        else:
+            order.append(_order(segment.features, layout.features, wide))
         unit += wide
-    law, plain = layout.law, len(layout.segments) == 1 and layout.segments[0].features is None
+    law = layout.law
     salient = None if layout.salient is None else layout.salient.to(torch.int32)
     bias = None if layout.bias is None else _to_blocks(layout.bias)
     header = [layout.features, layout.outputs, unit, len(layout.segments), 0]
-    header += [address(part) for part in (None if plain else torch.cat(order), layout.factor, bias, salient)]
+    header += [address(part) for part in (torch.cat(order) if order else None, layout.factor, bias, salient)]
     header += [
         int(law.signed),
         law.cap_lo,
@@ -148,7 +151,7 @@ def _plan(layout: WeightLayout) -> tuple[Tensor, list[Tensor]]:
         law.ratio or 0,
         int(law.ranges == "own" and salient is not None),
     ]
-    header += [int(layout.ratio is not None)]
+    header += [int(layout.ratio is not None), plain]
     table = torch.tensor([*header, *[0] * (_HEADER - len(header)), *words], dtype=torch.int64)
     table[4] = table.data_ptr() + 8 * _HEADER
     return table, kept
@@ -158,8 +161,7 @@ def _to_blocks(part: Tensor) -> Tensor:
     return pad(part, (0, -part.shape[0] % BLOCK))
 
 
-def _order(segment: Segment, features: int, wide: int) -> Tensor:
-    chosen = torch.arange(features) if segment.features is None else segment.features
+def _order(chosen: Tensor, features: int, wide: int) -> Tensor:
     return pad(chosen.to(torch.int32), (0, wide * UNIT - chosen.numel()), value=features)
 
 

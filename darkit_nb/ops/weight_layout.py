@@ -2,7 +2,8 @@
 
 A segment holds the features that share one scale of activations and one of weights. With a shared range the scale of
 usual features is an integer multiple of the salient ones', so counts are multiplied by it and one segment serves both:
-no feature moves. With ranges of their own, salient features follow the others.
+no feature moves. With ranges of their own, salient features follow the others: a few of them leave their places to
+weights of 0.
 
 Axes: `O` outputs, `D` features, `M` features of a segment.
 """
@@ -19,6 +20,9 @@ from torch import Tensor
 from darkit_nb.functional.spike_linear import parts_of
 from darkit_nb.functional.weight import QuantisedWeight, WeightCode
 from darkit_nb.ops._gif_blocked import GifLaw
+
+FEW = 0.25
+"""Up to this share of salient features it costs less to multiply zeros in their place than to move all the others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +120,9 @@ class WeightLayout:
             scale, chosen = int(flags is not None), None if whole else features
             yield Segment(chosen, _narrow(codes, part), scale, weight_scale, True, low, high, part.largest)
             return
+        if whole and 0 < int(flags.sum()) <= features.numel() * FEW:
+            yield from self._around(part, weight_scale, flags)
+            return
         picks = [pick for pick in (~flags, flags) if bool(pick.any())]
         for pick in picks:
             codes, salient = part.codes[:, places[pick]], bool(flags[pick][0])
@@ -123,6 +130,15 @@ class WeightLayout:
             low, high = (torch.zeros_like(sums), sums) if salient else (sums, None)
             narrow = _narrow(codes, part)
             yield Segment(features[pick], narrow, int(salient), weight_scale, ends, low, high, part.largest)
+
+    def _around(self, part: WeightCode, weight_scale: Tensor, flags: Tensor) -> Iterator[Segment]:
+        """All features as they lie, the weights of the few salient ones 0, and these once more by themselves."""
+        usual = part.codes.masked_fill(flags, 0)
+        yield Segment(None, _narrow(usual, part), 0, weight_scale, False, _sums(usual), None, part.largest)
+        codes, features = part.codes[:, flags], flags.nonzero().squeeze(1)
+        sums = _sums(codes)
+        none = torch.zeros_like(sums)
+        yield Segment(features, _narrow(codes, part), 1, weight_scale, True, none, sums, part.largest)
 
 
 def _narrow(codes: Tensor, part: WeightCode) -> Tensor:

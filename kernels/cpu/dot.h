@@ -40,27 +40,37 @@ template <i64 BITS, i64 ROWS>
 DK_KERNEL void sum_rows(const u8* codes, const u8* operand, i64 units, i32* sums) {
     const i64 each = 8 / BITS, parts = BLOCK / WIDTH;
     const u32 mask = BITS == 8 ? 0xffffffffu : ((1u << (BITS % 8)) - 1u) * 0x01010101u;
-    WideBits sum[ROWS][parts];
-    for (i64 i = 0; i < ROWS; ++i) {
-        for (i64 v = 0; v < parts; ++v) sum[i][v] = WideBits{};
+    // Sums kept apart hide the time one dot product waits for the one before.
+    const i64 apart = ROWS == 1 ? 4 : ROWS == 2 ? 2 : 1;
+    WideBits sum[apart][ROWS][parts];
+    for (i64 a = 0; a < apart; ++a) {
+        for (i64 i = 0; i < ROWS; ++i) {
+            for (i64 v = 0; v < parts; ++v) sum[a][i][v] = WideBits{};
+        }
     }
     for (i64 unit = 0; unit < units; unit += each, codes += UNIT_BYTES, operand += each * UNIT_BYTES) {
-        for (i64 line = 0; line < LINES; ++line) {
-            WideBits packed[parts];
-            for (i64 v = 0; v < parts; ++v) packed[v] = read<WideBits>(codes + line * UNIT + v * WIDTH * 4);
-            for (i64 k = 0; k < each; ++k) {
-                for (i64 i = 0; i < ROWS; ++i) {
-                    WideBits counts = WideBits{} + read<u32>(operand + k * UNIT_BYTES + i * UNIT + line * 4);
-                    for (i64 v = 0; v < parts; ++v) {
-                        WideBits code = BITS == 8 ? packed[v] : (packed[v] >> (u32)(k * BITS)) & mask;
-                        sum[i][v] = dot4(sum[i][v], counts, code);
+        for (i64 line = 0; line < LINES; line += apart) {
+            for (i64 a = 0; a < apart; ++a) {
+                WideBits packed[parts];
+                for (i64 v = 0; v < parts; ++v) packed[v] = read<WideBits>(codes + (line + a) * UNIT + v * WIDTH * 4);
+                for (i64 k = 0; k < each; ++k) {
+                    for (i64 i = 0; i < ROWS; ++i) {
+                        WideBits counts = WideBits{} + read<u32>(operand + k * UNIT_BYTES + i * UNIT + (line + a) * 4);
+                        for (i64 v = 0; v < parts; ++v) {
+                            WideBits code = BITS == 8 ? packed[v] : (packed[v] >> (u32)(k * BITS)) & mask;
+                            sum[a][i][v] = dot4(sum[a][i][v], counts, code);
+                        }
                     }
                 }
             }
         }
     }
     for (i64 i = 0; i < ROWS; ++i) {
-        for (i64 v = 0; v < parts; ++v) write(sums + i * BLOCK + v * WIDTH, sum[i][v]);
+        for (i64 v = 0; v < parts; ++v) {
+            WideBits total = sum[0][i][v];
+            for (i64 a = 1; a < apart; ++a) total += sum[a][i][v];
+            write(sums + i * BLOCK + v * WIDTH, total);
+        }
     }
 }
 

@@ -98,14 +98,16 @@ inline Ends extremes(const Rows& rows, Members members, Ends ends) {
         if (value > ends.hi) ends.hi = value;
         broken |= value != value;
     }
-    for (i64 k = 0; k < LANES; ++k) {
-        for (i64 w = 0; w < WIDTH; ++w) {
-            if (lo[k][w] < ends.lo) ends.lo = lo[k][w];
-            if (hi[k][w] > ends.hi) ends.hi = hi[k][w];
-            broken |= nan[k][w] != 0;
-        }
+    for (i64 k = 1; k < LANES; ++k) {
+        lo[0] = lo[k] < lo[0] ? lo[k] : lo[0];
+        hi[0] = hi[k] > hi[0] ? hi[k] : hi[0];
+        nan[0] |= nan[k];
     }
-    if (broken) ends.lo = ends.hi = __builtin_nanf("");
+    for (i64 w = 0; w < WIDTH; ++w) {
+        if (lo[0][w] < ends.lo) ends.lo = lo[0][w];
+        if (hi[0][w] > ends.hi) ends.hi = hi[0][w];
+    }
+    if (broken || bits_of(nan[0]) != 0) ends.lo = ends.hi = __builtin_nanf("");
     return ends;
 }
 

@@ -60,8 +60,9 @@ inline void write_operand(const Plan& plan, u8* line, u8* out) {
     line[plan.features] = 0;
     for (i64 unit = 0; unit < plan.units; ++unit, out += UNIT_BYTES) {
         i64 at = unit * UNIT, left = plan.features - at;
-        if (plan.order) {
-            for (i64 k = 0; k < UNIT; ++k) out[k] = line[plan.order[at + k]];
+        if (unit >= plan.plain) {
+            const i32* order = plan.order + (unit - plan.plain) * UNIT;
+            for (i64 k = 0; k < UNIT; ++k) out[k] = line[order[k]];
         } else if (left >= UNIT) {
             memcpy(out, line + at, UNIT);
         } else {

@@ -30,12 +30,12 @@ struct Segment {
 struct Plan {
     i64 features, outputs, units, segments;
     const Segment* segment;
-    const i32* order;    // [units * 64], feature of each place, `features` for none; null: as they lie
+    const i32* order;    // [(units - plain) * 64], feature of each place, `features` for none
     const u8* factor;    // [D], what counts are multiplied with, or null
     const float* bias;   // [O16] or null
     const i32* salient;  // [D] or null
     i64 is_signed, cap_lo, cap_hi, ratio, own, merged;
-    i64 unused;  // segments follow the 16 words of a plan
+    i64 plain;  // units from the first one that hold features as they lie, all of them; `order` is of the units behind
 };
 static_assert(sizeof(void*) == 8, "a plan is made of 64-bit words");
 

@@ -12,24 +12,34 @@
 
 namespace {
 
+// Add a token's features times the stored codes of `places` units in one; PLACES at a time.
+template <i64 BITS, i64 PLACES>
+DK_INLINE void add_codes(const u8* codes, const float* x, i64 places, Wide* sums) {
+    const u32 mask = (1u << BITS) - 1u;
+    for (i64 first = 0; first < places; first += PLACES) {
+        for (i64 line = 0; line < LINES; ++line) {
+            WideBits packed = read<WideBits>(codes + line * UNIT) >> (u32)(first * BITS);
+            for (i64 place = 0; place < PLACES; ++place) {
+                const float* four = x + (first + place) * UNIT + line * 4;
+                for (i64 k = 0; k < 4; ++k) {
+                    WideInt code = BITS == 8 ? (WideInt)(packed << (u32)(24 - 8 * k)) >> 24
+                                             : (WideInt)(packed >> (u32)(8 * k + place * BITS) & mask);
+                    sums[k] = sums[k] + __builtin_convertvector(code, Wide) * four[k];
+                }
+            }
+        }
+    }
+}
+
 // Sum of a token's features times the stored codes of a part of a block, from `x` in the order of the segment's places.
 template <i64 BITS>
 Wide sum_of_codes(const u8* codes, const float* x, i64 units) {
     const i64 each = 8 / BITS;
-    const u32 mask = (1u << BITS) - 1u;
     Wide sums[4] = {};
+    // Bits beyond the last unit are no weights, and what lies beside them may be no number.
     for (i64 unit = 0; unit < units; unit += each, codes += UNIT_BYTES) {
-        for (i64 line = 0; line < LINES; ++line) {
-            WideBits packed = read<WideBits>(codes + line * UNIT);
-            for (i64 k = 0; k < 4; ++k) {
-                for (i64 place = 0; place < each && unit + place < units; ++place) {
-                    WideInt code = BITS == 8 ? (WideInt)(packed << (u32)(24 - 8 * k)) >> 24
-                                             : (WideInt)(packed >> (u32)(8 * k + place * BITS) & mask);
-                    float value = x[(unit + place) * UNIT + line * 4 + k];
-                    sums[k] = sums[k] + __builtin_convertvector(code, Wide) * value;
-                }
-            }
-        }
+        if (unit + each <= units) add_codes<BITS, each>(codes, x + unit * UNIT, each, sums);
+        else add_codes<BITS, 1>(codes, x + unit * UNIT, units - unit, sums);
     }
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
@@ -59,7 +69,7 @@ void arrange(const Call& call, i64 row, float* wide, float* out) {
     const float* x = widened_row(call.x, call.x_type, row * call.x_stride, plan.features, wide);
     float* sums = out + plan.units * UNIT;
     for (i64 at = 0; at < plan.units * UNIT; ++at) {
-        i64 feature = plan.order ? plan.order[at] : at;
+        i64 behind = at - plan.plain * UNIT, feature = behind < 0 ? at : plan.order[behind];
         out[at] = feature < plan.features ? x[feature] : 0.0f;
     }
     for (i64 s = 0; s < plan.segments; ++s) {
