@@ -15,6 +15,13 @@ from darkit_nb.errors import DataError
 from darkit_nb.functional.weight import QuantisedWeight
 from darkit_nb.records.conversion_spec import ConversionSpec
 
+TARGET_DAMPING = 0.2
+"""How strongly a weight on its way towards the float stream is held where it was, as a share of the mean diagonal.
+
+More than what a Hessian needs to be factored: the correction is fitted to the calibration text, and this is what keeps
+it from fitting the text's chance correlations (docs/decisions/2026-11-22-conversion.md).
+"""
+
 
 def _need(hessian: Hessian | None, spec: ConversionSpec) -> Hessian:
     if hessian is None:
@@ -70,7 +77,7 @@ def quantise_weight(
     if cross is not None:
         known = _need(hessian, spec)
         check_features(weight, known)
-        weight = towards_float_stream(weight, known.gram, cross)
+        weight = towards_float_stream(weight, known.gram, cross, damping=TARGET_DAMPING)
     if spec.weights == "pb_llm":
         return pb_weight(weight, _need(hessian, spec), fraction=spec.weight_salient_fraction)
     if spec.weights in ("ternary", "trit_planes"):
