@@ -16,6 +16,14 @@ from benchmarks.report import rows
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 Row = dict[str, Any]
+MORE = {
+    "tokens_per_s": "tokens/s",
+    "saved_bytes": "saved for backward",
+    "peak_bytes": "peak memory",
+    "held_bytes": "memory held",
+    "weight_bytes": "memory of weights",
+}
+"""Columns a row may have besides its times."""
 _SHAPES = ("shape", "steps", "neurons", "rows", "features", "outputs", "tokens", "heads", "dtype", "bits")
 
 
@@ -77,8 +85,7 @@ def table(row: Row) -> Iterator[str]:
         return
     baseline = next(iter(row["seconds"]))
     limits = limits_of(row)
-    extra = {"tokens_per_s": "tokens/s", "saved_bytes": "saved for backward", "peak_bytes": "peak memory"}
-    shown = {key: label for key, label in extra.items() if key in row}
+    shown = {key: label for key, label in MORE.items() if key in row}
     yield f"**{title_of(row)}** ({row['device']}, {row['threads']} threads, commit {row['commit']}, {row['time'][:10]})"
     yield ""
     head = ["", "median", "10th–90th percentile", f"in {baseline}", "fraction of the limit", *shown.values()]
