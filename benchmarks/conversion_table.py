@@ -1,0 +1,122 @@
+"""Prints the accuracy table: `python -m benchmarks.conversion_table [--markdown]`.
+
+Δ is the mean over seeds and windows. Its 95 % interval counts both: windows, whose differences are averaged over seeds
+first because all seeds are scored on the same windows, and seeds, by the spread of their means.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import RESULTS
+from darkit_nb.evaluate.paired import student_t
+
+RESAMPLES = 4000
+_PARTS = ("model", "planting", "method", "seed", "rotation_seed")
+HEADERS = ("method", "steps", "code", "stored", "ACE", "Δ bits/byte", "95 %", "seeds")
+
+
+def rows(results: Path = RESULTS) -> list[dict[str, Any]]:
+    """The newest row of every combination."""
+    file = results / "conversion.jsonl"
+    lines = file.read_text().splitlines() if file.is_file() else []
+    found = [row for row in map(json.loads, lines) if "key" in row]
+    return list({tuple(row[part] for part in _PARTS): row for row in found}.values())
+
+
+def summary(group: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and 95 % interval over the seeds and windows of one method.
+
+    The variance of the mean is that of windows, s²_w / n_w, plus that of seeds, s²_s / n_s. With one seed the interval
+    speaks of windows only.
+    """
+    differences = np.array([row["differences"] for row in group])
+    seeds, windows = differences.shape
+    by_window, by_seed = differences.mean(0), differences.mean(1)
+    variance = float(by_window.var(ddof=1)) / windows
+    reach = student_t(windows - 1) * math.sqrt(variance)
+    if seeds > 1:
+        between = stdev(by_seed.tolist()) / math.sqrt(seeds)
+        reach = math.hypot(reach, student_t(seeds - 1) * between)
+    mean = float(differences.mean())
+    costs = {name: fmean(row[name] for row in group) for name in ("mean_steps", "code_bits", "storage_bits", "ace")}
+    return {"delta": mean, "low": mean - reach, "high": mean + reach, "seeds": seeds, **costs}
+
+
+def ratio(top: Sequence[dict[str, Any]], bottom: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Loss of one method over that of another one, with the ends of its 95 % interval.
+
+    By resampling windows, the same ones for both methods, and seeds, 4 000 times.
+    """
+    one, other = (np.array([row["differences"] for row in group]) for group in (top, bottom))
+    draw = np.random.default_rng(0)
+    found = []
+    for _ in range(RESAMPLES):
+        windows = draw.integers(0, one.shape[1], one.shape[1])
+        a, b = (each[draw.integers(0, len(each), len(each))][:, windows].mean() for each in (one, other))
+        found.append(a / b)
+    low, high = np.quantile(found, [0.025, 0.975])
+    return {"ratio": float(one.mean() / other.mean()), "low": float(low), "high": float(high)}
+
+
+def grouped(found: Sequence[dict[str, Any]]) -> dict[tuple[str, str], dict[str, list[dict[str, Any]]]]:
+    """Rows by (model, planting), and there by method."""
+    tables: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
+    for row in found:
+        tables.setdefault((row["model"], row["planting"]), {}).setdefault(row["method"], []).append(row)
+    return tables
+
+
+CLAIMS = (
+    ("darkit W4A4", "quarot W4A4", "at most 0.8 at the upper end"),
+    ("darkit W4A4", "spikellm-omniquant W4A4", "at most 0.25 at the upper end"),
+    ("spikellm-omniquant W4A4", "omniquant W4A4", "below 1"),
+    ("ternary, T=2 on 40 %", "PB-LLM, 10 % at 8 bits", "below 1"),
+    ("darkit, plain INT8 on the subspace", "darkit W4A4", "1"),
+)
+
+
+def text(found: Sequence[dict[str, Any]]) -> str:
+    """All tables in Markdown, and below each what the claims come to."""
+    parts = []
+    for (model, planting), methods in sorted(grouped(found).items()):
+        one = next(iter(methods.values()))[0]
+        peaks = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in one["outliers"].items())
+        settings = one["settings"]
+        parts.append(
+            f"### {model} ({one['parameters']:,} parameters), outliers planted: {planting}\n\n"
+            f"Float {one['float_bits_per_byte']:.4f} bits per byte, perplexity {one['float_perplexity']:.2f}; {peaks}. "
+            f"{settings['samples']} × {settings['length']} calibration tokens, {settings['windows']} windows.\n"
+        )
+        parts.append("| " + " | ".join(HEADERS) + " |\n|" + "---|" * len(HEADERS))
+        parts += [_line(name, summary(group)) for name, group in methods.items()]
+        parts += ["", *_claims(methods), ""]
+    return "\n".join(parts)
+
+
+def _line(name: str, each: dict[str, Any]) -> str:
+    interval = f"{each['low']:+.4f} … {each['high']:+.4f}"
+    cells = (f"{each[key]:.4g}" for key in ("mean_steps", "code_bits", "storage_bits", "ace"))
+    return f"| {name} | {' | '.join(cells)} | {each['delta']:+.4f} | {interval} | {each['seeds']} |"
+
+
+def _claims(methods: dict[str, list[dict[str, Any]]]) -> list[str]:
+    lines = []
+    for top, bottom, wanted in CLAIMS:
+        if top in methods and bottom in methods:
+            found = ratio(methods[top], methods[bottom])
+            shown = f"{found['ratio']:.2f} ({found['low']:.2f} … {found['high']:.2f})"
+            lines.append(f"- {top} loses {shown} × what {bottom} loses; wanted: {wanted}.")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text(rows()) + "\n")
