@@ -19,6 +19,8 @@ _EXPORTS = {
     "Run": "darkit_nb.runs",
     "RunConfig": "darkit_nb.config",
     "RunDirectory": "darkit_nb.runs",
+    "Conversion": "darkit_nb.runs.conversion",
+    "ConversionRequest": "darkit_nb.records.conversion_request",
     "SpikeCode": "darkit_nb.functional.spike_code",
     "SpikeSpec": "darkit_nb.records.spike_spec",
     "Studio": "darkit_nb.widgets",
@@ -37,6 +39,7 @@ _EXPORTS = {
     "generate": "darkit_nb.train.generate",
     "gif_encode": "darkit_nb.ops.gif",
     "import_run": "darkit_nb.runs",
+    "list_conversions": "darkit_nb.runs.conversion",
     "list_runs": "darkit_nb.runs",
     "load_config": "darkit_nb.config",
     "load_model": "darkit_nb.spikify",
@@ -84,6 +87,7 @@ if TYPE_CHECKING:
     from darkit_nb.models.build import build_model as build_model
     from darkit_nb.ops.gif import gif_encode as gif_encode
     from darkit_nb.records.conversion import ConversionSpec as ConversionSpec
+    from darkit_nb.records.conversion_request import ConversionRequest as ConversionRequest
     from darkit_nb.records.spike_spec import SpikeSpec as SpikeSpec
     from darkit_nb.records.trace_compare import compare_traces as compare_traces
     from darkit_nb.runs import Run as Run
@@ -94,6 +98,8 @@ if TYPE_CHECKING:
     from darkit_nb.runs import open_run as open_run
     from darkit_nb.runs import resume as resume
     from darkit_nb.runs import train as train
+    from darkit_nb.runs.conversion import Conversion as Conversion
+    from darkit_nb.runs.conversion import list_conversions as list_conversions
     from darkit_nb.spikify import load_model as load_model
     from darkit_nb.spikify import spikify as spikify
     from darkit_nb.spikify import unspikify as unspikify
