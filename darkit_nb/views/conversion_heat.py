@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from darkit_nb.records.conversion import BlockReport
+from darkit_nb.views.chart_svg import short_role
 from darkit_nb.views.numbers import percent
 from darkit_nb.views.palette import LIGHT, Palette, channels
 from darkit_nb.views.spike_table import role_of
@@ -69,13 +70,16 @@ class LayerMap:
             (block, *(percent(value) if math.isfinite(value) else "–" for value in (*row, total)))
             for block, row, total in zip(self.blocks, self.errors, self.totals, strict=True)
         )
-        headers = ("block", *(kind.rpartition(".")[2].removesuffix("_proj") for kind in self.kinds), "block")
+        headers = ("block", *map(short_role, self.kinds), "block")
         note = "‖y_q − y‖² / ‖y‖² of each layer's output on the calibration text; last column: of the whole block."
         return TableView("Error of every layer", headers, rows, (note,)).to_text(width)
 
     def to_html(self, *, palette: Palette = LIGHT) -> str:
         """The same with coloured cells."""
-        head = "".join(f"<th style='{_HEAD}'>{html.escape(kind)}</th>" for kind in self.kinds)
+        head = "".join(
+            f'<th style="{_HEAD}" title="{html.escape(kind)}">{html.escape(short_role(kind))}</th>'
+            for kind in self.kinds
+        )
         body = "".join(
             f"<tr><th style='{_SIDE}'>{html.escape(block)}</th>{''.join(self._cell(value, palette) for value in row)}"
             f"<td style='padding:1px 8px;text-align:right'>{percent(total) if math.isfinite(total) else '–'}</td></tr>"
