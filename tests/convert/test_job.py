@@ -22,7 +22,7 @@ from darkit_nb.spikify import load_model
 from tests.evaluate.models import decoder
 
 TEXT = "".join(f"Line {n} tells of {'spikes' if n % 3 else 'silence'} and of number {n * n}.\n" for n in range(300))
-BLOCKS = 12
+BLOCKS = 8
 
 
 @pytest.fixture(scope="module")

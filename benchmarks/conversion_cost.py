@@ -1,0 +1,163 @@
+"""What a conversion costs: one LLaMA-7B block per preset, the plan for 7B and 70B, and the speed of what comes out.
+
+The block has the true shape (4 096 wide, 32 heads, feed-forward 11 008) and random weights; time and memory of a block
+do not depend on what the weights are. The block sees few samples; seconds for the published 128 × 2 048 tokens follow
+from two such runs and are marked `extrapolated`. Presets that train are not in it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from benchmarks.harness import compare
+from darkit_nb.config.conversions import preset
+from darkit_nb.convert.driver import convert_model
+from darkit_nb.convert.plan import plan_for
+from darkit_nb.convert.source import ModelSource
+from darkit_nb.records.conversion import ConversionSpec
+from darkit_nb.spikify import load_model
+
+SEVEN_B = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "num_key_value_heads": 32}
+SEVENTY_B = {"hidden_size": 8192, "intermediate_size": 28672, "num_attention_heads": 64, "num_key_value_heads": 8}
+QUICK = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4, "num_key_value_heads": 4}
+SAMPLES, LENGTH = 2, 256
+FULL_SAMPLES, FULL_LENGTH = 128, 2048
+PRESETS = ("rtn", "smoothquant", "gptq", "quarot", "darkit")
+
+
+def shape(sizes: dict[str, int], blocks: int, vocabulary: int) -> Any:
+    """The configuration of a Llama of those sizes."""
+    return AutoConfig.for_model(
+        "llama", **sizes, num_hidden_layers=blocks, vocab_size=vocabulary, max_position_embeddings=4096
+    )
+
+
+class ShapeSource(ModelSource):
+    """A model that is not there: only its shapes, for plans."""
+
+    def __init__(self, name: str, config: Any) -> None:
+        self.name, self.config = name, config
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float16)
+        self._names = {name: (tuple(t.shape), t.numel() * 2) for name, t in model.state_dict().items()}
+
+    def names(self) -> dict[str, tuple[tuple[int, ...], int]]:
+        return self._names
+
+    def _read(self, name: str) -> torch.Tensor:
+        raise NotImplementedError("a plan reads no weights")
+
+    def fingerprint(self) -> str:
+        return self.name
+
+
+def one_block(sizes: dict[str, int]) -> PreTrainedModel:
+    """A decoder of one block with random weights and a small vocabulary."""
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(shape(sizes, 1, 256), dtype=torch.float32).eval()
+
+
+def run(quick: bool) -> Iterator[dict[str, Any]]:
+    """Plans, then a block per preset, then tokens per second."""
+    yield from plans()
+    sizes = QUICK if quick else SEVEN_B
+    model = one_block(sizes)
+    for name in PRESETS[:1] if quick else PRESETS:
+        yield block(model, name, "small" if quick else "7B")
+    shown = f"one block of {'a small model' if quick else 'LLaMA-7B'}"
+    yield speed(shown, model, "rtn", rounds=2 if quick else 5)
+    data = Path(os.environ.get("DARKIT_TEST_DATA") or "nowhere")
+    novel = data.parent / "models" / "novel-llama"
+    if novel.is_dir():
+        floating = load_model(novel, dtype=torch.float32)
+        for name in ("rtn", "darkit"):
+            yield speed("novel-llama", floating, name, rounds=2 if quick else 9)
+
+
+def plans() -> Iterator[dict[str, Any]]:
+    for name, sizes, blocks in (("LLaMA-7B", SEVEN_B, 32), ("LLaMA-70B", SEVENTY_B, 80)):
+        spec = preset("darkit", samples=FULL_SAMPLES, sample_length=FULL_LENGTH)
+        start = time.perf_counter()
+        plan = plan_for(ShapeSource(name, shape(sizes, blocks, 32000)), spec, None)
+        kept = ("blocks", "parameters", "resident_bytes", "cache_bytes", "disk_bytes", "seconds_estimate")
+        figures = {key: plan.to_dict()[key] for key in kept}
+        yield {"what": "plan", "model": name, **figures, "planned_in_s": round(time.perf_counter() - start, 2)}
+
+
+def block(model: PreTrainedModel, name: str, size: str) -> dict[str, Any]:
+    """Seconds and memory of the block; what grows with the calibration is measured at two lengths of it."""
+    few, more = (_seconds(model, name, samples) for samples in (SAMPLES, 2 * SAMPLES))
+    per_sample = max(0.0, (more["seconds"] - few["seconds"]) / SAMPLES)
+    tokens = FULL_SAMPLES * FULL_LENGTH / LENGTH
+    return {
+        "what": "block",
+        "model": size,
+        "pipeline": name,
+        "samples": SAMPLES,
+        "length": LENGTH,
+        **few,
+        "seconds_at_twice_the_samples": more["seconds"],
+        "extrapolated": {
+            "samples": FULL_SAMPLES,
+            "length": FULL_LENGTH,
+            "seconds": round(few["seconds"] + per_sample * (tokens - SAMPLES), 1),
+            "by": "linear in tokens; attention's square is left out",
+        },
+    }
+
+
+def _seconds(model: PreTrainedModel, name: str, samples: int) -> dict[str, Any]:
+    spec: ConversionSpec = preset(name, samples=samples, sample_length=LENGTH)
+    ids = torch.randint(0, 256, (samples, LENGTH), generator=torch.Generator().manual_seed(0))
+    start = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        report = convert_model(model, spec, calibration=ids, out=Path(folder) / "m")
+    block = report.blocks[0]
+    return {
+        "seconds": round(block.seconds, 2),
+        "cpu_seconds": round(time.process_time() - start, 2),
+        "peak_bytes": block.peak_bytes,
+        "error": round(block.error, 5),
+    }
+
+
+def speed(name: str, model: PreTrainedModel, pipeline: str, *, rounds: int) -> dict[str, Any]:
+    """Tokens per second of scoring, converted against float, turn by turn."""
+    ids = torch.randint(0, min(256, model.config.vocab_size), (4, LENGTH), generator=torch.Generator().manual_seed(1))
+    spec = preset(pipeline, samples=SAMPLES, sample_length=LENGTH)
+    with tempfile.TemporaryDirectory() as folder:
+        convert_model(model, spec, calibration=ids[:SAMPLES], out=Path(folder) / "m")
+        converted = load_model(Path(folder) / "m")
+
+    @torch.no_grad()
+    def score(which: PreTrainedModel) -> torch.Tensor:
+        return which(input_ids=ids, use_cache=False).logits
+
+    def agree(results: Any) -> None:
+        floating, low = results["float"], results["converted"]
+        error = float((low - floating).square().sum() / floating.square().sum())
+        assert error < 1.0, f"the converted model computes something else: relative error {error:.3g}"
+
+    timed = compare(
+        {"float": lambda: score(model), "converted": lambda: score(converted)}, agree=agree, rounds=rounds, warm_up=1
+    )
+    tokens = ids.numel()
+    speeds = {which: round(tokens / each["median"], 1) for which, each in timed["seconds"].items()}
+    ratio = timed["ratio"]["converted"]
+    faster = {"median": 1 / ratio["median"], "p10": 1 / ratio["p90"], "p90": 1 / ratio["p10"]}
+    return {
+        "what": "speed",
+        "model": name,
+        "pipeline": spec.name,
+        "tokens_per_s": speeds,
+        "times_float": {key: round(value, 3) for key, value in faster.items()},
+        "rounds": timed["rounds"],
+    }
