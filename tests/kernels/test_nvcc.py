@@ -1,46 +1,78 @@
-"""Every kernel compiles for every GPU generation CUDA 13 knows, in registers alone."""
+"""Kernels compile for every GPU generation CUDA 13 knows, in registers alone, with 16-byte loads where claimed."""
 
 from __future__ import annotations
 
 import re
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from darkit_nb.ops._launch import kernel_source
+from benchmarks.variants import ARCHITECTURES, FUNCTIONS, Variant, compiled, covering, variants
+from tests.conftest import need
 
-ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
-# The heaviest settings of each kernel: the longest code of every branch, 16-bit conversions, 64-bit sums.
-HEAVIEST = {
-    "gif": {"DK_X": 1, "DK_Q": 3, "DK_RANGE": 1, "DK_THREADS": 128},
-    "neuron_scan": {"DK_X": 1, "DK_INTEGER": 0, "DK_HARD": 1, "DK_SURROGATE": 6, "DK_DETACH": 0},
-    "spike_linear": {"DK_X": 1, "DK_Q": 3, "DK_W": 2, "DK_WIDE": 1},
+USUAL: dict[str, Variant] = {
+    "gif": {"X": 2, "Q": 0, "SALIENT": 2, "SIGNED": 0, "EMIT": 7, "VEC": 8, "ALIGNED": 1, "TEAM": 128, "HOLD": 4},
+    "gif_backward": {"X": 2, "SALIENT": 2, "SIGNED": 0, "VEC": 8, "ALIGNED": 1, "TEAM": 128, "HOLD": 4},
+    "gif_clip": {"X": 2, "VEC": 8, "ALIGNED": 1},
+    "neuron_scan": {"X": 2, "INTEGER": 0, "HARD": 0, "OUT": 0, "VEC": 8, "ALIGNED": 1},
+    "neuron_scan_backward": {
+        "X": 2, "INTEGER": 0, "HARD": 0, "SURROGATE": 3, "DETACH": 0, "LEARN": 1, "CHUNK": 4, "KEEP": 0,
+        "VEC": 8, "ALIGNED": 1,
+    },
+    "packed_matvec": {
+        "X": 2, "BITS": 4, "SIGNED": 0, "SALIENT": 1, "GROUPS": 1, "TOKENS": 1, "OUTS": 2, "ALIGNED": 1,
+    },
+}  # fmt: skip
+# Loads and stores of 16 bytes each instruction of the usual bfloat16 path makes at least.
+WIDE = {
+    "gif": (4, 4),  # a token of 128 threads: four loads each, four stores of values
+    "gif_backward": (8, 4),
+    "gif_clip": (1, 1),
+    "neuron_scan": (4, 4),
+    "neuron_scan_backward": (8, 4),
+    "packed_matvec": (2, 0),
 }
-REGISTERS = 80
-"""At 128 threads a block, 80 registers still let 6 blocks (24 warps) share a multiprocessor."""
 
 
-def compile_for(nvcc: str, kernel: str, architecture: int, folder: Path) -> str:
-    source = folder / f"{kernel}_{architecture}.cu"
-    source.write_text(kernel_source(kernel), encoding="utf-8")
-    defines = [f"-D{key}={value}" for key, value in HEAVIEST[kernel].items()]
-    command = [nvcc, "-cubin", "-std=c++17", f"-arch=sm_{architecture}", "-Xptxas", "-v", "-Werror", "all-warnings"]
-    done = subprocess.run(
-        [*command, *defines, str(source), "-o", str(source.with_suffix(".cubin"))], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stderr
+@pytest.mark.parametrize("architecture", [75, 90, 120])
+@pytest.mark.parametrize("kernel", sorted(USUAL))
+def test_the_usual_specialisation_compiles_without_spills(
+    nvcc: str, kernel: str, architecture: int, tmp_path: Path
+) -> None:
+    chosen = {"THREADS": 128, **USUAL[kernel]}
+    ((registers, spilled),) = compiled(nvcc, kernel, [chosen], architecture, tmp_path)
+    assert spilled == 0
+    assert 0 < registers <= 168
 
 
-@pytest.mark.parametrize("kernel", sorted(HEAVIEST))
-def test_compiles_for_every_architecture_without_spills(nvcc: str, kernel: str, tmp_path: Path) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        reports = list(pool.map(lambda architecture: compile_for(nvcc, kernel, architecture, tmp_path), ARCHITECTURES))
-    for architecture, report in zip(ARCHITECTURES, reports, strict=True):
-        spills = [int(found) for found in re.findall(r"(\d+) bytes (?:stack frame|spill stores|spill loads)", report)]
-        registers = [int(found) for found in re.findall(r"Used (\d+) registers", report)]
-        assert registers, report
-        assert not any(spills), f"sm_{architecture}: {report}"
-        assert max(registers) <= REGISTERS, f"sm_{architecture}: {report}"
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("kernel", sorted(FUNCTIONS))
+def test_specialisations_compile_without_spills(nvcc: str, kernel: str, architecture: int, tmp_path: Path) -> None:
+    chosen = covering(variants(kernel))
+    for start in range(0, len(chosen), 8):
+        found = compiled(nvcc, kernel, chosen[start : start + 8], architecture, tmp_path)
+        assert not any(spilled for _, spilled in found)
+
+
+def _disassembler() -> Path | None:
+    package = find_spec("nvidia")
+    places = package.submodule_search_locations if package is not None else None
+    return next((path for place in places or () for path in Path(place).glob("*/bin/nvdisasm")), None)
+
+
+@pytest.mark.parametrize("kernel", sorted(WIDE))
+def test_memory_moves_16_bytes_an_instruction(nvcc: str, kernel: str, tmp_path: Path) -> None:
+    tool = _disassembler()
+    need("nvdisasm", tool is not None, "the wheel nvidia-cuda-nvdisasm is not installed")
+    assert tool is not None
+    compiled(nvcc, kernel, [{"THREADS": 128, **USUAL[kernel]}], 90, tmp_path)
+    listing = subprocess.run(
+        [str(tool), "-c", str(tmp_path / f"{kernel}_90.cubin")], capture_output=True, text=True, check=True
+    ).stdout
+    loads, stores = WIDE[kernel]
+    assert len(re.findall(r"\bLDG\.E\.128", listing)) >= loads
+    assert len(re.findall(r"\bSTG\.E\.128", listing)) >= stores
