@@ -33,7 +33,8 @@ def latest(name: str, until: str) -> list[Row]:
     for row in rows(name):
         if row["time"] <= until and not row.get("changed"):
             found[(row["operation"], row.get("preset"), *(str(row.get(key)) for key in _SHAPES))] = row
-    return list(found.values())
+    measured = {row["operation"] for row in found.values() if "not_measured" not in row}
+    return [row for row in found.values() if "not_measured" not in row or row["operation"] not in measured]
 
 
 def title_of(row: Row) -> str:

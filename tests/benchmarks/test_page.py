@@ -74,7 +74,8 @@ def test_the_newest_row_of_a_shape_counts_and_unclean_ones_do_not(monkeypatch: p
         for day, name in ((1, "older"), (2, "newer"), (3, "dirty"), (9, "late"))
     )
     other = {**ROW, "neurons": 5, "time": "2026-01-01"}
-    monkeypatch.setattr(page, "rows", lambda name: [older, other, newer, dirty, late])
+    missing = {"operation": "LIF forward", "time": "2026-01-01", "not_measured": "as long as nobody has a GPU"}
+    monkeypatch.setattr(page, "rows", lambda name: [missing, older, other, newer, dirty, late])
     assert [row["commit"] for row in page.latest("kernels_cpu", "2026-01-05")] == ["newer", "abc"]
 
 
