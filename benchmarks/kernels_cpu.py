@@ -22,7 +22,7 @@ from darkit_nb.functional import gif as gif_law
 from darkit_nb.functional import neuron as neuron_law
 from darkit_nb.functional.spike_linear import spike_product as product_law
 from darkit_nb.functional.weight import weight_encode
-from darkit_nb.ops.gif import gif_encode, gif_quantise
+from darkit_nb.ops.gif import encode_rows, gif_encode, gif_quantise
 from darkit_nb.ops.native_build import probe_native
 from darkit_nb.ops.neuron_scan import neuron_scan
 from darkit_nb.ops.spike_product import spike_product
@@ -101,6 +101,11 @@ def _neurons(steps: int, neurons: int, rounds: int, compile_too: bool) -> Iterat
             "reference": lambda: neuron_law.neuron_scan(x, decay=0.5, spike_dtype=torch.uint8)[0],
         }
         yield _row("LIF forward to uint8", {**copy, **bytes_}, rounds, **facts)
+        bits: Rivals = {
+            "native": lambda: neuron_scan(x, decay=0.5, packed=True, backend="native")[0],
+            "reference": lambda: neuron_law.neuron_scan(x, decay=0.5, packed=True)[0],
+        }
+        yield _row("LIF forward to bits", {**copy, **bits}, rounds, **facts)
     backward: Rivals = {name: lambda hand=hand: both(hand) for name, hand in hands.items()}
     yield _row("LIF forward and backward", {**copy, **backward}, rounds, exact=False, **facts)
 
@@ -144,6 +149,13 @@ def _tokens(rows: int, features: int, rounds: int, compile_too: bool) -> Iterato
                 rivals["torch.compile"] = lambda: _compiled(definition)(x)
             yield _row(f"quantise and fire, {name}", rivals, rounds, **facts)
 
+        halves: Rivals = {
+            "copy": lambda: out.copy_(x),
+            "native": lambda: encode_rows(x, num_levels=16, packed=True, backend="native")[0],
+            "reference": lambda: gif_law.pack_counts(gif_law.gif_encode(x, num_levels=16)),
+        }
+        yield _row("quantise and fire to packed 4 bits, S=1", halves, rounds, **facts)
+
     def both(quantise: Callable[..., Tensor], **more: Any) -> Tensor:
         leaf = x.detach().requires_grad_()
         values = quantise(leaf, num_levels=16, num_steps=2, salient=mask, gradient="range", **more)
@@ -181,7 +193,7 @@ def _linear(rows: int, features: int, outputs: int, rounds: int) -> Iterator[dic
 def run(quick: bool) -> Iterator[dict[str, Any]]:
     """One row per operation and shape; `quick` compiles nothing."""
     rounds = 3 if quick else 25
-    for neurons in (60_000,) if quick else (100_000, 1_000_000, 10_000_000):
+    for neurons in (60_000,) if quick else (10_000, 100_000, 1_000_000, 10_000_000):
         yield from _neurons(4, neurons, rounds, not quick)
     for shape in ((256, 512),) if quick else ((1, 4096), (2048, 4096)):
         yield from _tokens(*shape, rounds, not quick)

@@ -15,11 +15,11 @@ from torch.autograd.function import once_differentiable
 from darkit_nb.functional.packed import packed_bytes
 from darkit_nb.functional.spike_code import count_dtype
 from darkit_nb.ops._gif_blocked import GifLaw
-from darkit_nb.ops._native import TYPES, UINT4, Record, address, empty, rows_of
+from darkit_nb.ops._native import STREAMED_BYTES, TYPES, UINT4, Record, address, empty, rows_of
 
 _INPUT = "PqqqqPfffqq"
-_gif_forward = Record("dk_gif_forward", _INPUT + "PqqPqPPP")
-_gif_backward = Record("dk_gif_backward", _INPUT + "PPPPq")
+_gif_forward = Record("dk_gif_forward", _INPUT + "PqqPqPPPq")
+_gif_backward = Record("dk_gif_backward", _INPUT + "PPPPqq")
 _NO_MEMORY = "no memory for a row of features in float32"
 
 
@@ -52,7 +52,8 @@ def _forward(
     kinds[0] = UINT4 if packed else kinds[0]
     outputs = (address(counts), kinds[0], int(centred), address(values), kinds[1], address(clamped))
     flags = _flags(salient)
-    found = _gif_forward(*_inputs(x, law, flags), *outputs, scale.data_ptr(), zero.data_ptr())
+    large = max(given.nbytes for given in (counts, values, clamped) if given is not None) >= STREAMED_BYTES
+    found = _gif_forward(*_inputs(x, law, flags), *outputs, scale.data_ptr(), zero.data_ptr(), int(large))
     if found < 0:
         raise MemoryError(_NO_MEMORY)
     return scale, zero, found
@@ -102,7 +103,7 @@ def differentiate(
     x, grad = rows_of(x), grad.to(x.dtype).contiguous()
     out, flags = empty(x.shape, x.dtype), _flags(salient)
     tensors = (grad.data_ptr(), scale.data_ptr(), zero.data_ptr(), out.data_ptr())
-    if _gif_backward(*_inputs(x, law, flags), *tensors, int(follow_range)) < 0:
+    if _gif_backward(*_inputs(x, law, flags), *tensors, int(follow_range), int(out.nbytes >= STREAMED_BYTES)) < 0:
         raise MemoryError(_NO_MEMORY)
     return out
 

@@ -11,6 +11,7 @@ after step s, σ' the surrogate slope, and "spent" what the reset takes per spik
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,8 @@ from darkit_nb.ops._gif_blocked import BLOCK_ELEMENTS
 
 SMALLEST = 1024
 """Neurons of a block at least: with very many steps, calls would cost more than leaving the cache."""
+FORWARD_ELEMENTS = 4 * BLOCK_ELEMENTS
+"""Inputs of a block of the forward and one thread: inputs pass by, and only the membranes have to stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,9 @@ class NeuronLaw:
     detach_reset: bool = False
 
 
-def neuron_blocks(steps: int, neurons: int) -> Iterator[slice]:
-    """Slices of neurons whose inputs over all steps fit the cache."""
-    size = max(SMALLEST, BLOCK_ELEMENTS * torch.get_num_threads() // steps)
+def neuron_blocks(steps: int, neurons: int, elements: int | None = None) -> Iterator[slice]:
+    """Slices of neurons whose inputs over all steps fit the cache, or that have `elements` of them for each thread."""
+    size = max(SMALLEST, (elements or BLOCK_ELEMENTS) * torch.get_num_threads() // steps)
     for start in range(0, neurons, size):
         yield slice(start, min(neurons, start + size))
 
@@ -62,24 +65,48 @@ def _settle(h: Tensor, fired: Tensor, threshold: Tensor, law: NeuronLaw) -> Tens
     return h.sub_(fired.mul_(threshold)) if law.reset == "soft" else h.mul_(fired.neg_().add_(1.0))
 
 
-def _forward_block(x: Tensor, v: Tensor, spikes: Tensor, decay: Tensor, threshold: Tensor, law: NeuronLaw) -> None:
-    """Run `x` `[S, n]` into `spikes`; `v` `[n]` is the membrane, updated in place."""
-    fired = torch.empty_like(v)
-    for current, out in zip(x.unbind(0), spikes.unbind(0), strict=True):
-        v.mul_(decay).add_(current)
-        _fire(v, threshold, law, fired)
-        out.copy_(fired if out.is_floating_point() else fired.nan_to_num(0.0))
-        _settle(v, fired, threshold, law)
+def _subtracts(law: NeuronLaw) -> bool:
+    """Whether the reset may be one operation, h − θ·fired: θ·1 and θ·0 are exact, so it rounds once."""
+    return law.max_count is None and law.reset == "soft"
 
 
-def _membranes(x: Tensor, v: Tensor, decay: Tensor, threshold: Tensor, law: NeuronLaw) -> tuple[Tensor, Tensor]:
-    """Membranes `[S, n]` before every step and before every reset."""
-    before, charged = torch.empty(2, *x.shape, dtype=v.dtype).unbind(0)
-    fired, v = torch.empty_like(v), v.clone()
-    for step, current in enumerate(x.unbind(0)):
-        before[step] = v
-        charged[step] = v.mul_(decay).add_(current)
-        _settle(v, _fire(v, threshold, law, fired), threshold, law)
+def _forward_block(
+    x: Tensor, v: Tensor, spikes: Tensor, decay: Tensor, threshold: Tensor, law: NeuronLaw, *, at_rest: bool
+) -> None:
+    """Run `x` `[S, n]` into `spikes`; `v` `[n]` is the membrane, updated in place; `at_rest` it holds nothing yet."""
+    direct = _subtracts(law) and spikes.dtype == v.dtype
+    fired = spikes[0] if direct else torch.empty_like(v)
+    for step, (current, out) in enumerate(zip(x.unbind(0), spikes.unbind(0), strict=True)):
+        if at_rest and step == 0:
+            torch.add(current, 0.0, out=v)  # β·0 + x, which makes of −0 what the definition does
+        else:
+            v.mul_(decay).add_(current)
+        fired = _fire(v, threshold, law, out if direct else fired)
+        if not direct:
+            out.copy_(fired if out.is_floating_point() else fired.nan_to_num(0.0))
+        if _subtracts(law):
+            v.addcmul_(fired, threshold, value=-1.0)
+        else:
+            _settle(v, fired, threshold, law)
+
+
+def _membranes(
+    x: Tensor, state: Tensor | None, decay: Tensor, threshold: Tensor, law: NeuronLaw, *, constants: bool
+) -> tuple[Tensor | None, Tensor]:
+    """Membranes `[S, n]` before every step, where the gradients of constants need them, and before every reset."""
+    charged = torch.empty(x.shape, dtype=decay.dtype)
+    before = torch.empty_like(charged) if constants else None
+    fired, v = torch.empty_like(charged[0]), torch.zeros_like(charged[0]) if state is None else state
+    after = torch.empty_like(v)
+    for step, (current, h) in enumerate(zip(x.unbind(0), charged.unbind(0), strict=True)):
+        if before is not None:
+            before[step] = v
+        torch.mul(v, decay, out=h).add_(current)
+        _fire(h, threshold, law, fired)
+        if _subtracts(law):
+            v = torch.addcmul(h, fired, threshold, value=-1.0, out=after)
+        else:
+            v = _settle(after.copy_(h), fired, threshold, law)
     return before, charged
 
 
@@ -92,8 +119,18 @@ def _through_firing(g: Tensor, h: Tensor, threshold: Tensor, law: NeuronLaw) -> 
     return g.mul_((level >= 0) & (level <= law.max_count)).div_(threshold), level
 
 
+def _add_slope(gv: Tensor, g: Tensor, h: Tensor, threshold: Tensor, law: NeuronLaw, out: Tensor) -> None:
+    """gv + σ'(h − θ)·g into `out` for the usual surrogate, arctan, as one quotient: a third of the operations."""
+    alpha = resolve_surrogate(DEFAULT_SURROGATE, law.alpha)[1]
+    z, one = h - threshold, torch.ones((), dtype=h.dtype)
+    torch.addcdiv(gv, g, torch.addcmul(one, z, z, value=(0.5 * math.pi * alpha) ** 2, out=z), value=alpha / 2, out=out)
+
+
 def _backward_block(
-    parts: list[Tensor],
+    x: Tensor,
+    state: Tensor | None,
+    decay: Tensor,
+    threshold: Tensor,
     grad_spikes: Tensor,
     grad_state: Tensor,
     law: NeuronLaw,
@@ -102,23 +139,27 @@ def _backward_block(
     constants: bool,
 ) -> list[Tensor]:
     """Fill `grad_x` `[S, n]`; gradients of state, decay and threshold `[n]`, the last two zero unless asked for."""
-    x, state, decay, threshold = parts
-    before, charged = _membranes(x, state, decay, threshold, law)
-    gv, fired = grad_state.clone(), torch.empty_like(state)
-    grad_decay, grad_threshold = torch.zeros_like(state), torch.zeros_like(state)
+    before, charged = _membranes(x, state, decay, threshold, law, constants=constants)
+    gv, fired = grad_state.clone(), torch.empty_like(grad_state)
+    grad_decay, grad_threshold = torch.zeros_like(gv), torch.zeros_like(gv)
+    soft, usual = law.reset == "soft", law.max_count is None and law.surrogate in (None, DEFAULT_SURROGATE)
+    quick = usual and soft and not constants and grad_x.dtype == gv.dtype
     for step in range(x.shape[0] - 1, -1, -1):
         h = charged[step]
-        g = grad_spikes[step].to(h.dtype, copy=True)
-        soft = law.reset == "soft"
+        g = grad_spikes[step] if quick else grad_spikes[step].to(h.dtype, copy=True)
         if not law.detach_reset:
-            g.sub_(gv * (threshold if soft else h))
+            g = torch.addcmul(g, gv, threshold, value=-1.0) if quick else g.sub_(gv * (threshold if soft else h))
+        if quick:
+            _add_slope(gv, g, h, threshold, law, grad_x[step])
+            torch.mul(grad_x[step], decay, out=gv)
+            continue
         if constants and soft:
             grad_threshold.addcmul_(_fire(h, threshold, law, fired), gv, value=-1.0)
         if not soft:
             gv.mul_(_fire(h, threshold, law, fired).neg_().add_(1.0))
         gz, level = _through_firing(g, h, threshold, law)
         gv.add_(gz)
-        if constants:
+        if before is not None:
             grad_threshold.sub_(gz if level is None else level.mul_(gz))
             grad_decay.addcmul_(gv, before[step])
         grad_x[step] = gv
@@ -127,13 +168,13 @@ def _backward_block(
 
 
 class BlockedScan(torch.autograd.Function):
-    """`x` `[S, N]`, membrane `[N]`, decay and threshold 0-d or `[N]`, all in the membrane's dtype but `x`."""
+    """`x` `[S, N]`, membrane `[N]` or None, decay and threshold 0-d or `[N]`, all in the membrane's dtype but `x`."""
 
     @staticmethod
     def forward(
         ctx: Any,
         x: Tensor,
-        state: Tensor,
+        state: Tensor | None,
         decay: Tensor,
         threshold: Tensor,
         law: NeuronLaw,
@@ -141,10 +182,11 @@ class BlockedScan(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(x, state, decay, threshold)
         ctx.law = law
-        spikes, v = torch.empty(x.shape, dtype=spike_dtype), state.clone()
-        for block in neuron_blocks(*x.shape):
+        spikes = torch.empty(x.shape, dtype=spike_dtype)
+        v = torch.empty(x.shape[1:], dtype=decay.dtype) if state is None else state.clone()
+        for block in neuron_blocks(x.shape[0], x.shape[1], FORWARD_ELEMENTS):
             constants = per_block(decay, block), per_block(threshold, block)
-            _forward_block(x[:, block], v[block], spikes[:, block], *constants, law)
+            _forward_block(x[:, block], v[block], spikes[:, block], *constants, law, at_rest=state is None)
         if not spike_dtype.is_floating_point:
             ctx.mark_non_differentiable(spikes)
         return spikes, v
@@ -152,17 +194,18 @@ class BlockedScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_spikes: Tensor, grad_state: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        inputs = ctx.saved_tensors
+        x, state, decay, threshold = ctx.saved_tensors
         wanted = ctx.needs_input_grad[2] or ctx.needs_input_grad[3]
-        x, grads = inputs[0], [torch.zeros_like(value) for value in inputs[1:]]
+        grads = [torch.zeros_like(grad_state), torch.zeros_like(decay), torch.zeros_like(threshold)]
         grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
         for block in neuron_blocks(*x.shape):
-            parts = [x[:, block], *(per_block(value, block) for value in inputs[1:])]
+            parts = x[:, block], None if state is None else state[block]
+            beta, theta = per_block(decay, block), per_block(threshold, block)
             given, out = (grad_spikes[:, block], grad_state[block]), grad_x[:, block]
-            found = _backward_block(parts, *given, ctx.law, out, constants=wanted)
+            found = _backward_block(*parts, beta, theta, *given, ctx.law, out, constants=wanted)
             for total, part in zip(grads, found, strict=True):
                 if total.dim() == 0:
                     total.add_(part.sum())
                 else:
                     total[block] = part
-        return grad_x, *grads, None, None
+        return grad_x, None if state is None else grads[0], *grads[1:], None, None

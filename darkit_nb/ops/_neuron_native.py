@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from darkit_nb.functional.packed import pack_codes, packed_bytes
 from darkit_nb.functional.surrogate import DEFAULT_SURROGATE, resolve_surrogate
-from darkit_nb.ops._native import BITS, MOST_THREADS, TYPES, Record, address, empty
+from darkit_nb.ops._native import BITS, MOST_THREADS, STREAMED_BYTES, TYPES, Record, address, empty
 from darkit_nb.ops._neuron_blocked import NeuronLaw
 
 Constant = float | Tensor
@@ -25,8 +25,8 @@ Gradients = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
 """Of input, membrane, decay and threshold; those of the constants None where they are not asked for."""
 
 _SCAN = "PqqPPPffqqqf"
-_forward = Record("dk_scan_forward", _SCAN + "PqP")
-_backward = Record("dk_scan_backward", _SCAN + "PPPPPPPqfq")
+_forward = Record("dk_scan_forward", _SCAN + "PqPq")
+_backward = Record("dk_scan_backward", _SCAN + "PPPPPPPqqfq")
 
 
 def _contiguous(value: Tensor | None) -> Tensor | None:
@@ -71,7 +71,8 @@ def scan(
     shape = (*x.shape[:-1], packed_bytes(x.shape[-1], 1)) if packed else x.shape
     spikes, last = empty(shape, spike_dtype), empty(x.shape[1:], torch.float32)
     kind = BITS if packed else TYPES[spike_dtype]
-    _forward(*_scan(rows, stride, state, decay, threshold, law), spikes.data_ptr(), kind, last.data_ptr())
+    outputs = (spikes.data_ptr(), kind, last.data_ptr(), int(spikes.nbytes >= STREAMED_BYTES))
+    _forward(*_scan(rows, stride, state, decay, threshold, law), *outputs)
     return spikes, last
 
 
@@ -98,7 +99,7 @@ def scan_backward(
     sums = torch.zeros(MOST_THREADS, 2, dtype=torch.float64, device="cpu") if constants else None
     surrogate, alpha = resolve_surrogate(law.surrogate or DEFAULT_SURROGATE, law.alpha)
     tensors = (address(grad_spikes), address(grad_last), address(grad_x), address(grad_state), *map(address, each))
-    settings = (address(sums), int(law.detach_reset), alpha, surrogate.code)
+    settings = (address(sums), int(law.detach_reset), int(grad_x.nbytes >= STREAMED_BYTES), alpha, surrogate.code)
     if _backward(*_scan(rows, stride, state, decay, threshold, law), *tensors, *settings):
         raise MemoryError("no memory for the membranes of a block of neurons")
     if sums is None:

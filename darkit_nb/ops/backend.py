@@ -125,6 +125,8 @@ def _for_cpu(requested: Backend) -> Resolved:
 @torch.compiler.assume_constant_result
 def backend_name(requested: Backend, device_type: str) -> Name:
     """`resolve_backend(…).name`, which torch.compile asks once and writes into its graph."""
+    if device_type == "cpu" and requested in ("auto", "native") and probe_native().works:
+        return "native"  # without the sentence that says why: this is asked at every call
     return resolve_backend(requested, device_type).name
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from darkit_nb.functional import neuron as reference
 from darkit_nb.functional.gif import compute_dtype
-from darkit_nb.functional.neuron import Reset, check_neuron, initial_state, resolve_spike_dtype
+from darkit_nb.functional.neuron import Reset, check_neuron, resolve_spike_dtype
 from darkit_nb.functional.packed import pack_codes
 from darkit_nb.ops._cupy import CupyLauncher
 from darkit_nb.ops._neuron_blocked import BlockedScan, NeuronLaw
@@ -88,7 +88,6 @@ def neuron_scan(
         if whole:
             return spikes.view(*x.shape[:-1], -1), v.view(shape)
     else:
-        v = initial_state(rows.shape[1:], like=x) if v is None else v
         spikes, v = BlockedScan.apply(rows, v, beta, theta, law, emitted)
     spikes = spikes.view(x.shape)
     return pack_codes(spikes, 1) if packed else spikes, v.view(shape)

@@ -20,6 +20,7 @@ struct Outputs {
     u8* clamped;
     float* scale;
     i32* zero;
+    i64 past_caches;  // whether counts or values are larger than they are
 };
 
 // Codes of a vector of features; which of them were clamped. A row that is SOUND has none.
@@ -35,9 +36,9 @@ DK_INLINE typename Of<V>::Int encode(const Rows& rows, const Groups& groups, con
     if (out.counts && out.count_type == UINT4) {
         write_halves((u8*)out.counts + r * ((rows.features + 1) / 2), j, integers(kept));
     } else if (out.counts) {
-        store(out.counts, out.count_type, at, out.centred ? centred : kept);
+        store(out.counts, out.count_type, at, out.centred ? centred : kept, out.past_caches);
     }
-    if (out.values) store(out.values, out.value_type, at, centred * terms.scale);
+    if (out.values) store(out.values, out.value_type, at, centred * terms.scale, out.past_caches);
     if (out.clamped) write_as<u8>(out.clamped + at, is_clamped);
     return is_clamped;
 }
@@ -80,6 +81,7 @@ DK_EXPORT(dk_gif_forward)(const Call* call) {
             if (call->law.salient) out.scale[at + 1] = groups.salient.scale, out.zero[at + 1] = (i32)groups.salient.zero;
             mine += groups.sound ? encode_row<true>(rows, groups, out, r) : encode_row<false>(rows, groups, out, r);
         }
+        if (out.past_caches) settle_streams();
         free(room.row);
         __atomic_fetch_add(&found, mine, __ATOMIC_RELAXED);
     };

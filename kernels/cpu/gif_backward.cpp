@@ -93,7 +93,7 @@ DK_INLINE V share(V value, Shares shares, bool is_signed) {
 struct Back {
     void* out;
     i64 type;
-    bool follow_range;
+    bool follow_range, past_caches;
 };
 
 template <class V>
@@ -111,7 +111,7 @@ DK_INLINE void differentiate(const Rows& rows, const Groups& groups, const Back&
         }
         result += more;
     }
-    store(back.out, back.type, at, result);
+    store(back.out, back.type, at, result, back.past_caches);
 }
 
 void backward_row(const Rows& rows, const Back& back, const float* scale, const i32* zero, i64 r) {
@@ -142,14 +142,14 @@ struct Call {
     const float* scale;
     const i32* zero;
     void* out;
-    i64 follow_range, threads;
+    i64 follow_range, past_caches, threads;
 };
 
 }  // namespace
 
 // Returns 0, or -1 when there was no memory.
 DK_EXPORT(dk_gif_backward)(const Call* call) {
-    Back back = {call->out, call->x_type, call->follow_range != 0};
+    Back back = {call->out, call->x_type, call->follow_range != 0, call->past_caches != 0};
     i64 failed = 0, features = call->features;
     auto body = [&](i64 begin, i64 end, i64) {
         Rows rows = {call->law, features, 0, 0};
@@ -160,6 +160,7 @@ DK_EXPORT(dk_gif_backward)(const Call* call) {
             rows.grad = widened_row(call->grad, call->x_type, r * features, features, room.grad);
             backward_row(rows, back, call->scale, call->zero, r);
         }
+        if (back.past_caches) settle_streams();
         free(room.row);
     };
     in_parts(call->rows, 1, parts_of(call->rows, features, call->threads), body);

@@ -52,6 +52,7 @@ struct Out {
     void* spikes;
     i64 type;  // BITS: rows of whole bytes, the first neuron in the lowest bit
     float* last;
+    i64 past_caches;  // whether results are larger than they are
 };
 
 template <class V, int COUNT, bool WHOLE>
@@ -69,12 +70,12 @@ DK_INLINE void forward(const Scan& scan, const Out& out, i64 n) {
             V h = decay[g] * v[g] + load<V>(scan.x, scan.x_type, s * scan.x_stride + n + g * width);
             V fired = fire_of<WHOLE>(h, threshold[g], scan.max_count);
             if (out.type == BITS) bits |= (u64)bits_of(fired > 0.0f) << (g * width);
-            else store(out.spikes, out.type, s * scan.neurons + n + g * width, fired);
+            else store(out.spikes, out.type, s * scan.neurons + n + g * width, fired, out.past_caches);
             v[g] = settle(h, fired, threshold[g], scan.fire == HARD);
         }
         if (out.type == BITS) write_bits<COUNT * width>((u8*)out.spikes + s * bytes_of_bits(scan.neurons), n, bits);
     }
-    for (int g = 0; g < COUNT; ++g) write(out.last + n + g * width, v[g]);
+    for (int g = 0; g < COUNT; ++g) put(out.last + n + g * width, v[g], out.past_caches);
 }
 
 template <bool WHOLE>
@@ -82,6 +83,7 @@ void forward_range(const Scan& scan, const Out& out, i64 n, i64 end) {
     for (; n + GROUP * WIDTH <= end; n += GROUP * WIDTH) forward<Wide, GROUP, WHOLE>(scan, out, n);
     for (; n + WIDTH <= end; n += WIDTH) forward<Wide, 1, WHOLE>(scan, out, n);
     for (; n < end; ++n) forward<float, 1, WHOLE>(scan, out, n);
+    if (out.past_caches) settle_streams();
 }
 
 struct Back {
@@ -90,7 +92,7 @@ struct Back {
     void* grad_x;
     float *grad_state, *grad_decay, *grad_threshold;
     double* sums;  // [MOST_THREADS, 2], all 0: gradients of a decay and a threshold that all share; null: not wanted
-    i64 detach;
+    i64 detach, past_caches;
     float alpha;
 };
 
@@ -151,7 +153,7 @@ DK_INLINE void backward(const Scan& scan, const Back& back, float* scratch, doub
                 V before = s ? settle(earlier, fire_of<whole>(earlier, theta, scan.max_count), theta, hard) : earlier;
                 g_decay[g] += through * before;
             }
-            store(back.grad_x, scan.x_type, at, through);
+            store(back.grad_x, scan.x_type, at, through, back.past_caches);
             gv[g] = decay[g] * through;
         }
     }
@@ -168,6 +170,7 @@ void backward_range(const Scan& scan, const Back& back, float* scratch, double* 
     for (; n + GROUP * WIDTH <= end; n += GROUP * WIDTH) backward<Wide, GROUP, CODE>(scan, back, scratch, sums, n);
     for (; n + WIDTH <= end; n += WIDTH) backward<Wide, 1, CODE>(scan, back, scratch, sums, n);
     for (; n < end; ++n) backward<float, 1, CODE>(scan, back, scratch, sums, n);
+    if (back.past_caches) settle_streams();
 }
 
 typedef void (*BackwardRange)(const Scan&, const Back&, float*, double*, i64, i64);

@@ -95,6 +95,35 @@ DK_INLINE void write(void* to, V value) {
     __builtin_memcpy(to, &value, sizeof(V));
 }
 
+// The same past the caches, for results larger than they are: a usual write to memory that lies in no cache reads it first.
+// Only a vector at its own alignment can. A thread calls `settle_streams` after its last one.
+template <class T>
+DK_INLINE void stream(void* to, T value) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 64)
+        if (((uintptr_t)to & 63) == 0) return _mm512_stream_si512((__m512i*)to, same_bits<__m512i>(value));
+#endif
+#if defined(__AVX2__)
+    if constexpr (sizeof(T) == 32)
+        if (((uintptr_t)to & 31) == 0) return _mm256_stream_si256((__m256i*)to, same_bits<__m256i>(value));
+#endif
+#if defined(__SSE2__)
+    if constexpr (sizeof(T) == 16)
+        if (((uintptr_t)to & 15) == 0) return _mm_stream_si128((__m128i*)to, same_bits<__m128i>(value));
+#endif
+    write(to, value);
+}
+DK_INLINE void settle_streams() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
+template <class T>
+DK_INLINE void put(void* to, T value, bool past_caches) {
+    if (past_caches) stream(to, value);
+    else write(to, value);
+}
+
 template <class V>
 DK_INLINE V all(float value) {
     return V{} + value;
@@ -105,12 +134,12 @@ DK_INLINE WideBits widened(Small<u16, WIDTH>::type value) { return __builtin_con
 DK_INLINE i32 integers(float value) { return (i32)value; }
 DK_INLINE WideInt integers(Wide value) { return __builtin_convertvector(value, WideInt); }
 template <class T>
-DK_INLINE void write_as(void* to, i32 value) {
+DK_INLINE void write_as(void* to, i32 value, bool = false) {
     write(to, (T)value);
 }
 template <class T>
-DK_INLINE void write_as(void* to, WideInt value) {
-    write(to, __builtin_convertvector(value, typename Small<T, WIDTH>::type));
+DK_INLINE void write_as(void* to, WideInt value, bool past_caches = false) {
+    put(to, __builtin_convertvector(value, typename Small<T, WIDTH>::type), past_caches);
 }
 // Numbers of 4 bits into a row from element `j`: two a byte, of which one alone is an end or follows its first half.
 DK_INLINE void write_halves(u8* row, i64 j, i32 value) {
@@ -212,15 +241,15 @@ DK_INLINE V load(const void* base, i64 type, i64 index) {
 
 // The same the other way. Integers must fit their type; a NaN becomes 0 there.
 template <class V>
-DK_INLINE void store(void* base, i64 type, i64 index, V value) {
-    if (type == FLOAT32) return write((float*)base + index, value);
-    if (type == FLOAT16) return write_as<u16>((u16*)base + index, to_half(value));
-    if (type == BFLOAT16) return write_as<u16>((u16*)base + index, to_bfloat(value));
+DK_INLINE void store(void* base, i64 type, i64 index, V value, bool past_caches = false) {
+    if (type == FLOAT32) return put((float*)base + index, value, past_caches);
+    if (type == FLOAT16) return write_as<u16>((u16*)base + index, to_half(value), past_caches);
+    if (type == BFLOAT16) return write_as<u16>((u16*)base + index, to_bfloat(value), past_caches);
     auto whole = integers(value == value ? value : V{});
-    if (type == UINT8) return write_as<u8>((u8*)base + index, whole);
-    if (type == INT8) return write_as<i8>((i8*)base + index, whole);
-    if (type == INT16) return write_as<i16>((i16*)base + index, whole);
-    write_as<i32>((i32*)base + index, whole);
+    if (type == UINT8) return write_as<u8>((u8*)base + index, whole, past_caches);
+    if (type == INT8) return write_as<i8>((i8*)base + index, whole, past_caches);
+    if (type == INT16) return write_as<i16>((i16*)base + index, whole, past_caches);
+    write_as<i32>((i32*)base + index, whole, past_caches);
 }
 
 // e^t for t <= 0, to two units in the last place; no smaller than e^-87.

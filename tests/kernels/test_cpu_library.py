@@ -14,10 +14,10 @@ from darkit_nb.ops.native_build import compile_library, find_compiler, source_fo
 from tests.conftest import need
 
 RUN = """
-import dataclasses, sys
+import dataclasses, sys, threading
 import torch
 from darkit_nb.functional import gif as gif_law, neuron as neuron_law
-from darkit_nb.ops import _native, native_build
+from darkit_nb.ops import _native, _neuron_native, native_build
 from darkit_nb.ops.gif import encode_centred, encode_rows, gif_encode, gif_quantise
 from darkit_nb.ops.neuron_scan import neuron_scan
 
@@ -31,6 +31,9 @@ for level in list(native_build.LEVELS)[: best + 1]:
     _native.probe_native = lambda: dataclasses.replace(state, level=level)
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         for features in (1, 63, 129, 4097):
+            x = torch.randn(19, features).to(dtype)
+            counts, scale, zero, _ = encode_rows(x, num_levels=16, backend="native", packed=True)
+            same(counts, gif_law.pack_counts(gif_law.gif_encode(x, num_levels=16)))
             x, salient = torch.randn(19, features).to(dtype), torch.rand(features) < 0.3
             x[3, 0] = torch.nan
             for mask, ranges in ((None, "shared"), (salient, "shared"), (salient, "own")):
@@ -48,6 +51,21 @@ for level in list(native_build.LEVELS)[: best + 1]:
                 same(spikes, neuron_law.neuron_scan(x, decay=decay, threshold=theta, **law)[0])
                 torch.autograd.backward((spikes, last), (torch.ones_like(spikes), torch.ones_like(last)))
                 neuron_scan(x.detach(), decay=0.5, spike_dtype=torch.uint8, backend="native", **law)
+                if "max_count" not in law:
+                    bits = neuron_scan(x.detach(), decay=0.5, packed=True, backend="native", **law)[0]
+                    same(bits, neuron_law.neuron_scan(x.detach(), decay=0.5, packed=True, **law)[0])
+# Memory that results left is used again, by several threads at once, past the caches, and given back.
+torch.use_deterministic_algorithms(False)
+_native.STREAMED_BYTES = _neuron_native.STREAMED_BYTES = 0
+x = torch.randn(5, 90001)
+expected = neuron_law.neuron_scan(x, decay=0.5)
+def often():
+    for _ in range(20):
+        same(neuron_scan(x, decay=0.5, backend="native"), expected)
+runners = [threading.Thread(target=often) for _ in range(3)]
+[runner.start() for runner in runners], [runner.join() for runner in runners]
+assert _native.idle_bytes() > 0
+assert _native.idle_bytes(0) == 0
 print("clean")
 """
 SANITISERS = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -106,9 +124,18 @@ MUTATIONS = {
         "for (; j + 1 < rows.features; ++j) any |=",
     ),
     "neurons at the end": ("neuron_scan.cpp", "for (; n < end; ++n) forward<", "for (; n + 1 < end; ++n) forward<"),
-    "the mask of salient features": ("gif.cpp", "out.scale = is_salient ? all<V>(b.scale) : out.scale;", ""),
-    "a NaN in the range": ("gif.cpp", "if (broken) ends.lo", "if (false) ends.lo"),
-    "a thread's share": ("threads.h", "pthread_join(all[index].thread, 0)", "pthread_detach(all[index].thread)"),
+    "the mask of salient features": ("gif_law.h", "out.scale = is_salient ? all<V>(b.scale) : out.scale;", ""),
+    "a NaN in the range": ("gif_law.h", "nan[k] |= value != value;", ""),
+    "a thread's share": ("threads.h", "if (index < work.parts) run_part(work, index);", "work.done[index] = true;"),
+    "a half near a quotient": (
+        "vector.h",
+        "if (everywhere<V>(off < 0.5f - near * 0x1p-21f)) return whole;",
+        "return whole;",
+    ),
+    "codes beyond their ends": ("gif_law.h", "return lowest >= group.low && highest <= group.cap;", "return true;"),
+    "the second count of a byte": ("vector.h", "pairs | pairs >> 4", "pairs | pairs >> 8"),
+    "the last bits of a row": ("vector.h", "(n % 8 ? *row : 0) | bits << n % 8", "bits << n % 8"),
+    "a block in use": ("memory.cpp", "Block found = remove(place);", "Block found = idle[place];"),
 }
 
 

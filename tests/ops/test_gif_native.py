@@ -12,6 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from darkit_nb.errors import ConfigError
 from darkit_nb.functional import gif as reference
 from darkit_nb.ops.gif import encode_centred, encode_rows, gif_encode, gif_quantise
 from darkit_nb.ops.native_build import LEVELS
@@ -95,6 +96,10 @@ def check_codes(x: torch.Tensor, salient: torch.Tensor | None, law: dict) -> Non
     same(ours.scale, theirs.scale)
     same(ours.zero_point, theirs.zero_point)
     same(gif_quantise(x, salient=salient, backend="native", **law), reference.gif_quantise(x, salient=salient, **law))
+    if not law["signed"] and theirs.cap <= 15:
+        packed = encode_rows(x, salient=salient, backend="native", packed=True, **law)
+        same(packed[0], reference.pack_counts(theirs))
+        same(packed[1], theirs.scale)
     masks = [encode_rows(x, salient=salient, backend=hand, **law)[3] for hand in ("native", "reference")]
     assert (masks[0] is None) == (masks[1] is None)
     if masks[0] is not None and masks[1] is not None:
@@ -222,3 +227,42 @@ def test_the_operators_keep_the_rules_of_torch_library() -> None:
         for follow_range in (False, True):
             leaf = x.clone().requires_grad_()
             torch.library.opcheck(torch.ops.darkit.gif_quantise.default, (leaf, mask, *law, follow_range))
+
+
+def test_counts_that_half_a_byte_does_not_hold_are_refused() -> None:
+    for law in ({"num_levels": 17}, {"num_levels": 4, "signed": True}):
+        with pytest.raises(ConfigError, match="4 bits"):
+            encode_rows(torch.zeros(2, 8), packed=True, **law)
+
+
+@settings(max_examples=60, **QUIET)
+@given(
+    seed=st.integers(0, 2**20),
+    cap=st.sampled_from([1, 15, 30, 255, 510]),
+    level=st.sampled_from(list(LEVELS)),
+    size=st.sampled_from([1e-30, 1e-20, 1.0, 1e20, 1e34]),
+)
+def test_quotients_next_to_a_half_round_as_the_definition(seed: int, cap: int, level: str, size: float) -> None:
+    """Values within some units in the last place of the boundary between two codes, where a product may not decide."""
+    random = torch.Generator().manual_seed(seed)
+    scale = torch.rand(7, 1, generator=random) * size + size / 2
+    x = (torch.randint(0, cap, (7, 1024), generator=random) + 0.5) * scale
+    x = (x.view(torch.int32) + torch.randint(-3, 4, x.shape, generator=random).to(torch.int32)).view(torch.float32)
+    x[:, 0], x[:, 1] = 0.0, scale[:, 0] * cap
+    law = {"num_levels": cap + 1}
+    with use_level(level):
+        same(gif_encode(x, backend="native", **law).counts, reference.gif_encode(x, **law).counts)
+
+
+@pytest.mark.slow
+def test_more_elements_than_32_bits_count() -> None:
+    """2.2e9 counts of one token read again and again, 2 GB; and rows 4 GB apart, of which only the ends are touched."""
+    torch.use_deterministic_algorithms(False)
+    row = torch.linspace(-1, 2, 2**21)
+    counts = encode_rows(row.expand(1030, -1), num_levels=16, backend="native")[0]
+    assert counts.numel() > 2**31
+    assert torch.equal(counts[-1], reference.gif_encode(row, num_levels=16).counts)
+    x = torch.empty(2**31 + 4096, dtype=torch.bfloat16)
+    x[:4096], x[-4096:] = torch.linspace(-2, 3, 4096), torch.linspace(3, -1, 4096)
+    far = x.as_strided((2, 4096), (2**31, 1))
+    check_codes(far, None, {"num_levels": 16, "num_steps": 1, "coding": "rate", "ranges": "shared", "signed": False})

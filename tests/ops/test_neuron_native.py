@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from darkit_nb.errors import ConfigError
 from darkit_nb.functional import neuron as reference
+from darkit_nb.functional.packed import unpack_codes
 from darkit_nb.functional.surrogate import SURROGATES
 from darkit_nb.ops import _native
 from darkit_nb.ops.native_build import LEVELS
@@ -107,6 +108,12 @@ def check_equal(case: dict, law: dict, dtype: torch.dtype, level: str) -> None:
         )
     theirs, their_grads = run(reference.neuron_scan, case, law)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
+    if "max_count" not in law and case["x"].dim() > 1:
+        fixed = {name: case[name] for name in ("state", "decay", "threshold")}
+        with use_level(level):
+            bits = neuron_scan(case["x"], packed=True, backend="native", **fixed, **law)[0]
+        expected = reference.neuron_scan(case["x"], packed=True, **fixed, **law)[0]
+        torch.testing.assert_close(bits, expected, rtol=0, atol=0)
     if bytes_ is not None:
         assert bytes_.dtype == torch.uint8
         torch.testing.assert_close(bytes_, theirs[0].nan_to_num(0.0).to(torch.uint8), rtol=0, atol=0)
@@ -193,6 +200,40 @@ def test_bytes_carry_no_gradient_but_the_membrane_does() -> None:
         (found,) = torch.autograd.grad(last.sum(), x)
         (expected,) = torch.autograd.grad(reference.neuron_scan(x, decay=0.5)[1].sum(), x)
         torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (3, 63), (4, 64), (2, 1000), (3, 5, 16), (2, 3, 7)], ids=str)
+@pytest.mark.parametrize("backend", ["native", "blocked", "reference"])
+def test_bits_are_the_spikes(shape: tuple[int, ...], backend: str) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 2
+    bits, last = neuron_scan(x, decay=0.5, packed=True, backend=backend)
+    spikes, expected = reference.neuron_scan(x, decay=0.5)
+    assert bits.shape == (*shape[:-1], -(-shape[-1] // 8))
+    assert torch.equal(unpack_codes(bits, 1, shape[-1]), spikes.to(torch.uint8))
+    assert torch.equal(last, expected)
+
+
+def test_bits_are_refused_for_counts() -> None:
+    for x, more in ((torch.zeros(2, 8), {"max_count": 4}), (torch.zeros(2), {})):
+        with pytest.raises(ConfigError, match="packed"):
+            neuron_scan(x, packed=True, **more)
+
+
+@pytest.mark.slow
+def test_more_elements_than_32_bits_count() -> None:
+    """Input of 4 GB that is never touched but at its ends, and 2 GB of spikes. Needs about 3 GB."""
+    torch.use_deterministic_algorithms(False)
+    x = torch.empty(2**31 + 4096, dtype=torch.bfloat16)
+    x[:4096], x[-4096:] = torch.linspace(-2, 3, 4096), torch.linspace(3, -1, 4096)
+    far = x.as_strided((2, 4096), (2**31, 1))
+    for more in ({}, {"spike_dtype": torch.uint8}, {"packed": True}):
+        ours, theirs = (scan(far, decay=0.5, **more) for scan in (neuron_scan, reference.neuron_scan))
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    many = torch.linspace(-1, 2, 2**26, dtype=torch.bfloat16).expand(33, -1)  # 2.2e9 spikes of 2^26 numbers
+    spikes, last = neuron_scan(many, decay=0.5, spike_dtype=torch.uint8)
+    assert spikes.numel() > 2**31
+    expected = reference.neuron_scan(many[:, -5000:], decay=0.5, spike_dtype=torch.uint8)
+    torch.testing.assert_close((spikes[:, -5000:], last[-5000:]), expected, rtol=0, atol=0)
 
 
 def test_counts_that_a_byte_does_not_hold_are_refused() -> None:

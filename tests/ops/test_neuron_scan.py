@@ -34,6 +34,7 @@ def test_blocks_are_the_reference(monkeypatch: pytest.MonkeyPatch, law, dtype, s
     without_library(monkeypatch)
     monkeypatch.setattr(_neuron_blocked, "SMALLEST", 50)
     monkeypatch.setattr(_neuron_blocked, "BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr(_neuron_blocked, "FORWARD_ELEMENTS", 1)
     wide = reference.compute_dtype(torch.empty(0, dtype=dtype))
     x, state = (torch.randn(steps, *shape) * 2).to(dtype), torch.randn(shape).to(wide)
     constants = [0.7, 1.3]
@@ -56,6 +57,24 @@ def test_blocks_are_the_reference(monkeypatch: pytest.MonkeyPatch, law, dtype, s
             continue
         size = 1 + float(expected.abs().amax()) if expected.numel() else 1.0
         torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance * size)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=str)
+def test_neurons_at_rest_and_constants_that_are_numbers(monkeypatch: pytest.MonkeyPatch, law: dict) -> None:
+    """What the test above has not: no membrane, so the first step is another operation; and the quick backward."""
+    without_library(monkeypatch)
+    monkeypatch.setattr(_neuron_blocked, "FORWARD_ELEMENTS", 4096)
+    torch.manual_seed(0)
+    x, grad = torch.randn(5, 3001) * 2, torch.randn(5, 3001)
+    x[0, :2] = torch.tensor([-0.0, torch.nan])
+    results = []
+    for scan in (neuron_scan, reference.neuron_scan):
+        leaf = x.clone().requires_grad_()
+        spikes, last = scan(leaf, decay=0.7, threshold=1.1, **law)
+        spikes.backward(grad)
+        results.append((spikes, last, leaf.grad))
+    torch.testing.assert_close(*(found[:2] for found in results), rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(results[0][2], results[1][2], rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
 def test_memory_of_the_graph_is_the_input_alone(monkeypatch: pytest.MonkeyPatch) -> None:
