@@ -107,7 +107,8 @@ inline Ends extremes(const Rows& rows, Members members, Ends ends) {
         if (lo[0][w] < ends.lo) ends.lo = lo[0][w];
         if (hi[0][w] > ends.hi) ends.hi = hi[0][w];
     }
-    if (broken || bits_of(nan[0]) != 0) ends.lo = ends.hi = __builtin_nanf("");
+    broken |= bits_of(nan[0]) != 0;
+    if (broken) ends.lo = ends.hi = __builtin_nanf("");
     return ends;
 }
 
