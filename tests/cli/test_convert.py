@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,3 +76,24 @@ def test_a_conversion_that_was_begun_is_shown_and_not_stopped_twice(tmp_path: Pa
     assert "rtn W4A4: created" in capsys.readouterr().out
     assert run(["conversions", str(tmp_path / "empty")]) == 0
     assert "No conversion" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_the_blocks_and_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    command = [sys.executable, "-m", "darkit_nb", "convert", "stdlib-llama", str(tmp_path / "m"), "--windows", "0"]
+    with subprocess.Popen(
+        [*command, "--samples", "16", "--sample-length", "256"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        assert any(line.startswith("block 1 of 5") for line in lines)
+        process.send_signal(signal.SIGINT)
+        rest = "".join(lines)
+    assert process.returncode == 130
+    assert "blocks are kept" in rest
+    go_on = next(line for line in rest.splitlines() if line.startswith("go on with: ")).removeprefix("go on with: ")
+    assert run(shlex.split(go_on)[1:]) == 0
+    said = capsys.readouterr().out
+    assert "block 1 of 5: error" in said
+    assert "taken over" in said
+    assert Conversion.open(tmp_path / "m").state == "finished"
