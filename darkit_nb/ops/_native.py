@@ -45,7 +45,7 @@ REUSED_BYTES = 2**18
 """Results from this size on come from memory that is used again; smaller ones the C library keeps for itself."""
 
 STREAMED_BYTES = 2**22
-"""Results from this size on are written past the caches, which they would only empty: a usual write reads memory first."""
+"""Results from this size on are written past the caches: a usual write to memory in no cache reads it first."""
 
 Argument = Tensor | int | float | None
 
