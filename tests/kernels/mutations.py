@@ -160,7 +160,7 @@ MUTATIONS = [
     Mutation(gif, "mask", "if (first + k < end && salient[first + k])", "if (first + k < end)"),
     Mutation(gif, "mask", "!(kept == code)", "false"),
     Mutation(gif_backward, "barrier", BARRIER, "", 0),
-    Mutation(gif_backward, "barrier", BARRIER, "", 1),
+    # Not its second barrier: two reductions with slots of their own take turns there, so the first of each suffices.
     Mutation(gif_backward, "bound", "row < rows ? features : 0", "features"),
     Mutation(gif_backward, "mask", "if (fired_at<QUICK>(value, chosen(usual, high, is_high)).free)", "if (true)"),
     Mutation(gif_clip, "bound", "if (first >= features) return;", ""),
