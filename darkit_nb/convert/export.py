@@ -1,0 +1,173 @@
+"""Converted models for other programs: the `pack-quantized` layout of compressed-tensors, where it can express them.
+
+Of a linear layer `name` with codes q of b bits, scales s and zero points z,
+
+    name.weight_packed       int32 [O, ⌈D·b/32⌉]   q as one stream of bits a row, low bits first
+    name.weight_scale        [O, G]
+    name.weight_zero_point   int32 [⌈O·b/32⌉, G]   z as one stream of bits a column
+    name.weight_shape        int64 [2]             O, D
+
+    value = (q − z) · s
+
+which is the layout of `functional.packed` in words of four bytes: a row of codes only has to be filled up. The format
+knows one range a token and no spikes: a model whose features differ in steps, in ranges or in weight bits, or that
+rotates while it runs, has no place in it.
+
+Source: the layout as written by compressed-tensors 0.20, whose own reader gave back every weight bit for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from darkit_nb.convert.work import disk_error, write_json, write_tensors
+from darkit_nb.errors import ModelError
+from darkit_nb.functional.packed import pack_codes
+from darkit_nb.nn.packed_linear import PackedLinear, PackedSpikeLinear
+from darkit_nb.records.spike_spec import SpikeSpec
+from darkit_nb.spikify.load import load_model
+from darkit_nb.spikify.quantizer import DarkitConfig
+
+
+def export_compressed_tensors(folder: str | Path, out: str | Path) -> Path:
+    """Write a converted model in the layout of compressed-tensors, for transformers, vLLM and others.
+
+    Activations stay in float, or are quantised per token by the program that loads it, as the format has it.
+
+    Args:
+        folder: a model made by `convert_model`.
+        out: folder to make.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ModelError: the model holds what the format cannot express, `out` is taken, or the disk is full.
+    """
+    source, target = Path(folder), Path(out)
+    if target.exists() and any(target.iterdir()):
+        raise ModelError(
+            f"There is something at {target} already.", expected="a new folder", received="files", fix="name another"
+        )
+    model = load_model(source)
+    layers = _checked(model)
+    tensors = {name: value for name, value in model.state_dict().items() if name.rpartition(".")[0] not in layers}
+    for name, layer in layers.items():
+        tensors |= {f"{name}.{key}": value for key, value in packed_words(layer).items()}
+    if getattr(model.config, "tie_word_embeddings", False):
+        tensors.pop("lm_head.weight", None)
+    partial = target.with_name(target.name + ".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        write_tensors(partial / "model.safetensors", tensors)
+        _write_config(model, layers, partial)
+        for file in sorted(source.iterdir()):
+            if file.suffix in (".json", ".txt", ".model", ".jinja") and not (partial / file.name).exists():
+                shutil.copyfile(file, partial / file.name)
+        (partial / "conversion.json").unlink(missing_ok=True)
+        partial.replace(target)
+    except OSError as error:
+        raise disk_error(target, 0, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def packed_words(layer: PackedLinear | PackedSpikeLinear) -> dict[str, Tensor]:
+    """The tensors of one layer in the layout above."""
+    part, bits = layer.parts[0], layer.parts[0].bits
+    code = layer.codes().parts[0][1]
+    rows = {
+        "weight_packed": _words(code.unsigned(), bits),
+        "weight_scale": code.scale,
+        "weight_zero_point": _words(cast(Tensor, code.zero).T, bits).T.contiguous(),
+        "weight_shape": torch.tensor([layer.out_features, layer.in_features]),
+    }
+    if part.group_size is not None and layer.in_features % part.group_size:
+        raise _cannot("groups that do not fill the features evenly", f"{layer.in_features} / {part.group_size}")
+    return rows | ({} if layer.bias is None else {"bias": layer.bias})
+
+
+def _words(codes: Tensor, bits: int) -> Tensor:
+    """Unsigned codes `[R, C]` as words of 32 bits `[R, ⌈C·bits/32⌉]`."""
+    packed = pack_codes(codes, bits)
+    words = math.ceil(codes.shape[1] * bits / 32)
+    filled = torch.nn.functional.pad(packed, (0, 4 * words - packed.shape[1]))
+    return filled.contiguous().view(torch.int32)
+
+
+def _cannot(what: str, received: str) -> ModelError:
+    return ModelError(
+        "This model cannot be written as compressed-tensors.",
+        expected="one bit width and scale layout for all weights, and one range a token for activations",
+        received=f"{what}: {received}",
+        cause="the format has no place for it",
+        fix="load it with darkit_nb.load_model, or convert with a preset such as rtn, smoothquant or gptq",
+    )
+
+
+def _checked(model: PreTrainedModel) -> dict[str, PackedLinear | PackedSpikeLinear]:
+    """The packed layers by name, all of one kind that the format knows."""
+    config = getattr(model.config, "quantization_config", None)
+    parts = config.parts if isinstance(config, DarkitConfig) else None
+    if parts is None:
+        raise _cannot("not a converted model", type(model).__name__)
+    layers = {
+        name: module for name, module in model.named_modules() if isinstance(module, PackedLinear | PackedSpikeLinear)
+    }
+    if parts["rms_norms"] or parts["head_bias"]:
+        raise _cannot("LayerNorms that became RMSNorms", model.config.model_type)
+    if model.config.model_type == "gpt2":
+        raise _cannot("layers that transformers keeps as Conv1D", "gpt2")
+    first = next(iter(layers.values()))
+    for name, layer in layers.items():
+        shape = layer.parts[0]
+        if len(layer.parts) > 1 or shape.columns is not None or shape.spacing != 1 or shape.bits < 2:
+            raise _cannot("columns of different bits or scales, or binary weights", name)
+        if layer.rotation is not None:
+            raise _cannot("a rotation while the model runs", name)
+        if (shape.bits, shape.group_size) != (first.parts[0].bits, first.parts[0].group_size):
+            raise _cannot("layers of different bits", name)
+        if isinstance(layer, PackedSpikeLinear):
+            _check_spikes(layer.spec, name)
+    return layers
+
+
+def _check_spikes(spec: SpikeSpec, name: str) -> None:
+    apart = spec.salient_fraction > 0 and (spec.num_steps > 1 or spec.ranges == "own")
+    if apart or spec.signed or spec.attention or spec.num_levels & (spec.num_levels - 1):
+        raise _cannot("activations with steps, ranges, signs or levels of their own", name)
+
+
+def _write_config(model: PreTrainedModel, layers: dict[str, PackedLinear | PackedSpikeLinear], folder: Path) -> None:
+    first = next(iter(layers.values()))
+    shape = first.parts[0]
+    weights: dict[str, Any] = {
+        "num_bits": shape.bits, "type": "int", "symmetric": False, "dynamic": False,
+        "strategy": "channel" if shape.group_size is None else "group", "group_size": shape.group_size,
+    }  # fmt: skip
+    activations = None
+    if isinstance(first, PackedSpikeLinear):
+        activations = {
+            "num_bits": int(math.log2(first.spec.num_levels)), "type": "int", "symmetric": False, "dynamic": True,
+            "strategy": "token",
+        }  # fmt: skip
+    floats = [name for name, module in model.named_modules() if type(module) is nn.Linear]
+    config = copy.deepcopy(model.config)
+    config.quantization_config = {
+        "quant_method": "compressed-tensors",
+        "format": "pack-quantized",
+        "quantization_status": "compressed",
+        "ignore": floats,
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights, "input_activations": activations}},
+    }
+    write_json(folder / "config.json", {**config.to_dict(), "architectures": [type(model).__name__]})
