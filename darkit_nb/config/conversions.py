@@ -22,7 +22,8 @@ PRESETS: dict[str, str] = {
     "spikellm-gptq": "SpikeLLM's additive weights: ternary spikes, more steps for salient features; float activations.",
     "quarot": "QuaRot: outliers spread by a Hadamard rotation, then GPTQ with a clip search.",
     "flatquant": "A transform learned per layer (FlatQuant's idea), then round with learned clipping.",
-    "darkit": "Scales, a split rotation whose strongest directions get two radix steps, then GPTQ with a clip search.",
+    "darkit": "A split rotation whose strongest directions get two radix steps and weight scales of their own, then "
+    "GPTQ with a clip search, aimed at the float stream.",
 }
 """Every preset with what it does, in the order from plain to best."""
 
@@ -41,7 +42,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "spikellm-gptq": {"weights": "ternary", "weight_steps": 2, "weight_salient_fraction": 0.4, "act_order": True},
     "quarot": {"rotation": "hadamard", "online_rotation": True, **_GPTQ},
     "flatquant": {"rotation": "learned", "weights": "lwc", "refine_epochs": 15},
-    "darkit": {"scaling": "smooth", "rotation": "split", "online_rotation": True, **_GPTQ},
+    "darkit": {"rotation": "split", "online_rotation": True, "salient_scale": True, "float_target": True, **_GPTQ},
 }
 
 _SPIKES: dict[str, dict[str, Any]] = {
@@ -117,6 +118,7 @@ def _ternary(name: str) -> dict[str, Any]:
             fix="use preset('spikellm-gptq') or preset('darkit', bits='ternary')",
         )
     if name == "darkit":
+        common["salient_scale"] = False  # spiking weights have scales by their own steps
         return {**common, "weights": "trit_planes", "weight_steps": 2, "weight_salient_fraction": 0.4}
     return {**common, "weights": "ternary"}
 
