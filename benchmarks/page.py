@@ -147,7 +147,13 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Row], bool], str], ...] = (
         lambda row: "features" in row and "outputs" not in row,
         "copies of the input",
     ),
-    ("Spiking linear on the CPU", "kernels_cpu", "cpu_linear", lambda row: "outputs" in row, "float32 products"),
+    (
+        "Spiking linear on the CPU",
+        "kernels_cpu linear_cpu",
+        "cpu_linear",
+        lambda row: "outputs" in row or row["benchmark"] == "linear_cpu",
+        "of the first rival",
+    ),
     ("Attention over a cache of codes on the CPU", "attention_cache", "cpu_attention", lambda row: True, "baseline"),
     ("One training step", "training_step", "training_step", lambda row: True, "steps of ours"),
     ("On a GPU", "kernels_cuda", "gpu", lambda row: True, "of the first rival"),
@@ -165,7 +171,7 @@ def page(until: str, folder: Path) -> str:
         "counted bytes at the speed of a copy, 1 being as fast as that. `darkit-nb bench` measures your machine.",
     ]
     for title, name, drawn, belongs, unit in SECTIONS:
-        chosen = [row for row in latest(name, until) if belongs(row)]
+        chosen = [row for each in name.split() for row in latest(each, until) if belongs(row)]
         lines += ["", f"## {title}", ""]
         if not chosen:
             lines.append(f"Not measured yet: `darkit-nb bench {name}`.")
@@ -180,7 +186,7 @@ def page(until: str, folder: Path) -> str:
 
 def main() -> None:
     """Write the page from all rows there are."""
-    names = {name for _, name, *_ in SECTIONS}
+    names = {each for _, name, *_ in SECTIONS for each in name.split()}
     until = max((row["time"] for name in names for row in rows(name)), default="")
     PAGE.write_text(page(until, PAGE.parent / "pictures"))
 
