@@ -88,6 +88,8 @@ def conversion_preset(
     spike = _spike(name, activation_bits, paper_codes, changes.pop("spike", "preset"))
     if spike is None and fields.get("rotation") == "split":
         fields["rotation"] = "hadamard"  # without spikes no direction gets more steps
+    if changes.get("group_size") is not None:
+        fields.pop("salient_scale", None)  # groups of neighbours have scales of their own already
     return ConversionSpec.from_dict({**fields, "spike": spike, **changes})
 
 

@@ -224,11 +224,11 @@ def _rotate_hidden(
 
 
 def even_count(width: int, fraction: float) -> int:
-    """k near fraction · n, a multiple of the largest power of two that leaves at least eight such parts.
+    """k up to fraction · n, a multiple of the largest power of two that leaves at least eight such parts.
 
     Both blocks of the online rotation then have large binary factors, and its odd factors stay small.
     """
     unit = width & -width
     while unit > 1 and unit > max(1, round(fraction * width)) // 2:
         unit //= 2
-    return min(max(unit, round(fraction * width / unit) * unit), width - unit)
+    return min(max(unit, int(fraction * width / unit) * unit), width - unit)
