@@ -14,7 +14,7 @@ from darkit_nb.ops._gif_blocked import GifLaw
 from tests.kernels.cases import FEATURES, LAWS, mask, same, tokens
 from tests.kernels.shim import ShimLauncher
 
-few = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("law", LAWS, ids=str)

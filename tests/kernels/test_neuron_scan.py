@@ -16,7 +16,7 @@ from darkit_nb.ops._neuron_blocked import NeuronLaw
 from darkit_nb.ops._neuron_kernel import ScanKernel
 from tests.kernels.shim import ShimLauncher
 
-few = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 LAWS = [
     *(NeuronLaw(surrogate=name) for name in sorted(SURROGATES)),

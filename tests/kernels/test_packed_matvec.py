@@ -13,7 +13,7 @@ from darkit_nb.functional.weight import WeightCode, weight_encode
 from darkit_nb.ops._packed_kernel import fits, matvec, pack_weight
 from tests.kernels.shim import ShimLauncher
 
-few = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 LAWS = [
     {"num_levels": 16},
