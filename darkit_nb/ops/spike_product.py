@@ -15,6 +15,7 @@ from darkit_nb.functional.weight import QuantisedWeight, WeightCode
 from darkit_nb.ops import _product_native
 from darkit_nb.ops._cupy import CupyLauncher
 from darkit_nb.ops._gif_blocked import GifLaw
+from darkit_nb.ops._product_cuda import CudaProducts
 from darkit_nb.ops._product_kernel import product_kernel
 from darkit_nb.ops._product_torch import TorchProducts, int8_products_are_exact
 from darkit_nb.ops.backend import resolve_backend
@@ -65,7 +66,8 @@ def prepare_products(
     name = resolve_backend(backend, first.device).name
     if name == "native" and _product_native.fits(layout):
         return _product_native.NativeProducts(layout)
-    return TorchProducts(layout, backend)
+    products = TorchProducts(layout, backend)
+    return CudaProducts.of(weight, products, CupyLauncher()) if name == "cupy" else products
 
 
 @torch.no_grad()
