@@ -126,7 +126,7 @@ def stored_bits(spec: ConversionSpec) -> float:
     if spec.weights in STEPWISE:
         codes = 2 * (1 - share) + share * (2 if spec.weight_steps == 1 else 4)
     elif spec.weights == "pb_llm":
-        codes = 1 - share + 8 * share
+        codes = 8.0  # both kinds of weights in codes of a byte (convert/pb.py)
     return codes + (40 / spec.group_size if spec.group_size else 0)
 
 

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from darkit_nb.config.conversions import preset
 from darkit_nb.convert import conversion_plan, convert_model
@@ -56,14 +58,25 @@ def logits_of(model: PreTrainedModel, tokens: Tensor) -> Tensor:
 # -- what comes out ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["rtn", "darkit"])
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize(("kind", "name"), [("llama", "rtn"), ("gpt2", "rtn"), *((kind, "darkit") for kind in CONFIGS)])
 def test_at_eight_bits_a_converted_model_is_nearly_the_float_one(kind, name, tmp_path):
     model = decoder(kind, dtype=torch.float32)
     convert_model(model, small(name, "W8A8"), calibration=ids(), out=tmp_path / "out")
     expected = logits_of(model, ids(2))
     found = logits_of(load_model(tmp_path / "out"), ids(2))
     assert (found - expected).norm() < 0.06 * expected.norm()
+
+
+def test_a_model_in_16_bit_floats_stays_in_them(tmp_path):
+    model = decoder("llama", dtype=torch.bfloat16)
+    convert_model(model, small("darkit", "W8A8"), calibration=ids(), out=tmp_path / "out")
+    loaded = load_model(tmp_path / "out")
+    assert loaded.dtype == torch.bfloat16
+    # Scales of packed weights keep their float32: rounding them to 16 bits would round every weight.
+    assert loaded.get_buffer("model.layers.0.mlp.up_proj.scale_0").dtype == torch.float32
+    found, rounded = (logits_of(each, ids(2)).float() for each in (loaded, model))
+    expected = logits_of(model.float(), ids(2))
+    assert (found - expected).norm() < 2 * (rounded - expected).norm() + 0.01 * expected.norm()
 
 
 def test_saving_and_loading_again_changes_no_bit(folder, tmp_path):
@@ -346,3 +359,54 @@ def test_a_folder_that_is_taken(folder, tmp_path):
     with pytest.raises(ModelError, match="something at"):
         convert_model(folder, small(), calibration=ids(), out=tmp_path / "out", resume=False)
     assert (tmp_path / "out" / "thesis.txt").read_text() == "years of work"
+
+
+# -- a real model --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def novel() -> tuple[Path, Tensor, Tensor]:
+    """A small Llama trained on novels, its calibration text and windows it never saw."""
+    data = Path(os.environ.get("DARKIT_TEST_DATA", "nowhere"))
+    model = data.parent / "models" / "novel-llama"
+    if not (model / "model.safetensors").is_file():
+        pytest.skip("no novel-llama beside DARKIT_TEST_DATA")
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    text = (data / "novels" / "valid.txt").read_text()
+    tokens = torch.tensor(tokenizer(text[:400_000], verbose=False)["input_ids"])
+    windows = tokens[: len(tokens) // 256 * 256].view(-1, 256)
+    return model, windows[-32:], windows[:64]
+
+
+@pytest.mark.slow
+def test_pipelines_on_a_trained_model_come_in_their_order(novel, tmp_path):
+    model, calibration, text = novel
+
+    def loss(path: Path) -> float:
+        loaded = load_model(path)
+        return sum(
+            float(cross_entropy(logits_of(loaded, batch)[:, :-1].flatten(0, 1), batch[:, 1:].flatten()))
+            for batch in text.split(8)
+        ) / (len(text) // 8)
+
+    base, lost = loss(model), {}
+    for name in ("rtn", "gptq", "quarot", "darkit"):
+        spec = preset(name, samples=32, sample_length=256)
+        convert_model(model, spec, calibration=calibration, out=tmp_path / name)
+        lost[name] = loss(tmp_path / name) - base
+    assert 0 < lost["darkit"] < lost["quarot"] < 0.6 * lost["gptq"]
+    assert lost["gptq"] < lost["rtn"] < 0.3
+
+
+@pytest.mark.slow
+def test_generation_with_a_cache_of_codes_equals_generation_without(novel, tmp_path):
+    model, calibration, text = novel
+    spec = preset("darkit", samples=8, sample_length=256, spike={"attention": True})
+    convert_model(model, spec, calibration=calibration, out=tmp_path / "out")
+    loaded: Any = load_model(tmp_path / "out")
+    prompt = text[:2, :20]
+    settings = {"max_new_tokens": 24, "do_sample": False, "pad_token_id": 0}
+    with torch.no_grad():
+        cached = loaded.generate(prompt, use_cache=True, **settings)
+        plain = loaded.generate(prompt, use_cache=False, **settings)
+    assert torch.equal(cached, plain)

@@ -37,7 +37,7 @@ def bits_of(words: Tensor, bits: int, count: int) -> Tensor:
 
 @pytest.mark.parametrize(
     ("name", "bits", "changes"),
-    [("gptq", "W4A16", {}), ("gptq", "W3A16", {"group_size": 8}), ("rtn", "W4A8", {}), ("smoothquant", "W8A8", {})],
+    [("gptq", "W4A16", {}), ("gptq", "W3A16", {"group_size": 8}), ("rtn", "W4A8", {}), ("pb-llm", "ternary", {})],
 )
 def test_the_weights_read_by_the_description_of_the_format_are_ours(tmp_path, name, bits, changes):
     ours = converted(tmp_path, name, bits=bits, **changes)
@@ -59,7 +59,7 @@ def test_the_weights_read_by_the_description_of_the_format_are_ours(tmp_path, na
         each = group["weights"]["group_size"] or columns
         spread = [value.repeat_interleave(each, 1) for value in (zeros, scale)]
         assert torch.equal((codes - spread[0]) * spread[1], module.weight)
-    assert (group["input_activations"] is None) == bits.endswith("A16")
+    assert (group["input_activations"] is not None) == bits.endswith("A8")
     assert config["quantization_config"]["ignore"] == ["lm_head"]
     assert not any(name.endswith(("statistic", "salient", "packed_0")) for name in tensors)
 
@@ -70,7 +70,7 @@ def test_the_weights_read_by_the_description_of_the_format_are_ours(tmp_path, na
         ("darkit", "llama", {}, "columns of different bits|rotation"),
         ("quarot", "llama", {}, "rotation while the model runs"),
         ("spikellm-omniquant", "llama", {"refine_epochs": 1}, "steps, ranges"),
-        ("pb-llm", "llama", {}, "columns of different bits"),
+        ("spikellm-gptq", "llama", {}, "columns of different bits"),
         ("rtn", "gpt2", {}, "Conv1D"),
     ],
 )

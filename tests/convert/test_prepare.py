@@ -55,8 +55,13 @@ def prepared_logits(model: PreTrainedModel, ids: Tensor, spec: ConversionSpec) -
     return torch.cat([torch.nn.functional.linear(plain(hidden), weight, bias) for hidden in stream]).detach()
 
 
-@pytest.mark.parametrize("name", SPECS)
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *((kind, name) for kind in CONFIGS for name in ("smooth", "split")),
+        *((kind, name) for kind in ("llama", "gpt2") for name in ("hadamard", "split weighted, keys rotated")),
+    ],
+)
 def test_logits_stay_the_same_in_float64(kind, name):
     model = decoder(kind)
     ids = torch.randint(2, 97, (3, 20), generator=torch.Generator().manual_seed(1))
@@ -68,7 +73,7 @@ def test_logits_stay_the_same_in_float64(kind, name):
     assert (found - expected).norm() <= limit * expected.norm()
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", ["llama", "opt"])
 def test_logits_stay_the_same_in_float32(kind):
     model = decoder(kind, dtype=torch.float32)
     ids = torch.randint(2, 97, (3, 20), generator=torch.Generator().manual_seed(1))
