@@ -54,9 +54,10 @@ def summary(group: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def ratio(top: Sequence[dict[str, Any]], bottom: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Loss of one method over that of another one, with the ends of its 95 % interval.
 
-    By resampling windows, the same ones for both methods, and seeds, 4 000 times.
+    By resampling windows, the same ones for both methods, and seeds, 4 000 times. Seeds that both methods have are
+    compared alone, if there are any.
     """
-    one, other = (np.array([row["differences"] for row in group]) for group in (top, bottom))
+    one, other = (np.array([row["differences"] for row in group]) for group in _shared(top, bottom))
     draw = np.random.default_rng(0)
     found = []
     for _ in range(RESAMPLES):
@@ -65,6 +66,17 @@ def ratio(top: Sequence[dict[str, Any]], bottom: Sequence[dict[str, Any]]) -> di
         found.append(a / b)
     low, high = np.quantile(found, [0.025, 0.975])
     return {"ratio": float(one.mean() / other.mean()), "low": float(low), "high": float(high)}
+
+
+def _shared(*groups: Sequence[dict[str, Any]]) -> Sequence[Sequence[dict[str, Any]]]:
+    """Rows of the seeds of calibration and rotation that all groups have; of those of calibration where one of them
+    does not rotate; all rows where there are none."""
+    for names in (("seed", "rotation_seed"), ("seed",)):
+        common = set.intersection(*({tuple(row[name] for name in names) for row in group} for group in groups))
+        kept = [[row for row in group if tuple(row[name] for name in names) in common] for group in groups]
+        if all(kept):
+            return kept
+    return groups
 
 
 def grouped(found: Sequence[dict[str, Any]]) -> dict[tuple[str, str], dict[str, list[dict[str, Any]]]]:

@@ -58,6 +58,12 @@ def test_a_ratio_covers_the_truth():
     assert covered >= 50
 
 
+def test_a_ratio_compares_the_seeds_that_both_have():
+    top = [row("a", [1.0, 2.0, 1.5]), row("a", [9.0, 9.0, 9.0], seed=1)]
+    assert ratio(top, [row("b", [2.0, 4.0, 3.0])])["ratio"] == pytest.approx(0.5)
+    assert ratio(top[1:], [row("b", [3.0, 3.0, 3.0])])["ratio"] == pytest.approx(3.0)
+
+
 def test_the_newest_row_of_a_combination_counts(tmp_path: Path):
     lines = [row("a", [1.0, 2.0], key="old"), row("a", [3.0, 4.0], key="new"), row("a", [5.0, 6.0], seed=1)]
     (tmp_path / "conversion.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
