@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from darkit_nb.config.conversions import conversion_preset
-from darkit_nb.convert.driver import convert_model
+from darkit_nb.convert.driver import ConversionStopped, convert_model
 from darkit_nb.nn.kronecker import KroneckerTransform
 from darkit_nb.nn.packed_linear import PackedLinear, PackedSpikeLinear
 from darkit_nb.records.conversion import ConversionReport
@@ -64,3 +65,19 @@ def test_weights_that_aim_at_the_float_stream_miss_it_by_less(model: LlamaForCau
     plain = converted(model, tmp_path / "plain", "quarot", float_target=False)
     aimed = converted(model, tmp_path / "aimed", "quarot", float_target=True)
     assert aimed.blocks[-1].error < 0.9 * plain.blocks[-1].error
+
+
+@pytest.mark.parametrize("name", ["spikellm-omniquant", "flatquant"])
+def test_a_trained_conversion_goes_on_with_the_same_bits(model: LlamaForCausalLM, tmp_path: Path, name: str):
+    converted(model, tmp_path / "whole", name, refine_epochs=1)
+    ids = torch.randint(0, 40, (4, 16), generator=torch.Generator().manual_seed(1))
+    spec = conversion_preset(name, **SIZE, refine_epochs=1)
+    asked = iter([False, True])
+    with pytest.raises(ConversionStopped):
+        convert_model(model, spec, calibration=ids, out=tmp_path / "cut", should_stop=lambda: next(asked))
+    report = convert_model(model, spec, calibration=ids, out=tmp_path / "cut")
+    assert report.blocks[0].resumed
+    assert not report.blocks[1].resumed
+    one, other = (load_file(tmp_path / folder / "model.safetensors") for folder in ("whole", "cut"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
