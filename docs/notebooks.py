@@ -6,6 +6,7 @@ What is kept is text and static pictures. Widget state, timings and paths of thi
 from __future__ import annotations
 
 import os
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,14 @@ def execute(book: Any, folder: Path, *, timeout_s: int = 300) -> Any:
 
 
 def stripped(book: Any, folder: Path) -> Any:
-    """Without times, errors on the standard error stream, and names of folders of this machine."""
+    """Without times, errors on the standard error stream, and names of this machine's folders."""
     for number, cell in enumerate(cell for cell in book.cells if cell.cell_type == "code"):
         cell.metadata.pop("execution", None)
         cell.execution_count = number + 1
         cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     text = nbformat.writes(book)
-    for private in (str(folder.resolve()), str(folder)):
+    packages = sysconfig.get_path("purelib")
+    for private in (str(folder.resolve()), str(folder), packages, str(NOTEBOOKS.parent)):
         text = text.replace(f"{private}/", "")
     return nbformat.reads(text, as_version=4)
 

@@ -14,6 +14,9 @@ from cyclopts import Parameter
 from darkit_nb.errors import DarkitError
 
 QUICKSTART = "01_quickstart.ipynb"
+OTHERS = ("02_convert.ipynb", "03_edit.ipynb")
+"""What is put beside it."""
+
 _PACKAGE = Path(__file__).parent.parent
 FOLDERS = (_PACKAGE / "notebooks", _PACKAGE.parent / "notebooks")
 """Inside the wheel, and beside the package in a checkout."""
@@ -26,7 +29,8 @@ def lab(
 ) -> None:
     """Start JupyterLab in a folder, with the quickstart open.
 
-    The notebook is copied there unless the folder has one already; runs go to its folder `runs`.
+    The notebooks on training, converting and editing are copied there, but never over one of the same name; runs go
+    to its folder `runs`.
 
     Try:
 
@@ -63,8 +67,9 @@ def _with_quickstart(folder: Path) -> Path:
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / QUICKSTART).exists():
-            shutil.copyfile(source, folder / QUICKSTART)
+        for name in (QUICKSTART, *OTHERS):
+            if not (folder / name).exists() and (source.parent / name).is_file():
+                shutil.copyfile(source.parent / name, folder / name)
     except OSError as error:
         raise DarkitError(
             f"{folder} cannot be worked in.",
