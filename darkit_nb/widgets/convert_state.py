@@ -141,13 +141,10 @@ def python_code(source: str, out: Path, draft: SpecDraft, options: Mapping[str, 
     given += [f"{key}={value!r}" for key, value in changes.items()]
     asked = "".join(f", {name}={value!r}" for name, value in options.items())
     return (
-        "import darkit_nb as dk\n"
-        "from darkit_nb.config.conversions import preset\n"
-        "from darkit_nb.records.conversion_request import ConversionRequest\n"
-        "from darkit_nb.runs.conversion import Conversion\n\n"
-        f"spec = preset({', '.join(given)})\n"
-        f"request = ConversionRequest(source={source!r}, out={str(out)!r}, spec=spec{asked})\n"
-        "conversion = Conversion.start(request)  # returns at once; it outlives the notebook\n"
+        "import darkit_nb as dk\n\n"
+        f"spec = dk.conversion_preset({', '.join(given)})\n"
+        f"request = dk.ConversionRequest(source={source!r}, out={str(out)!r}, spec=spec{asked})\n"
+        "conversion = dk.Conversion.start(request)  # returns at once; it outlives the notebook\n"
         "conversion.wait()\n"
         f"model = dk.load_model({str(out)!r})"
     )
