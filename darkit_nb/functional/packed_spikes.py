@@ -28,12 +28,14 @@ class SpikeLayout:
     """How the counts of one neuron lie in bytes; the same for all its tokens.
 
     Attributes:
-        width: K, features of a token.
+        heads: H.
+        width: K, features of a token and head.
         settings: arguments of `SpikeCode` that all tokens share, the salient mask (`[H, 1, K]` or `[K]`) among them.
         low_bits: bits of a usual feature: 1, 2, 4 or 8; 0 where counts are kept as they are.
         places: `[2, M]`, head and feature of all M salient features; None where codes have no high part.
     """
 
+    heads: int
     width: int
     settings: dict[str, Any]
     low_bits: int
@@ -51,7 +53,7 @@ class SpikeLayout:
         if salient is not None and low_bits and code.cap * (2 if code.signed else 1) >= 2**low_bits:
             heads, _, features = salient.expand(code.counts.shape[1], 1, -1).nonzero(as_tuple=True)
             places = torch.stack([heads, features])
-        return SpikeLayout(code.counts.shape[-1], settings, low_bits, places)
+        return SpikeLayout(code.counts.shape[1], code.counts.shape[-1], settings, low_bits, places)
 
     @property
     def cap(self) -> int:

@@ -121,6 +121,27 @@ def attend(scores: Float[Tensor, "B Hq Lq L"], mask: Tensor | None) -> Float[Ten
 
 
 @dataclass(frozen=True, eq=False)
+class GroupMasks:
+    """What features of a code have in common with their group, made once for all its tokens.
+
+    Attributes:
+        members: `[H, 1, K]` ones at usual features, and ones at salient ones.
+        factor: with one scale a token, what it is multiplied with at each feature; None with two scales.
+    """
+
+    members: tuple[Tensor, Tensor]
+    factor: Tensor | None
+
+    @staticmethod
+    def of(salient: Bool[Tensor, "*H K"] | None, ratio: int | None, dtype: torch.dtype) -> GroupMasks | None:
+        """For a mask, with `ratio` as `SpikeCode.scale_ratio`; None without salient features."""
+        if salient is None:
+            return None
+        chosen = salient.to(dtype)
+        return GroupMasks((1 - chosen, chosen), None if ratio is None else ratio - (ratio - 1) * chosen)
+
+
+@dataclass(frozen=True, eq=False)
 class TokenTerms:
     """What turns products with unsigned counts into products with values, for every token of a code.
 
@@ -135,23 +156,17 @@ class TokenTerms:
 
     @staticmethod
     def of(
-        scale: Float[Tensor, "B H L G"],
-        zero: Tensor | None,
-        salient: Bool[Tensor, "*H K"] | None,
-        ratio: int | None,
-        dtype: torch.dtype,
+        scale: Float[Tensor, "B H L G"], zero: Tensor | None, masks: GroupMasks | None, dtype: torch.dtype
     ) -> TokenTerms:
-        """From scale and zero point of tokens; `ratio` as `SpikeCode.scale_ratio`, `zero` None where it is 0."""
+        """From scale and zero point of tokens, `zero` None where it is 0."""
         scale = scale.to(dtype)
         silent = None if zero is None else scale * zero.to(dtype)
-        if salient is None:
+        if masks is None:
             return TokenTerms([(scale, None)], [] if silent is None else [(silent, None)])
-        members = salient.to(dtype)
-        both = (1 - members, members)
-        silences = [] if silent is None else [(silent[..., g : g + 1], both[g]) for g in (0, 1)]
-        if ratio is None:
-            return TokenTerms([(scale[..., g : g + 1], both[g]) for g in (0, 1)], silences)
-        return TokenTerms([(scale[..., 1:], ratio - (ratio - 1) * members)], silences)
+        silences = [] if silent is None else [(silent[..., g : g + 1], masks.members[g]) for g in (0, 1)]
+        if masks.factor is not None:
+            return TokenTerms([(scale[..., 1:], masks.factor)], silences)
+        return TokenTerms([(scale[..., g : g + 1], masks.members[g]) for g in (0, 1)], silences)
 
     def scores(self, rows: Float[Tensor, "B H R K"], product: Callable[[Tensor], Tensor]) -> Float[Tensor, "B H R L"]:
         """Scores of query rows, where `product` gives those of rows with counts."""
@@ -181,7 +196,7 @@ class TokenTerms:
 
 def _terms(code: SpikeCode, dtype: torch.dtype) -> TokenTerms:
     zero = None if code.signed else code.zero_point
-    return TokenTerms.of(code.scale, zero, code.salient, code.scale_ratio, dtype)
+    return TokenTerms.of(code.scale, zero, GroupMasks.of(code.salient, code.scale_ratio, dtype), dtype)
 
 
 def key_scores(rows: Float[Tensor, "B H R K"], code: SpikeCode) -> Float[Tensor, "B H R L"]:

@@ -6,11 +6,15 @@ features of all heads.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from darkit_nb.functional.packed_spikes import PackedSpikes
+from darkit_nb.functional.packed_spikes import PackedSpikes, SpikeLayout
+from darkit_nb.functional.spike_attention import GroupMasks
 from darkit_nb.ops._native import call
 
 _KINDS = "p" + "i" * 5 + "p" + "i" * 3 + "p" + "i" * 4 + "ppp"
@@ -21,6 +25,35 @@ def fits(packed: PackedSpikes, rows: Tensor) -> bool:
     parts = (packed.low, packed.low if packed.high is None else packed.high)
     small = bool(packed.layout.low_bits) and all(part.dtype == torch.uint8 for part in parts)
     return small and rows.device.type == "cpu" and rows.dtype == torch.float32 and rows.numel() > 0
+
+
+@dataclass(frozen=True, eq=False)
+class Constants:
+    """What all products with codes of one layout share.
+
+    Attributes:
+        masks: of the groups, float32.
+        begin: `[H + 1]` int64, where the columns of each head begin in the high plane: places are in order of heads.
+        columns: `[M]` int64, numbers of the columns.
+    """
+
+    masks: GroupMasks | None
+    begin: Tensor
+    columns: Tensor
+
+
+def constants_of(layout: SpikeLayout) -> Constants:
+    """Made at the first product with a layout, and kept as long as it."""
+    found = _constants.get(layout)
+    if found is None:
+        places = torch.empty(2, 0, dtype=torch.int64) if layout.places is None else layout.places
+        begin = torch.searchsorted(places[0].contiguous(), torch.arange(layout.heads + 1))
+        masks = GroupMasks.of(layout.settings["salient"], layout.ratio, torch.float32)
+        found = _constants[layout] = Constants(masks, begin, torch.arange(places.shape[1]))
+    return found
+
+
+_constants: WeakKeyDictionary[SpikeLayout, Constants] = WeakKeyDictionary()
 
 
 class PackedProducts:
@@ -38,17 +71,22 @@ class PackedProducts:
         self.each = 8 // self.layout.low_bits
         places = self.layout.places
         if packed.high is None or places is None:
-            self.high, self.places = self.low, torch.empty(2, 0, dtype=torch.int64)
-            strides, self.salient = (0, 0), 0
+            self.high, self.places, strides, self.salient = self.low, None, (0, 0), 0
         else:
             self.high, self.places = packed.high if packed.high.stride(-1) == 1 else packed.high.contiguous(), places
             strides, self.salient = (self.high.stride(0), self.high.stride(2)), places.shape[1]
-        heads = torch.arange(self.heads + 1)
-        self.begin = torch.searchsorted(
-            self.places[0].contiguous(), heads
-        )  # of each head's columns: heads are in order
+        self.constants = constants_of(self.layout)
         low = (self.low, *self.low.stride()[:3], self.layout.low_bits, self.bytes_)
-        self.codes = (*low, self.high, *strides, self.salient, self.begin, self.batch, self.heads, self.tokens)
+        self.codes = (
+            *low,
+            self.high,
+            *strides,
+            self.salient,
+            self.constants.begin,
+            self.batch,
+            self.heads,
+            self.tokens,
+        )
 
     def scores(self, rows: Tensor) -> Tensor:
         """`rows` `[B, H, R, K]` times counts, `[B, H, R, L]`."""
@@ -56,9 +94,8 @@ class PackedProducts:
         whole = pad(rows, (0, self.bytes_ * self.each - self.width)).unflatten(-1, (self.bytes_, self.each))
         planes = whole.transpose(-1, -2).contiguous()
         above = torch.empty(self.batch, self.heads, number, self.salient)
-        if self.salient:
-            heads, features = self.places
-            columns = torch.arange(self.salient)
+        if self.places is not None:
+            (heads, features), columns = self.places, self.constants.columns
             above[:, heads, :, columns] = rows[:, heads, :, features] * 2.0**self.layout.low_bits
         out = torch.empty(self.batch, self.heads, number, self.tokens)
         call("dk_code_scores", _KINDS, *self.codes, number, planes, above, out)
@@ -71,8 +108,7 @@ class PackedProducts:
         above = torch.empty(self.batch, self.heads, number, self.salient)
         call("dk_code_sums", _KINDS, *self.codes, number, weights, above, planes)
         out = planes.transpose(-1, -2).flatten(-2)[..., : self.width]
-        if self.salient:
-            heads, features = self.places
-            columns = torch.arange(self.salient)
+        if self.places is not None:
+            (heads, features), columns = self.places, self.constants.columns
             out[:, heads, :, features] += above[:, heads, :, columns] * 2.0**self.layout.low_bits
         return out

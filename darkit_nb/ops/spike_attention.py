@@ -15,7 +15,7 @@ from torch import Tensor
 
 from darkit_nb.functional.packed_spikes import PackedSpikes
 from darkit_nb.functional.spike_attention import TokenTerms, attend, grouped_rows, key_scores, value_sums
-from darkit_nb.ops._attention_native import PackedProducts, fits
+from darkit_nb.ops._attention_native import PackedProducts, constants_of, fits
 from darkit_nb.ops.backend import resolve_backend
 from darkit_nb.records.spike_spec import Backend
 
@@ -66,7 +66,7 @@ def spike_attention(
 
 def _terms(packed: PackedSpikes) -> TokenTerms:
     scale, zero = packed.token_values()
-    return TokenTerms.of(scale, zero, packed.layout.settings["salient"], packed.layout.ratio, torch.float32)
+    return TokenTerms.of(scale, zero, constants_of(packed.layout).masks, torch.float32)
 
 
 def _native_scores(rows: Tensor, key: PackedSpikes) -> Tensor:
