@@ -46,7 +46,7 @@ def neuron_scan(
     detach_reset: bool = False,
     spike_dtype: torch.dtype | None = None,
     packed: bool = False,
-) -> tuple[Shaped[Tensor, "*SN"], Float[Tensor, "*N"]]:
+) -> tuple[Shaped[Tensor, "..."], Float[Tensor, "*N"]]:
     """Run the neurons over all steps of `x`.
 
     Args:

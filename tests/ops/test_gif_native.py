@@ -96,7 +96,7 @@ def check_codes(x: torch.Tensor, salient: torch.Tensor | None, law: dict) -> Non
     same(ours.scale, theirs.scale)
     same(ours.zero_point, theirs.zero_point)
     same(gif_quantise(x, salient=salient, backend="native", **law), reference.gif_quantise(x, salient=salient, **law))
-    if not law["signed"] and theirs.cap <= 15:
+    if not theirs.signed and theirs.cap <= 15:
         packed = encode_rows(x, salient=salient, backend="native", packed=True, **law)
         same(packed[0], reference.pack_counts(theirs))
         same(packed[1], theirs.scale)
