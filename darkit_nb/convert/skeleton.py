@@ -94,7 +94,7 @@ class Skeleton:
                 full = f"{name}.{key}"
                 value = (weights or {}).get(full)
                 value = self.source.tensor(full) if value is None else value
-                getattr(module, key).data = value.to(device=self.device, dtype=self.dtype)
+                getattr(module, key).data.copy_(value)
         for name, module in list(self.model.named_modules()):
             if any(buffer.is_meta for buffer in module.buffers(recurse=False)):
                 # Rotary tables are computed, not stored: built again, on a real device.
