@@ -25,11 +25,13 @@ HEADERS = ("method", "steps", "code", "stored", "ACE", "Δ bits/byte", "95 %", "
 
 
 def rows(results: Path = RESULTS) -> list[dict[str, Any]]:
-    """The newest row of every combination."""
+    """The newest row of every combination; of a method whose settings have changed only those of its newest ones."""
     file = results / "conversion.jsonl"
     lines = file.read_text().splitlines() if file.is_file() else []
     found = [row for row in map(json.loads, lines) if "key" in row]
-    return list({tuple(row[part] for part in _PARTS): row for row in found}.values())
+    settings = {row["method"]: row["settings"] for row in found}
+    current = [row for row in found if row["settings"] == settings[row["method"]]]
+    return list({tuple(row[part] for part in _PARTS): row for row in current}.values())
 
 
 def summary(group: Sequence[dict[str, Any]]) -> dict[str, Any]:

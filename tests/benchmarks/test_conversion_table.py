@@ -69,6 +69,10 @@ def test_the_newest_row_of_a_combination_counts(tmp_path: Path):
     (tmp_path / "conversion.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
     found = rows(tmp_path)
     assert sorted(each["differences"][0] for each in found) == [3.0, 5.0]
+    other = row("a", [7.0, 8.0], seed=2, settings={"samples": 9})
+    with (tmp_path / "conversion.jsonl").open("a") as file:
+        file.write(json.dumps(other) + "\n")
+    assert rows(tmp_path) == [other]
 
 
 def test_the_text_has_a_line_a_method_and_says_what_the_claims_come_to():
