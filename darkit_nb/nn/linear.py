@@ -17,6 +17,7 @@ from darkit_nb.functional.spike_linear import neuron_settings
 from darkit_nb.functional.weight import weight_encode
 from darkit_nb.nn.gif import GIF
 from darkit_nb.ops._gif_blocked import GifLaw
+from darkit_nb.ops.memory_state import State, same_state, state_of
 from darkit_nb.ops.spike_linear import product_dtype, spike_linear
 from darkit_nb.ops.spike_product import Products, prepare_products
 from darkit_nb.records.spike_spec import SpikeSpec
@@ -92,26 +93,6 @@ def watched(x: Tensor, parts: Sequence[Tensor]) -> bool:
         or is_in_torch_dispatch_mode()
         or (torch.is_grad_enabled() and (x.requires_grad or any(part.requires_grad for part in parts)))
     )
-
-
-State = list[tuple[Tensor, int, int]]
-"""Of tensors: which, where in memory, and how often written to."""
-
-
-def state_of(parts: Sequence[Tensor], *, constant: bool = False) -> State | None:
-    """The state of tensors now. `.to()` moves a parameter's memory, writing counts up, loading may bring others.
-
-    None where one was made under inference mode and does not tell when it is written to, unless nobody writes to them.
-    """
-    try:
-        return [(part, part.data_ptr(), part._version) for part in parts]
-    except RuntimeError:
-        return [(part, part.data_ptr(), 0) for part in parts] if constant else None
-
-
-def same_state(old: State, new: State) -> bool:
-    """Whether nothing was written, moved or replaced in between."""
-    return len(old) == len(new) and all(a[0] is b[0] and a[1:] == b[1:] for a, b in zip(old, new, strict=True))
 
 
 class SpikeLinear(SpikingLinear):

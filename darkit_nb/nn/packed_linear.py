@@ -18,9 +18,10 @@ from darkit_nb.errors import ShapeError
 from darkit_nb.functional.packed import pack_codes, packed_bytes, unpack_codes
 from darkit_nb.functional.spike_linear import neuron_settings
 from darkit_nb.functional.weight import QuantisedWeight, WeightCode
-from darkit_nb.nn.linear import SpikingLinear, State, same_state, state_of, watched
+from darkit_nb.nn.linear import SpikingLinear, watched
 from darkit_nb.ops._gif_blocked import GifLaw
 from darkit_nb.ops.gif import gif_quantise
+from darkit_nb.ops.memory_state import State, same_state, state_of
 from darkit_nb.ops.spike_product import Products, prepare_products
 from darkit_nb.ops.weight_only import FEW_ROWS, FloatProducts, prepare_float_products
 from darkit_nb.records.spike_spec import SpikeSpec

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from darkit_nb.ops._product_cuda import CudaProducts
 from darkit_nb.ops._product_kernel import product_kernel
 from darkit_nb.ops._product_torch import TorchProducts, int8_products_are_exact
 from darkit_nb.ops.backend import resolve_backend
+from darkit_nb.ops.memory_state import State, same_state, state_of
 from darkit_nb.ops.weight_layout import WeightLayout
 from darkit_nb.records.spike_spec import Backend
 
@@ -80,7 +82,7 @@ def spike_product(
 ) -> Tensor:
     """`functional.spike_linear.spike_product` on the chosen backend, without gradient.
 
-    The weight is laid out for this product alone; whoever multiplies again keeps what `prepare_products` gives.
+    The layout of the weight is kept for its next product with the same salient features and bias.
 
     Args:
         code: spikes of `[*B, L, D]` features, with a salient mask `[D]` or none.
@@ -118,4 +120,28 @@ def spike_product(
         return product_kernel(code, weight, bias, CupyLauncher())
     law = GifLaw(code.num_levels, code.num_steps, code.coding, code.ranges, code.signed)
     flags = None if salient is None else salient.expand(features)
-    return prepare_products(weight, bias, law, flags, backend=backend).product(code)
+    return _kept_products(weight, bias, law, code.salient, flags, backend).product(code)
+
+
+_kept: WeakKeyDictionary[Any, tuple[tuple[Any, ...], State, Products]] = WeakKeyDictionary()
+"""The last layout of every weight there is."""
+
+
+def _kept_products(
+    weight: WeightCode | QuantisedWeight,
+    bias: Tensor | None,
+    law: GifLaw,
+    salient: Tensor | None,
+    flags: Tensor | None,
+    backend: Backend,
+) -> Products:
+    tensors = [tensor for _, part in parts_of(weight) for tensor in (part.codes, part.scale)]
+    state = state_of([*tensors, *(part for part in (bias, salient) if part is not None)])
+    name = resolve_backend(backend, parts_of(weight)[0][1].codes.device).name
+    settings, kept = (law, name, bias is None, salient is None), _kept.get(weight)
+    if kept is not None and state is not None and kept[0] == settings and same_state(kept[1], state):
+        return kept[2]
+    products = prepare_products(weight, bias, law, flags, backend=backend)
+    if state is not None:
+        _kept[weight] = (settings, state, products)
+    return products

@@ -186,3 +186,25 @@ def test_batches_keep_their_axes_and_strangers_are_refused() -> None:
     assert spike_product(code, weight_encode(torch.randn(5, 63), 4)).shape == (2, 3, 5)
     with pytest.raises(ShapeError):
         spike_product(code, weight_encode(torch.randn(5, 62), 4))
+
+
+def test_a_kept_layout_is_never_that_of_another_product() -> None:
+    x, w = torch.randn(5, 63), torch.randn(9, 63)
+    weight, bias, salient = weight_encode(w, 4), torch.randn(9), torch.rand(63) < 0.2
+    law = {"num_levels": 16, "num_steps": 2, "salient": salient}
+
+    def check() -> None:
+        code = gif_encode(x, **law)
+        assert_same(spike_product(code, weight, bias), reference.spike_product(code, weight, bias))
+
+    for change in (
+        lambda: None,
+        lambda: weight.codes.neg_(),
+        lambda: weight.scale.mul_(2),
+        lambda: bias.add_(1),
+        lambda: salient.logical_not_(),
+        lambda: law.update(ranges="own"),
+        lambda: law.update(salient=None, num_steps=1),
+    ):
+        change()
+        check()
