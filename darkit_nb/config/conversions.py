@@ -42,7 +42,16 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "spikellm-gptq": {"weights": "ternary", "weight_steps": 2, "weight_salient_fraction": 0.4, "act_order": True},
     "quarot": {"rotation": "hadamard", "online_rotation": True, **_GPTQ},
     "flatquant": {"rotation": "learned", "weights": "lwc", "refine_epochs": 15},
-    "darkit": {"rotation": "split", "online_rotation": True, "salient_scale": True, "float_target": True, **_GPTQ},
+    # Features in their own order: after a split their order by activity is that of the parts already, and within a part
+    # it follows chance. Ordered by activity, a small Llama lost 0.0074 bits per byte for 0.0063, more in each of 3 seeds.
+    "darkit": {
+        "rotation": "split",
+        "online_rotation": True,
+        "salient_scale": True,
+        "float_target": True,
+        **_GPTQ,
+        "act_order": False,
+    },
 }
 
 _SPIKES: dict[str, dict[str, Any]] = {
