@@ -118,7 +118,15 @@ class GIF(nn.Module):
 
     def watch(self, x: Tensor) -> None:
         """In training: update the running statistic from `x`, and choose salient features when it is time."""
-        if not self.training or self.mask is None or not torch.is_grad_enabled() or _inside_backward():
+        if not self.training or self.mask is None or not torch.is_grad_enabled():
+            return
+        # A choice that stays needs no watching, so a compiled model that has made it is one graph.
+        if not (torch.compiler.is_compiling() and self.spec.reselect_every == 0 and self._seen):
+            self._watch(x)
+
+    @torch.compiler.disable
+    def _watch(self, x: Tensor) -> None:
+        if _inside_backward():
             return
         every, seen = self.spec.reselect_every, self._count()
         if every == 0 and seen > 1:

@@ -27,7 +27,9 @@ def build():
     sizes = {"num_hidden_layers": 1, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 2}
     sizes["num_key_value_heads"] = 1
     model = build_model("spike-llama-nano", vocab_size=258, seq_len=32, overrides=sizes)
-    model = spikify(model, SpikeSpec(attention=attention)).eval()  # the choice of salient features stays
+    # Training, with a choice of salient features that was made and stays.
+    model = spikify(model, SpikeSpec(attention=attention, reselect_every=0)).train()
+    model(input_ids=ids, labels=ids, use_cache=False)
     return model
 
 def step(model, function):
