@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from darkit_nb.config import DataConfig
-from darkit_nb.config.bundled import STDLIB_LLAMA, bundled_models
 from darkit_nb.evaluate import evaluate_run
 from darkit_nb.evaluate.held_out import held_out_text
+from darkit_nb.records.bundled import STDLIB_LLAMA, bundled_models
 from darkit_nb.spikify import load_model
 
 WINDOW = 256

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from darkit_nb.config import load_config
-from darkit_nb.config.bundled import FOLDER, STDLIB_LLAMA
+from darkit_nb.records.bundled import FOLDER, STDLIB_LLAMA
 from darkit_nb.runs import RunDirectory
 from darkit_nb.train.launch import train
 

@@ -12,7 +12,6 @@ import torch
 from transformers import PreTrainedModel
 
 from darkit_nb.config import DataConfig
-from darkit_nb.config.bundled import located
 from darkit_nb.convert.driver import conversion_plan, convert_model
 from darkit_nb.convert.source import ModelSource, open_source
 from darkit_nb.data import prepare
@@ -23,6 +22,7 @@ from darkit_nb.evaluate.conversion_cost import SPIKE_TOKENS, conversion_cost
 from darkit_nb.evaluate.held_out import HeldOutText, held_out_text, usual_window
 from darkit_nb.evaluate.paired import paired_difference
 from darkit_nb.evaluate.scoring import window_losses
+from darkit_nb.records.bundled import located
 from darkit_nb.records.conversion import BlockReport, ConversionPlan, ConversionReport
 from darkit_nb.records.conversion_request import ConversionRequest
 from darkit_nb.records.conversion_result import ConversionRow

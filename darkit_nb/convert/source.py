@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from darkit_nb.config.bundled import called
 from darkit_nb.errors import ModelError
+from darkit_nb.records.bundled import called
 from darkit_nb.runs.safetensors_header import read_header
 
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")

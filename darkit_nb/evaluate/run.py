@@ -10,12 +10,12 @@ from typing import Literal
 import torch
 
 from darkit_nb.config import DataConfig
-from darkit_nb.config.bundled import located
 from darkit_nb.data.protocols import Protocol
 from darkit_nb.errors import ConfigError
 from darkit_nb.evaluate.held_out import held_out_text, published_text, usual_window
 from darkit_nb.evaluate.scoring import perplexity
 from darkit_nb.plugins import import_modules
+from darkit_nb.records.bundled import located
 from darkit_nb.records.evaluation import EvaluationResult
 from darkit_nb.runs import RunDirectory
 from darkit_nb.spikify import load_model

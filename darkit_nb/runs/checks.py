@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from darkit_nb.config import RunConfig
-from darkit_nb.config.bundled import located
 from darkit_nb.config.memory import check_memory
 from darkit_nb.plugins import registry
+from darkit_nb.records.bundled import located
 from darkit_nb.runs.files import from_json
 
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg")

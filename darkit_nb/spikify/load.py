@@ -8,8 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from darkit_nb.config.bundled import located
 from darkit_nb.errors import DarkitError, ModelError
+from darkit_nb.records.bundled import located
 from darkit_nb.spikify.quantizer import QUANT_METHOD, trusting  # importing it registers the quantiser with transformers
 
 

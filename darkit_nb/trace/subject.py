@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from darkit_nb.config.bundled import located
 from darkit_nb.errors import ModelError
 from darkit_nb.models.build import build_model
 from darkit_nb.plugins import import_modules, registry
+from darkit_nb.records.bundled import located
 from darkit_nb.records.spike_spec import SpikeSpec
 from darkit_nb.records.trace import ModelTrace
 from darkit_nb.records.trace_file import read_trace

@@ -19,10 +19,10 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from darkit_nb.config.bundled import located
 from darkit_nb.data.text_stream import TextStream
 from darkit_nb.errors import ConfigError, ModelError, RunError
 from darkit_nb.evaluate.token_meter import TokenMeter, TokenWork
+from darkit_nb.records.bundled import located
 from darkit_nb.runs import RunDirectory
 from darkit_nb.spikify import load_model
 from darkit_nb.trace.mode import evaluating

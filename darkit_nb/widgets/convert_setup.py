@@ -10,10 +10,10 @@ from typing import Any
 
 import traitlets
 
-from darkit_nb.config.bundled import bundled_models
 from darkit_nb.config.conversion_draft import CheckedSpec, SpecDraft
 from darkit_nb.config.problems import settings_error
 from darkit_nb.errors import DarkitError, ModelError
+from darkit_nb.records.bundled import bundled_models
 from darkit_nb.records.conversion import ConversionPlan
 from darkit_nb.records.conversion_request import ConversionRequest
 from darkit_nb.records.conversion_spec import ConversionSpec

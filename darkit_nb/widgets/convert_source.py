@@ -9,8 +9,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from darkit_nb.config.bundled import bundled_models, located
 from darkit_nb.errors import DarkitError, ModelError
+from darkit_nb.records.bundled import bundled_models, located
 from darkit_nb.runs import RunDirectory, list_runs
 from darkit_nb.runs.files import from_json
 from darkit_nb.runs.safetensors_header import read_header

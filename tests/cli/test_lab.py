@@ -72,7 +72,7 @@ def test_it_serves_the_folder_and_opens_the_quickstart(tmp_path: Path):
             names = [entry["name"] for entry in json.load(answer)["content"]]
         with pytest.raises(urllib.error.HTTPError) as redirect:
             urllib.request.build_opener(Stay).open(f"{address}/?token={TOKEN}", timeout=20)
-    assert names == ["01_quickstart.ipynb", "02_convert.ipynb", "03_edit.ipynb"]
+    assert sorted(names) == ["01_quickstart.ipynb", "02_convert.ipynb", "03_edit.ipynb"]
     assert redirect.value.headers["Location"].startswith("/lab/tree/01_quickstart.ipynb")
     assert (folder / command.QUICKSTART).read_bytes() == (ROOT / "notebooks" / command.QUICKSTART).read_bytes()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from darkit_nb.config.bundled import FOLDER, STDLIB_LLAMA, bundled_models, called, located
+from darkit_nb.records.bundled import FOLDER, STDLIB_LLAMA, bundled_models, called, located
 
 
 def test_the_decoder_of_the_standard_library_is_there_and_small():
