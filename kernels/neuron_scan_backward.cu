@@ -144,7 +144,7 @@ extern "C" __global__ void __launch_bounds__(DK_THREADS, 1)
 #pragma unroll
         for (int k = 0; k < DK_VEC; ++k) {
             of_state[k] = at[k].v, of_decay[k] = at[k].decay, of_threshold[k] = at[k].threshold;
-            if (first + k < neurons) sums[0] += at[k].decay, sums[1] += at[k].threshold;
+            sums[0] += at[k].decay, sums[1] += at[k].threshold;
         }
         if (grad_state != 0) store_floats(grad_state, first, neurons, of_state);
         if (DK_LEARN && grad_decay != 0 && decay_stride != 0) store_floats(grad_decay, first, neurons, of_decay);

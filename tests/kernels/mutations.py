@@ -64,6 +64,9 @@ def gif(shim: ShimLauncher) -> None:
         flags = torch.zeros(x.shape, dtype=torch.uint8) if flags is None else flags.to(torch.uint8)
         assert clamped is not None
         same(clamped, pack_codes(flags, 1))
+    x = _tokens(63)[0]
+    packed = _gif_kernel.encode(x, GifLaw(16), None, shim, packed=True, mask=False)[0]
+    same(packed, pack_codes(gif_law.gif_encode(x, num_levels=16).counts, 4))
 
 
 def gif_backward(shim: ShimLauncher) -> None:
@@ -170,7 +173,6 @@ MUTATIONS = [
     Mutation(neuron_scan, "mask", "fired[k] > 0.0f && first + k < neurons", "true"),
     Mutation(neuron_scan_backward, "barrier", BARRIER, "", 0),
     Mutation(neuron_scan_backward, "bound", "if (s0 + i >= steps) continue;", "", 0),
-    Mutation(neuron_scan_backward, "mask", "if (first + k < neurons) sums", "sums"),
     Mutation(neuron_scan_backward, "mask", "return h >= threshold ? 1.0f : 0.0f;", "return 1.0f;"),
     Mutation(packed_matvec, "barrier", "__syncwarp();", "", 0),
     Mutation(packed_matvec, "barrier", "__syncwarp();", "", 1),

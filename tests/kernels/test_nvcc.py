@@ -44,7 +44,7 @@ def test_the_usual_specialisation_compiles_without_spills(
     chosen = {"THREADS": 128, **USUAL[kernel]}
     ((registers, spilled),) = compiled(nvcc, kernel, [chosen], architecture, tmp_path)
     assert spilled == 0
-    assert 0 < registers <= 168
+    assert 0 < registers <= 224  # two blocks of 128 threads share a multiprocessor
 
 
 @pytest.mark.slow
