@@ -198,8 +198,8 @@ def weight_encode_with(
 ) -> WeightCode:
     """Round `weight` to given scales and zero points (whole numbers, `[O, G]`), however they were found."""
     w, features = weight.to(scale.dtype), weight.shape[1]
-    spread = [_spread(value.to(scale.dtype), group_size, features) for value in (scale, zero)]
-    codes = _codes(w, *spread, bits).to(torch.int16)
+    steps, offsets = (_spread(value.to(scale.dtype), group_size, features) for value in (scale, zero))
+    codes = _codes(w, steps, offsets, bits).to(torch.int16)
     return WeightCode(codes, scale, bits, group_size, zero.to(torch.int16))
 
 

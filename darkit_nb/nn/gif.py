@@ -122,7 +122,7 @@ class GIF(nn.Module):
             return
         # A choice that stays needs no watching, so a compiled model that has made it is one graph.
         if not (torch.compiler.is_compiling() and self.spec.reselect_every == 0 and self._seen):
-            self._watch(x)
+            self._watch(x)  # pyright: ignore[reportCallIssue, reportArgumentType] - its decorator hides the signature
 
     @torch.compiler.disable
     def _watch(self, x: Tensor) -> None:
