@@ -24,6 +24,7 @@ from darkit_nb.runs.ending import end_orphan
 from darkit_nb.runs.launcher import start_supervisor
 from darkit_nb.runs.log import LogReader
 from darkit_nb.runs.status import RunStatus, State
+from darkit_nb.runs.waiting import ended_badly, wait_for_end, wait_while_active
 
 _POLL_SECONDS = 0.2
 
@@ -177,9 +178,7 @@ class Conversion:
         if not status.active and status.orphan_pid is None:
             return ""
         sent = send(self.directory, "stop").id
-        end = time.monotonic() + wait_s
-        while self.status.active and time.monotonic() < end:
-            time.sleep(_POLL_SECONDS)
+        wait_while_active(lambda: self.status, wait_s)
         return sent
 
     def resume(self) -> Conversion:
@@ -216,21 +215,23 @@ class Conversion:
         Raises:
             RunError: it failed or was lost, or is not done in time.
         """
-        end = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            status = self.status
-            if status.state in ("finished", "stopped"):
-                return self
-            if status.state in ("failed", "lost", "created"):
-                raise _ended_badly(self, status)
-            if end is not None and time.monotonic() >= end:
-                raise RunError(
-                    f"The conversion to {self.out} is not done after {timeout_s:g} seconds; it goes on.",
-                    expected="finished or stopped",
-                    received=status.state,
-                    fix="wait again, or stop it",
-                )
-            time.sleep(_POLL_SECONDS)
+        status = wait_for_end(lambda: (self.status, _POLL_SECONDS), timeout_s)
+        if status is None:
+            raise RunError(
+                f"The conversion to {self.out} is not done after {timeout_s:g} seconds; it goes on.",
+                expected="finished or stopped",
+                received=self.state,
+                fix="wait again, or stop it",
+            )
+        if status.state in ("failed", "lost", "created"):
+            raise ended_badly(
+                f"The conversion to {self.out}",
+                status,
+                expected="one that is starting or running",
+                start="start it with .resume()",
+                go_on=f"resume() goes on after the {len(self.reports())} blocks that are done",
+            )
+        return self
 
 
 def list_conversions(folder: str | Path = ".") -> list[Conversion]:
@@ -257,22 +258,3 @@ def _eta(reports: tuple[BlockReport, ...], blocks: int | None) -> float | None:
     if not own or blocks is None:
         return None
     return max(0, blocks - len(reports)) * sum(own) / len(own)
-
-
-def _ended_badly(conversion: Conversion, status: RunStatus) -> RunError:
-    if status.state == "created":
-        return RunError(
-            f"The conversion to {conversion.out} was never started.",
-            expected="one that is starting or running",
-            received="created",
-            fix="start it with .resume()",
-        )
-    problem = status.problem or {}
-    return RunError(
-        f"The conversion to {conversion.out} {'failed' if status.state == 'failed' else 'is lost'}: "
-        f"{problem.get('message') or status.reason}",
-        expected=problem.get("expected"),
-        received=problem.get("received"),
-        cause=problem.get("cause"),
-        fix=problem.get("fix") or f"resume() goes on after the {len(conversion.reports())} blocks that are done",
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from darkit_nb.runs.resuming import plan_resume
 from darkit_nb.runs.run_edits import EditableRun
 from darkit_nb.runs.run_requests import AskableRun
 from darkit_nb.runs.status import RunStatus, State
+from darkit_nb.runs.waiting import ended_badly, wait_for_end, wait_while_active
 
 if TYPE_CHECKING:
     import pandas
@@ -135,23 +135,25 @@ class Run(AskableRun, EditableRun):
         Raises:
             RunError: it failed or was lost, or is not done in time.
         """
-        end = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            status = self.status
-            if status.state in ("finished", "stopped"):
-                return self
-            if status.state in ("failed", "lost", "created"):
-                raise self._ended_badly(status)
-            if status.state == "queued":
-                advance_queue(self.root.parent)
-            if end is not None and time.monotonic() >= end:
-                raise RunError(
-                    f"The run {self.id} is not done after {timeout_s:g} seconds; it goes on.",
-                    expected="finished or stopped",
-                    received=f"{status.state}, step {status.step or 0} of {status.total_steps or '?'}",
-                    fix="wait again, or stop it",
-                )
-            time.sleep(_QUEUE_SECONDS if status.state == "queued" else _POLL_SECONDS)
+        status = wait_for_end(self._look, timeout_s)
+        if status is None:
+            now = self.status
+            raise RunError(
+                f"The run {self.id} is not done after {timeout_s:g} seconds; it goes on.",
+                expected="finished or stopped",
+                received=f"{now.state}, step {now.step or 0} of {now.total_steps or '?'}",
+                fix="wait again, or stop it",
+            )
+        if status.state in ("failed", "lost", "created"):
+            raise self._ended_badly(status)
+        return self
+
+    def _look(self) -> tuple[RunStatus, float]:
+        status = self.status
+        if status.state == "queued":
+            advance_queue(self.root.parent)
+            return status, _QUEUE_SECONDS
+        return status, _POLL_SECONDS
 
     def stop(self, *, wait_s: float = 0.0) -> str:
         """Ask it to write a checkpoint and end at the next step; one that is queued is taken out of the queue.
@@ -166,9 +168,7 @@ class Run(AskableRun, EditableRun):
         if not status.active and status.orphan_pid is None:
             return ""
         sent = send(self.directory, "stop").id
-        end = time.monotonic() + wait_s
-        while self.status.active and time.monotonic() < end:
-            time.sleep(_POLL_SECONDS)
+        wait_while_active(lambda: self.status, wait_s)
         return sent
 
     def checkpoint(self) -> str:
@@ -232,23 +232,16 @@ class Run(AskableRun, EditableRun):
         return self.config.replace({"name": None, **(changes or {})})
 
     def _ended_badly(self, status: RunStatus) -> RunError:
-        if status.state == "created":
-            return RunError(
-                f"The run {self.id} was never started.",
-                expected="a run that is queued, starting or running",
-                received="created",
-                fix="start it with .resume()",
-            )
-        problem = status.problem or {}
         last = self.latest_checkpoint()
-        again = f"run.resume() goes on from step {last.step}" if last else "run.resume() starts it from its beginning"
-        return RunError(
-            f"The run {self.id} {'failed' if status.state == 'failed' else 'is lost'}: "
-            f"{problem.get('message') or status.reason}",
-            expected=problem.get("expected"),
-            received=problem.get("received"),
-            cause=problem.get("cause"),
-            fix=problem.get("fix") or again,
+        where = f"goes on from step {last.step}" if last else "starts it from its beginning"
+        return ended_badly(
+            f"The run {self.id}",
+            status,
+            expected="a run that is queued, starting or running",
+            start="start it with .resume()",
+            go_on=f"run.resume() goes on from step {last.step}"
+            if last
+            else "run.resume() starts it from its beginning",
         )
 
 
