@@ -239,9 +239,7 @@ class Run(AskableRun, EditableRun):
             status,
             expected="a run that is queued, starting or running",
             start="start it with .resume()",
-            go_on=f"run.resume() goes on from step {last.step}"
-            if last
-            else "run.resume() starts it from its beginning",
+            go_on=f"run.resume() {where}",
         )
 
 
