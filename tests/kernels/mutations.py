@@ -1,7 +1,8 @@
 """Kernels with one barrier, bound or mask taken away, and the small cases that have to notice.
 
-`python -m tests.kernels.mutations FOLDER` runs them all under the address sanitiser, its runtime preloaded, and prints
-what noticed each: `result` (another number, or threads that wait for ever), `address` (memory of others), or `nothing`.
+`python -m tests.kernels.mutations FOLDER [KERNEL …]` runs them under the address sanitiser, its runtime preloaded, and
+prints what noticed each: `result` (another number, or threads that wait for ever), `address` (memory of others), or
+`nothing`.
 """
 
 from __future__ import annotations
@@ -199,31 +200,35 @@ def run(mutation: Mutation, launcher: ShimLauncher) -> bool:
 
 
 def _reports(work: Callable[[], bool]) -> tuple[bool, str]:
-    """What `work` returns, and what was written to the process's standard error meanwhile."""
+    """What `work` returns, False if it dies, in a process whose memory it may break, and what that wrote as errors."""
     with tempfile.TemporaryFile() as held:
-        kept = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            noticed = work()
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+        child = os.fork()
+        if child == 0:
+            os.dup2(held.fileno(), 2)
+            try:
+                os._exit(0 if work() else 1)
+            finally:
+                os._exit(2)
+        _, status = os.waitpid(child, 0)
         held.seek(0)
-        return noticed, held.read().decode(errors="replace")
+        return status == 0, held.read().decode(errors="replace")
 
 
-def main(folder: str) -> None:
+def main(folder: str, *names: str) -> None:
+    """All cases, or those of these kernels."""
     torch.use_deterministic_algorithms(True)
     flags = ("-g", "-fsanitize=address", "-fsanitize-recover=address")
     launcher = ShimLauncher(Path(folder), flags=flags)
-    for case in (gif, gif_backward, gif_clip, neuron_scan, neuron_scan_backward, packed_matvec, spike_linear):
-        _, log = _reports(lambda case=case: bool(case(launcher)))
-        print(f"{'address' if 'AddressSanitizer' in log else 'clean'}\t{case.__name__}", flush=True)
-    for mutation in MUTATIONS:
+    cases = (gif, gif_backward, gif_clip, neuron_scan, neuron_scan_backward, packed_matvec, spike_linear)
+    for case in (case for case in cases if not names or case.__name__ in names):
+        right, log = _reports(lambda case=case: case(launcher) is None)
+        how = "address" if "AddressSanitizer" in log else "clean" if right else "result"
+        print(f"{how}\t{case.__name__}", flush=True)
+    for mutation in (each for each in MUTATIONS if not names or each.case.__name__ in names):
         noticed, log = _reports(lambda mutation=mutation: run(mutation, launcher))
         how = "address" if "AddressSanitizer" in log else "result" if noticed else "nothing"
         print(f"{how}\t{mutation}", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
