@@ -28,7 +28,7 @@ def test_page_and_pictures_agree_with_the_rows(tmp_path: Path):
 def test_a_changed_figure_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     seen = page.rows("kernels_cpu")
     assert seen
-    seen[-1]["seconds"]["integer product"]["median"] *= 10
+    next(iter(seen[-1]["seconds"].values()))["median"] *= 10
     monkeypatch.setattr(page, "rows", lambda name: seen if name == "kernels_cpu" else [])
     until = max(row["time"] for row in seen)
     changed = page.page(until, tmp_path)
