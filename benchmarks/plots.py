@@ -48,10 +48,10 @@ def dot_plot(title: str, unit: str, groups: Sequence[Group]) -> str:
     def place(value: float) -> float:
         return LEFT + (math.log10(value) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
-    height = sum(HEAD + LINE * len(group.dots) for group in groups) + 40
+    height = sum(HEAD + LINE * len(group.dots) for group in groups) + 56
     parts = [
-        f'<line class="grid" x1="{place(tick):.1f}" x2="{place(tick):.1f}" y1="8" y2="{height - 30}"/>'
-        f'<text class="muted" x="{place(tick):.1f}" y="{height - 14}" text-anchor="middle">{_number(tick)}</text>'
+        f'<line class="grid" x1="{place(tick):.1f}" x2="{place(tick):.1f}" y1="8" y2="{height - 46}"/>'
+        f'<text class="muted" x="{place(tick):.1f}" y="{height - 30}" text-anchor="middle">{_number(tick)}</text>'
         for tick in _ticks(low, high)
     ]
     y = 8.0
@@ -61,7 +61,7 @@ def dot_plot(title: str, unit: str, groups: Sequence[Group]) -> str:
         for dot in group.dots:
             parts.append(_line(dot, y, place, names.index(dot.name)))
             y += LINE
-    parts.append(f'<text class="muted" x="{WIDTH - 8}" y="{height - 14}" text-anchor="end">{escape(unit)}</text>')
+    parts.append(f'<text class="muted" x="{WIDTH - 8}" y="{height - 12}" text-anchor="end">{escape(unit)}</text>')
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" style="{_FONT}">',
