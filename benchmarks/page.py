@@ -168,7 +168,7 @@ def page(until: str, folder: Path) -> str:
         f"Written by `python -m benchmarks.page` from [rows](../benchmarks/results) until {until}. What is timed "
         "was checked before: rivals give what the definition gives. They take turns in one process; ratios are to the "
         "first one of the same round, medians with the 10th and 90th percentile. The limit is what the memory allows: "
-        "counted bytes at the speed of a copy, 1 being as fast as that, and above 1 where large results are stored past "
+        "counted bytes at the speed of a copy, 1 being as fast as that, and above 1 where large results go past "
         "the caches, which a copy is not. `darkit-nb bench` measures your machine.",
     ]
     for title, name, drawn, belongs, unit in SECTIONS:

@@ -27,7 +27,7 @@ def test_fractions_of_the_cpu_are_those_of_rows() -> None:
         of_commit = [row for row in rows("kernels_cpu") if f"`{row['commit']}`" == commit]
         found = [row for row in of_commit if row["operation"] == operation and str(row["threads"]) == threads]
         assert any(f"{row['ratio']['native']['median']:.2f}" == ratio for row in found), (operation, commit)
-        assert float(fraction) == pytest.approx(float(limit) / float(ratio), abs=0.011)
+        assert float(fraction) == pytest.approx(float(limit) / float(ratio), rel=0.02, abs=0.011)  # of rounded figures
 
 
 def test_every_generation_and_dtype_is_compiled_without_spills() -> None:
