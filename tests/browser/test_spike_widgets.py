@@ -116,7 +116,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     from darkit_nb.train.launch import train
 
     folder = tmp_path_factory.mktemp("runs")
-    small = {**TINY, "data.seq_len": 256, "train.steps": 3, "evaluation.windows": 1}
+    small = {**TINY, "data.seq_len": 1024, "train.batch_size": 1, "train.steps": 3, "evaluation.windows": 1}
     return Run(train(RunConfig(runs_dir=str(folder)).replace(small), progress=False))
 
 
@@ -141,7 +141,8 @@ def test_a_run_reads_a_sentence_and_writes_on(notebook: Notebook, run: Run):
     tokens.fill("0")
     output.get_by_role("button", name="Generate").click()
     expect(output.locator(".dk-error")).to_contain_text("max_new_tokens is out of range")
-    tokens.fill("200")
+    tokens.fill("1000")
+    output.get_by_label("Temperature").fill("0")  # drawn tokens may end the text before it can be stopped
     output.get_by_role("button", name="Generate").click()
     expect(output.locator(".gb-token").nth(3)).to_be_attached(timeout=60_000)
     output.get_by_role("button", name="Stop").click()
@@ -150,7 +151,7 @@ def test_a_run_reads_a_sentence_and_writes_on(notebook: Notebook, run: Run):
     output.locator(".gb-slot").nth(2).hover()
     expect(output.locator(".gb-readout")).to_contain_text("of its slots fired")
     expect(output.locator(".gb-readout")).to_contain_text("simulated")
-    assert output.locator(".gb-token").count() < 200
+    assert output.locator(".gb-token").count() < 1000
     notebook.screenshot("generate-box", output)
     heavy = notebook.run("print(sorted({'torch', 'transformers'} & set(sys.modules)))").inner_text()
     assert heavy.strip() == "[]"
