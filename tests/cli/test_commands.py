@@ -127,7 +127,8 @@ def test_evaluate_prints_scores(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.setitem(sys.modules, "darkit_nb.evaluate", ModuleType("darkit_nb.evaluate"))
     monkeypatch.setitem(sys.modules, "darkit_nb.evaluate.run", stand_in)
     assert run(["evaluate", "latest", "--text", "t.txt", "--window", "256"]) == 0
-    assert seen == [("latest", {"text": "t.txt", "dataset": None, "window": 256, "runs_dir": "runs"})]
+    options = {"text": "t.txt", "dataset": None, "protocol": None, "window": 256, "runs_dir": "runs"}
+    assert seen == [("latest", options)]
     text = capsys.readouterr().out
     assert "perplexity     2.7183" in text
     assert "bits per byte  1.4427" in text
