@@ -24,6 +24,7 @@ from darkit_nb.convert.driver import ConversionStopped
 from darkit_nb.errors import DarkitError, DataError, ModelError
 from darkit_nb.records.conversion import ConversionReport, ConversionSpec
 from darkit_nb.spikify import load_model, spikify, spiking_modules, unspikify
+from tests.conftest import need
 from tests.convert.decoders import CONFIGS, decoder
 
 CALIBRATION = {"samples": 6, "sample_length": 20}
@@ -369,8 +370,7 @@ def novel() -> tuple[Path, Tensor, Tensor]:
     """A small Llama trained on novels, its calibration text and windows it never saw."""
     data = Path(os.environ.get("DARKIT_TEST_DATA", "nowhere"))
     model = data.parent / "models" / "novel-llama"
-    if not (model / "model.safetensors").is_file():
-        pytest.skip("no novel-llama beside DARKIT_TEST_DATA")
+    need("data", (model / "model.safetensors").is_file(), "no novel-llama beside DARKIT_TEST_DATA")
     tokenizer = AutoTokenizer.from_pretrained(model)
     text = (data / "novels" / "valid.txt").read_text()
     tokens = torch.tensor(tokenizer(text[:400_000], verbose=False)["input_ids"])
