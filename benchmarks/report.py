@@ -10,9 +10,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from benchmarks.conversion_table import grouped, summary
+from benchmarks.conversion_table import rows as conversion_rows
 from benchmarks.harness import RESULTS, ROOT
 
 BEGIN, END = "<!-- figures: make bench, then python -m benchmarks.report -->", "<!-- end of figures -->"
+
+HANDS = {"reference": "plain PyTorch", "blocked": "PyTorch in cache blocks"}
 
 
 def rows(name: str) -> list[dict[str, Any]]:
@@ -23,9 +27,8 @@ def rows(name: str) -> list[dict[str, Any]]:
 
 def figures() -> str:
     """Markdown of what was measured last."""
-    return "\n\n".join(
-        part for part in (_demo(), _gap(), _text(), _monitoring(), _interface(), _charts(), _tree()) if part
-    )
+    parts = (_demo(), _gap(), _text(), _kernels(), _conversion(), _monitoring(), _interface(), _charts(), _tree())
+    return "\n\n".join(part for part in parts if part)
 
 
 def _demo() -> str:
@@ -79,6 +82,54 @@ def _text() -> str:
             f"{wiki['bits_per_byte']:.2f} ({wiki['window']}, {wiki['windows']}) |"
         )
     return "\n".join(lines)
+
+
+def _kernels() -> str:
+    """The large shapes of neurons, tokens and products on the CPU, each against its rivals, medians."""
+    large = [row for row in rows("kernels_cpu") if row.get("neurons") == 1_000_000 or row.get("rows") == 2048]
+    found = {row["operation"]: row for row in large}
+    lines = []
+    for name in ("LIF forward", "LIF forward and backward", "quantise and fire, S=1"):
+        if row := found.get(name):
+            times = {rival: each["median"] for rival, each in row["ratio"].items()}
+            size = " × ".join(f"{row[key]:,}" for key in ("steps", "neurons", "rows", "features") if key in row)
+            ours = times.pop("native")
+            rivals = (f"{HANDS.get(rival, rival)} {time / ours:.1f} ×" for rival, time in times.items())
+            lines.append(f"| {name}, {size} | {ours:.2f} copies | {', '.join(rivals)} |")
+    products = [row for row in rows("linear_cpu") if row["operation"].startswith("spiking linear")]
+    for name, row in sorted({row["operation"]: row for row in products}.items()):
+        one = row["ratio"]["encode and multiply, one call"]["median"]
+        size = f"{row['bits']}, {row['rows']:,} × {row['features']:,} × {row['outputs']:,}"
+        rival = f"fp32 product {1 / one:.1f} ×, bf16 product {row['ratio']['bf16 product']['median'] / one:.1f} ×"
+        lines.append(f"| {name}, {size} | {one:.2f} fp32 products | {rival} |")
+    if not lines:
+        return ""
+    head = "On a CPU with two threads, checked first, then in turns; a copy reads and writes the tensor once"
+    table = ["| | ours | time of others, by ours |", "|---|---|---|", *lines]
+    return "\n".join([f"{head} ({_source('kernels_cpu', found['LIF forward'])}):", "", *table])
+
+
+def _conversion() -> str:
+    """What the main pipelines lose on a small model trained on novels, as far as rows have them."""
+    methods = grouped(conversion_rows()).get(("novel-llama", "none"), {})
+    names = ("rtn", "gptq", "omniquant", "spikellm-omniquant", "quarot", "darkit")
+    lines = []
+    for name in names:
+        if group := methods.get(f"{name} W4A4"):
+            each = summary(group)
+            lines.append(
+                f"| {name} | {each['mean_steps']:.4g} | {each['storage_bits']:.3g} | {each['ace']:.3g} | "
+                f"{each['delta']:+.4f} ({each['low']:+.4f} to {each['high']:+.4f}) | {each['seeds']} |"
+            )
+    if not lines:
+        return ""
+    row = methods["rtn W4A4"][0]
+    head = (
+        f"A Llama of {row['parameters'] / 1e6:.1f} M parameters, converted at W4A4: bits per byte lost against float "
+        f"({row['float_bits_per_byte']:.3f}), with the 95 % interval ({_source('conversion', row)}):"
+    )
+    table = ["| Pipeline | steps | stored bits a weight | ACE | loss | seeds |", "|---|---|---|---|---|---|", *lines]
+    return "\n".join([head, "", *table])
 
 
 def _monitoring() -> str:
