@@ -35,7 +35,7 @@ from darkit_nb.data.tokenizer_files import load_folder
 from darkit_nb.evaluate.conversion_cost import conversion_cost
 from darkit_nb.evaluate.paired import paired_difference, window_differences
 from darkit_nb.evaluate.scoring import window_losses
-from darkit_nb.records.conversion import ConversionSpec
+from darkit_nb.records.conversion import ConversionReport, ConversionSpec
 from darkit_nb.records.paired import WindowLosses
 from darkit_nb.spikify import load_model
 
@@ -139,6 +139,16 @@ def _bench(folder: Path, data: Path) -> Bench:
     return Bench(folder, data)
 
 
+@dataclass(frozen=True)
+class _Conversion:
+    """What there is of one: planting and settings, the temporary folder it lies in, its report and seconds."""
+
+    of: tuple[str, ConversionSpec]
+    folder: tempfile.TemporaryDirectory[str]
+    report: ConversionReport
+    seconds: float
+
+
 class Bench:
     """One model with its texts; what is needed again is kept."""
 
@@ -146,6 +156,7 @@ class Bench:
         self.folder, self.data = folder, data
         self.model: Any = load_model(folder, dtype=torch.float32)
         self._planted: dict[str, tuple[PreTrainedModel, WindowLosses, dict[str, float]]] = {}
+        self._last: _Conversion | None = None
 
     @cached_property
     def calibration_tokens(self) -> Any:
@@ -182,18 +193,24 @@ class Bench:
             self._planted[how] = (made, self.losses(made), outlier_statistics(made, ids))
         return self._planted[how]
 
+    def converted(self, one: Combination) -> tuple[PreTrainedModel, ConversionReport, float]:
+        """The converted model, its report and seconds. The last conversion is kept for a method that only judges it in
+        another way."""
+        wanted = (one.planting, one.method.seeded(one.seed, one.rotation_seed, SAMPLES, LENGTH))
+        if self._last is None or self._last.of != wanted:
+            start, folder = time.perf_counter(), tempfile.TemporaryDirectory()
+            model = self.with_outliers(one.planting)[0]
+            out = Path(folder.name) / "converted"
+            report = convert_model(model, wanted[1], calibration=self.segments(one.seed), out=out)
+            self._last = _Conversion(wanted, folder, report, time.perf_counter() - start)
+        return load_model(Path(self._last.folder.name) / "converted"), self._last.report, self._last.seconds
+
     def row(self, one: Combination) -> dict[str, Any]:
         """Convert, score, and say what it cost."""
         model, base, peaks = self.with_outliers(one.planting)
-        spec = one.method.seeded(one.seed, one.rotation_seed, SAMPLES, LENGTH)
-        start = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "converted"
-            report = convert_model(model, spec, calibration=self.segments(one.seed), out=out)
-            seconds = time.perf_counter() - start
-            converted = load_model(out)
-            losses = self.losses(judged(converted, one.method.judged_as))
-            cost = conversion_cost(converted, report, [self.held_out[0][: 2 * LENGTH].view(2, LENGTH)])
+        converted, report, seconds = self.converted(one)
+        losses = self.losses(judged(converted, one.method.judged_as))
+        cost = conversion_cost(converted, report, [self.held_out[0][: 2 * LENGTH].view(2, LENGTH)])
         delta = paired_difference(losses, base)
         return {
             "key": one.key,

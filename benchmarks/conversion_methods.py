@@ -10,6 +10,8 @@ from darkit_nb.records.conversion import ConversionSpec
 
 SMOOTH_ROTATED: dict[str, Any] = {"scaling": "smooth"}
 TENTH = {"num_steps": 2, "salient_fraction": 0.1}
+OWN_RANGE = {"num_steps": 1, "ranges": "own"}
+NO_SPIKES = {"num_steps": 1, "salient_fraction": 0.0}
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ def controls() -> list[Method]:
         _control("rtn + own range, no extra step", "rtn", spike={**TENTH, "num_steps": 1, "ranges": "own"}),
         _control("rtn + own range T=2", "rtn", spike={**TENTH, "ranges": "own"}),
         _control("spikellm-omniquant, random features", "spikellm-omniquant", spike={"saliency": "random"}),
+        _control("the same trained, own range, no extra step", "spikellm-omniquant", spike=OWN_RANGE),
+        _control("the same trained, no spikes", "spikellm-omniquant", spike=NO_SPIKES),
+        _control("the same trained, widest tokens at A5", "spikellm-omniquant", "tokens", spike=NO_SPIKES),
     ]
 
 
