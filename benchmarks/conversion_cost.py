@@ -1,16 +1,20 @@
 """What a conversion costs: one LLaMA-7B block per preset, the plan for 7B and 70B, and the speed of what comes out.
 
 The block has the true shape (4 096 wide, 32 heads, feed-forward 11 008) and random weights; time and memory of a block
-do not depend on what the weights are. The block sees few samples; seconds for the published 128 × 2 048 tokens follow
-from two such runs and are marked `extrapolated`. Presets that train are not in it.
+do not depend on what the weights are. The block sees few tokens; seconds for the published 128 × 2 048 tokens follow
+from runs of two sizes and are marked `extrapolated`. Presets that train do so for one epoch and for two, on short
+sequences and on long ones, whence the part of a training step that grows with tokens and the part that does not. Every
+run is a process of its own: its `peak_bytes` are its alone.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +23,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from benchmarks.harness import compare
 from darkit_nb.config.conversions import preset
-from darkit_nb.convert.driver import convert_model
-from darkit_nb.convert.plan import plan_for
-from darkit_nb.convert.source import ModelSource
+from darkit_nb.convert.driver import conversion_plan, convert_model
 from darkit_nb.records.conversion import ConversionSpec
 from darkit_nb.spikify import load_model
 
@@ -29,34 +31,20 @@ SEVEN_B = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads
 SEVENTY_B = {"hidden_size": 8192, "intermediate_size": 28672, "num_attention_heads": 64, "num_key_value_heads": 8}
 QUICK = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4, "num_key_value_heads": 4}
 SAMPLES, LENGTH = 2, 256
+TIMES = 4
+"""By how much the longer run has more calibration tokens."""
 FULL_SAMPLES, FULL_LENGTH = 128, 2048
-PRESETS = ("rtn", "smoothquant", "gptq", "quarot", "darkit")
+PRESETS = (
+    *("rtn", "smoothquant", "gptq", "pb-llm", "spikellm-gptq", "quarot", "darkit"),
+    *("spikellm-omniquant", "omniquant", "flatquant"),
+)
 
 
 def shape(sizes: dict[str, int], blocks: int, vocabulary: int) -> Any:
     """The configuration of a Llama of those sizes."""
     return AutoConfig.for_model(
-        "llama", **sizes, num_hidden_layers=blocks, vocab_size=vocabulary, max_position_embeddings=4096
+        "llama", **sizes, num_hidden_layers=blocks, vocab_size=vocabulary, max_position_embeddings=4096, dtype="float16"
     )
-
-
-class ShapeSource(ModelSource):
-    """A model that is not there: only its shapes, for plans."""
-
-    def __init__(self, name: str, config: Any) -> None:
-        self.name, self.config = name, config
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, dtype=torch.float16)
-        self._names = {name: (tuple(t.shape), t.numel() * 2) for name, t in model.state_dict().items()}
-
-    def names(self) -> dict[str, tuple[tuple[int, ...], int]]:
-        return self._names
-
-    def _read(self, name: str) -> torch.Tensor:
-        raise NotImplementedError("a plan reads no weights")
-
-    def fingerprint(self) -> str:
-        return self.name
 
 
 def one_block(sizes: dict[str, int]) -> PreTrainedModel:
@@ -70,7 +58,7 @@ def run(quick: bool) -> Iterator[dict[str, Any]]:
     yield from plans()
     sizes = QUICK if quick else SEVEN_B
     model = one_block(sizes)
-    for name in PRESETS[:1] if quick else PRESETS:
+    for name in ("rtn", "omniquant") if quick else PRESETS:
         yield block(model, name, "small" if quick else "7B")
     shown = f"one block of {'a small model' if quick else 'LLaMA-7B'}"
     yield speed(shown, model, "rtn", rounds=2 if quick else 5)
@@ -86,42 +74,75 @@ def plans() -> Iterator[dict[str, Any]]:
     for name, sizes, blocks in (("LLaMA-7B", SEVEN_B, 32), ("LLaMA-70B", SEVENTY_B, 80)):
         spec = preset("darkit", samples=FULL_SAMPLES, sample_length=FULL_LENGTH)
         start = time.perf_counter()
-        plan = plan_for(ShapeSource(name, shape(sizes, blocks, 32000)), spec, None)
+        plan = conversion_plan(shape(sizes, blocks, 32000), spec)
         kept = ("blocks", "parameters", "resident_bytes", "cache_bytes", "disk_bytes", "seconds_estimate")
         figures = {key: plan.to_dict()[key] for key in kept}
         yield {"what": "plan", "model": name, **figures, "planned_in_s": round(time.perf_counter() - start, 2)}
 
 
 def block(model: PreTrainedModel, name: str, size: str) -> dict[str, Any]:
-    """Seconds and memory of the block; what grows with the calibration is measured at two lengths of it."""
-    few, more = (_seconds(model, name, samples) for samples in (SAMPLES, 2 * SAMPLES))
-    per_sample = max(0.0, (more["seconds"] - few["seconds"]) / SAMPLES)
-    tokens = FULL_SAMPLES * FULL_LENGTH / LENGTH
+    """Seconds and memory of the block; what grows with the calibration is measured at two sizes of it."""
+    epochs = preset(name).refine_epochs
+    if epochs:
+        sizes = ((SAMPLES, LENGTH, 1), (SAMPLES, LENGTH, 2), (SAMPLES, TIMES * LENGTH, 1))
+    else:
+        sizes = ((SAMPLES, LENGTH, 0), (TIMES * SAMPLES, LENGTH, 0))
+    with tempfile.TemporaryDirectory() as folder:
+        model.half().save_pretrained(folder)
+        model.float()
+        runs = [_alone(folder, name, *each) for each in sizes]
     return {
         "what": "block",
         "model": size,
-        "pipeline": name,
-        "samples": SAMPLES,
-        "length": LENGTH,
-        **few,
-        "seconds_at_twice_the_samples": more["seconds"],
+        "pipeline": preset(name).name,
+        "runs": runs,
         "extrapolated": {
             "samples": FULL_SAMPLES,
             "length": FULL_LENGTH,
-            "seconds": round(few["seconds"] + per_sample * (tokens - SAMPLES), 1),
-            "by": "linear in tokens; attention's square is left out",
+            "epochs": epochs,
+            "seconds": round(_trained(runs, epochs) if epochs else _untrained(runs), 1),
+            "by": "linear in tokens and training steps; attention's square is left out",
         },
     }
 
 
-def _seconds(model: PreTrainedModel, name: str, samples: int) -> dict[str, Any]:
-    spec: ConversionSpec = preset(name, samples=samples, sample_length=LENGTH)
-    ids = torch.randint(0, 256, (samples, LENGTH), generator=torch.Generator().manual_seed(0))
+def _untrained(runs: list[dict[str, Any]]) -> float:
+    few, more = runs
+    tokens = [run["samples"] * run["length"] for run in runs]
+    per_token = max(0.0, more["seconds"] - few["seconds"]) / (tokens[1] - tokens[0])
+    return few["seconds"] + per_token * (FULL_SAMPLES * FULL_LENGTH - tokens[0])
+
+
+def _trained(runs: list[dict[str, Any]], epochs: int) -> float:
+    """A step takes a constant part, for the weights are coded anew in each, and a part by token.
+
+    What tokens cost outside training is counted with the steps' once and by epoch, so it is counted too often.
+    """
+    once, twice, longer = (run["seconds"] for run in runs)
+    step = max(0.0, twice - once) / SAMPLES
+    per_token = max(0.0, longer - once) / (SAMPLES * LENGTH * (TIMES - 1))
+    full_step = step + per_token * (FULL_LENGTH - LENGTH)
+    return once + FULL_SAMPLES * epochs * full_step
+
+
+def _alone(folder: str, name: str, samples: int, length: int, epochs: int) -> dict[str, Any]:
+    """One conversion in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_converted, folder, name, samples, length, epochs, torch.get_num_threads()).result()
+
+
+def _converted(source: str, name: str, samples: int, length: int, epochs: int, threads: int) -> dict[str, Any]:
+    torch.set_num_threads(threads)
+    spec: ConversionSpec = preset(name, samples=samples, sample_length=length, refine_epochs=epochs)
+    ids = torch.randint(0, 256, (samples, length), generator=torch.Generator().manual_seed(0))
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        report = convert_model(model, spec, calibration=ids, out=Path(folder) / "m")
+        report = convert_model(source, spec, calibration=ids, out=Path(folder) / "m")
     block = report.blocks[0]
     return {
+        "samples": samples,
+        "length": length,
+        "epochs": epochs,
         "seconds": round(block.seconds, 2),
         "cpu_seconds": round(time.process_time() - start, 2),
         "peak_bytes": block.peak_bytes,
