@@ -1,17 +1,27 @@
 """Converted models for other programs: the `pack-quantized` layout of compressed-tensors, where it can express them.
 
-Of a linear layer `name` with codes q of b bits, scales s and zero points z,
+Of a linear layer `name` with centred codes c = q − z (q of b bits, zero points z) and scales s,
 
-    name.weight_packed       int32 [O, ⌈D·b/32⌉]   q as one stream of bits a row, low bits first
+    name.weight_packed       int32 [O, ⌈D·n/32⌉]   c + 2^(n−1) as one stream of n bits a row, low bits first
     name.weight_scale        [O, G]
-    name.weight_zero_point   int32 [⌈O·b/32⌉, G]   z as one stream of bits a column
     name.weight_shape        int64 [2]             O, D
+
+    value = c · s
+
+n is the least width that holds every c: b + 1 for weights with zero points of their own, since |c| < 2^b. The values
+are the same to the last bit. With `zero_points=True` it is the narrower
+
+    name.weight_packed       int32 [O, ⌈D·b/32⌉]   q
+    name.weight_zero_point   int32 [⌈O·b/32⌉, G]   z as one stream of bits a column
 
     value = (q − z) · s
 
-which is the layout of `functional.packed` in words of four bytes: a row of codes only has to be filled up. The format
-knows one range a token and no spikes: a model whose features differ in steps, in ranges or in weight bits, or that
-rotates while it runs, has no place in it.
+which is the layout of `functional.packed` in words of four bytes. transformers 5.23 with compressed-tensors 0.20 loads
+that only with `CompressedTensorsConfig(dequantize=True)`: the empty module it makes has zero points that are not
+packed.
+
+The format knows one range a token and no spikes: a model whose features differ in steps, in ranges or in weight bits,
+or that rotates while it runs, has no place in it.
 
 Source: the layout as written by compressed-tensors 0.20, whose own reader gave back every weight bit for bit.
 """
@@ -21,6 +31,7 @@ from __future__ import annotations
 import copy
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,7 +48,7 @@ from darkit_nb.spikify.load import load_model
 from darkit_nb.spikify.quantizer import DarkitConfig
 
 
-def export_compressed_tensors(folder: str | Path, out: str | Path) -> Path:
+def export_compressed_tensors(folder: str | Path, out: str | Path, *, zero_points: bool = False) -> Path:
     """Write a converted model in the layout of compressed-tensors, for transformers, vLLM and others.
 
     Activations stay in float, or are quantised per token by the program that loads it, as the format has it.
@@ -45,6 +56,8 @@ def export_compressed_tensors(folder: str | Path, out: str | Path) -> Path:
     Args:
         folder: a model made by `convert_model`.
         out: folder to make.
+        zero_points: keep codes of b bits with zero points, for programs that read them; weights of 8 bits with zero
+            points are always written so. Else codes have a sign, which takes a bit more and loads everywhere.
 
     Returns:
         `out`.
@@ -60,8 +73,9 @@ def export_compressed_tensors(folder: str | Path, out: str | Path) -> Path:
     model = load_model(source)
     layers = _checked(model)
     tensors = {name: value for name, value in model.state_dict().items() if name.rpartition(".")[0] not in layers}
+    bits = None if zero_points else signed_bits(list(layers.values()))
     for name, layer in layers.items():
-        tensors |= {f"{name}.{key}": value for key, value in packed_words(layer).items()}
+        tensors |= {f"{name}.{key}": value for key, value in packed_words(layer, bits).items()}
     if getattr(model.config, "tie_word_embeddings", False):
         tensors.pop("lm_head.weight", None)
     partial = target.with_name(target.name + ".partial")
@@ -69,7 +83,7 @@ def export_compressed_tensors(folder: str | Path, out: str | Path) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         write_tensors(partial / "model.safetensors", tensors)
-        _write_config(model, layers, partial)
+        _write_config(model, layers, bits, partial)
         for file in sorted(source.iterdir()):
             if file.suffix in (".json", ".txt", ".model", ".jinja") and not (partial / file.name).exists():
                 shutil.copyfile(file, partial / file.name)
@@ -82,18 +96,31 @@ def export_compressed_tensors(folder: str | Path, out: str | Path) -> Path:
     return target
 
 
-def packed_words(layer: PackedLinear | PackedSpikeLinear) -> dict[str, Tensor]:
-    """The tensors of one layer in the layout above."""
-    part, bits = layer.parts[0], layer.parts[0].bits
-    code = layer.codes().parts[0][1]
-    rows = {
-        "weight_packed": _words(code.unsigned(), bits),
-        "weight_scale": code.scale,
-        "weight_zero_point": _words(cast(Tensor, code.zero).T, bits).T.contiguous(),
-        "weight_shape": torch.tensor([layer.out_features, layer.in_features]),
-    }
+def signed_bits(layers: Sequence[PackedLinear | PackedSpikeLinear]) -> int | None:
+    """The least bits that hold the centred codes of all layers with their sign; None where 8 do not."""
+    ends = [layer.codes().parts[0][1].codes.aminmax() for layer in layers]
+    low, high = min(int(end.min) for end in ends), max(int(end.max) for end in ends)
+    return next((bits for bits in range(2, 9) if -(1 << bits - 1) <= low and high < 1 << bits - 1), None)
+
+
+def packed_words(layer: PackedLinear | PackedSpikeLinear, bits: int | None = None) -> dict[str, Tensor]:
+    """The tensors of one layer in the layout above.
+
+    Args:
+        layer: what is written.
+        bits: of codes with a sign; None writes unsigned ones and zero points.
+    """
+    part, code = layer.parts[0], layer.codes().parts[0][1]
     if part.group_size is not None and layer.in_features % part.group_size:
         raise _cannot("groups that do not fill the features evenly", f"{layer.in_features} / {part.group_size}")
+    unsigned, width = (code.unsigned(), part.bits) if bits is None else (code.codes + (1 << bits - 1), bits)
+    rows = {
+        "weight_packed": _words(unsigned, width),
+        "weight_scale": code.scale,
+        "weight_shape": torch.tensor([layer.out_features, layer.in_features]),
+    }
+    if bits is None:
+        rows["weight_zero_point"] = _words(cast(Tensor, code.zero).T, part.bits).T.contiguous()
     return rows | ({} if layer.bias is None else {"bias": layer.bias})
 
 
@@ -148,11 +175,13 @@ def _check_spikes(spec: SpikeSpec, name: str) -> None:
         raise _cannot("activations with steps, ranges, signs or levels of their own", name)
 
 
-def _write_config(model: PreTrainedModel, layers: dict[str, PackedLinear | PackedSpikeLinear], folder: Path) -> None:
+def _write_config(
+    model: PreTrainedModel, layers: dict[str, PackedLinear | PackedSpikeLinear], bits: int | None, folder: Path
+) -> None:
     first = next(iter(layers.values()))
     shape = first.parts[0]
     weights: dict[str, Any] = {
-        "num_bits": shape.bits, "type": "int", "symmetric": False, "dynamic": False,
+        "num_bits": bits or shape.bits, "type": "int", "symmetric": bits is not None, "dynamic": False,
         "strategy": "channel" if shape.group_size is None else "group", "group_size": shape.group_size,
     }  # fmt: skip
     activations = None
@@ -162,12 +191,14 @@ def _write_config(model: PreTrainedModel, layers: dict[str, PackedLinear | Packe
             "strategy": "token",
         }  # fmt: skip
     floats = [name for name, module in model.named_modules() if type(module) is nn.Linear]
+    layout = "pack-quantized"
+    group = {"targets": ["Linear"], "weights": weights, "input_activations": activations, "format": layout}
     config = copy.deepcopy(model.config)
     config.quantization_config = {
         "quant_method": "compressed-tensors",
-        "format": "pack-quantized",
+        "format": layout,
         "quantization_status": "compressed",
         "ignore": floats,
-        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights, "input_activations": activations}},
+        "config_groups": {"group_0": group},
     }
     write_json(folder / "config.json", {**config.to_dict(), "architectures": [type(model).__name__]})

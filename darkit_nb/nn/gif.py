@@ -62,7 +62,7 @@ class GIF(nn.Module):
         self.spike_listener: SpikeListener | None = None
         self.rotation = None
         self.register_buffer("salient", torch.zeros(self.features, dtype=torch.bool, device=device))
-        self.register_buffer("statistic", torch.zeros((2, *self.features), device=device))
+        self.register_buffer("statistic", torch.zeros((2, *self.features), dtype=torch.float32, device=device))
         self.register_buffer("forwards", torch.zeros((), dtype=torch.int64, device=device))
         # The counter also lives in Python: reading the buffer would stall a GPU at every forward.
         self._seen: int | None = None

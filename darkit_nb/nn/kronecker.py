@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +31,11 @@ class KroneckerTransform(nn.Module):
     Shape: `[*B, a·b] → [*B, a·b]`.
 
     Attributes:
-        left: L `[a, a]`, Hadamard at the beginning; saved.
+        left: L `[a, a]`, Hadamard at the beginning; saved. It stays float32 in a model of half precision.
         right: R `[b, b]`, likewise.
+
+    Numerics: products of inputs in half precision are made in float32 and rounded once: rounded matrices would no
+    longer undo what the weight behind them absorbed.
 
     Source: Sun et al. 2024 (FlatQuant, arXiv 2410.09426), section 3.1.
     """
@@ -41,8 +45,8 @@ class KroneckerTransform(nn.Module):
 
     def __init__(self, left: int, right: int, device: torch.device | str | None = None) -> None:
         super().__init__()
-        self.left = nn.Parameter(hadamard_transform(torch.eye(left)).to(device))
-        self.right = nn.Parameter(hadamard_transform(torch.eye(right)).to(device))
+        self.left = nn.Parameter(hadamard_transform(torch.eye(left, dtype=torch.float32)).to(device))
+        self.right = nn.Parameter(hadamard_transform(torch.eye(right, dtype=torch.float32)).to(device))
 
     @property
     def features(self) -> int:
@@ -51,9 +55,19 @@ class KroneckerTransform(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix the last axis of `x`."""
-        left, right = self.left.to(x.dtype), self.right.to(x.dtype)
-        box = x.unflatten(-1, (left.shape[0], right.shape[0]))
-        return (left.T @ box @ right).flatten(-2)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        left, right = self.left.to(dtype), self.right.to(dtype)
+        box = x.to(dtype).unflatten(-1, (left.shape[0], right.shape[0]))
+        return (left.T @ box @ right).flatten(-2).to(x.dtype)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """The matrices move with the model and keep their precision."""
+        kept = [matrix.detach() for matrix in (self.left, self.right)]
+        super()._apply(fn, recurse)
+        for matrix, before in zip((self.left, self.right), kept, strict=True):
+            if torch.finfo(matrix.dtype).bits < torch.finfo(before.dtype).bits:
+                matrix.data = before.to(matrix.device)
+        return self
 
     def undone_in(self, weight: Tensor) -> Tensor:
         """W (L ⊗ R)⁻ᵀ of a weight `[O, D]` that reads what this gives out; differentiable."""

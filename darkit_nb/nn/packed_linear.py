@@ -71,7 +71,8 @@ class _Packed(nn.Module):
             add(f"zero_{index}", outputs, groups, dtype=torch.uint8)
             if part.columns is not None:
                 add(f"columns_{index}", part.columns, dtype=torch.int32)
-        self.register_buffer("bias", torch.zeros(outputs, device=device) if bias else None)
+        # float32 by name: a model that is built in half precision would make it in that.
+        self.register_buffer("bias", torch.zeros(outputs, dtype=torch.float32, device=device) if bias else None)
         self.rotation = rotation
 
     @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from darkit_nb.nn.kronecker import KroneckerTransform, kronecker_factors
 
@@ -33,3 +34,17 @@ def test_it_begins_orthogonal_and_spreads_one_feature_over_all():
     spread = transform(torch.eye(32))
     torch.testing.assert_close(spread @ spread.T, torch.eye(32))
     assert spread.abs().min() > 0.1
+
+
+def test_half_precision_moves_inputs_and_not_the_matrices():
+    torch.manual_seed(0)
+    transform = KroneckerTransform(5, 6)
+    for parameter in transform.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    x, exact = torch.randn(3, 30).bfloat16(), [matrix.detach().clone() for matrix in transform.parameters()]
+    expected = transform(x.float())
+    half = nn.ModuleDict({"inside": transform}).bfloat16()["inside"]
+    for matrix, before in zip(half.parameters(), exact, strict=True):
+        assert torch.equal(matrix, before)
+    assert torch.equal(half(x), expected.bfloat16())
+    assert transform.double().left.dtype == torch.float64
