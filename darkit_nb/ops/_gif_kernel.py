@@ -172,6 +172,29 @@ def clip(grad: Tensor, clamped: Tensor, launcher: Launcher) -> Tensor:
     return out
 
 
+def quantise(
+    x: Tensor, law: GifLaw, salient: Tensor | None, launcher: Launcher, *, mask: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Values in the dtype of `x` `[R, D]`, scale, zero point, and the bits of clamped codes if `mask` wants them."""
+    x = x.contiguous()
+    values, clamped = torch.empty_like(x), _bits(x) if mask else None
+    return values, *_forward(x, law, salient, launcher, None, values, clamped), clamped
+
+
+def differentiate(
+    grad: Tensor, x: Tensor, scale: Tensor, zero: Tensor, law: GifLaw, salient: Tensor | None, launcher: Launcher
+) -> Tensor:
+    """Gradient of tokens `x` `[R, D]`, through their range, from that of their values."""
+    x, grad = x.contiguous(), grad.to(x.dtype).contiguous()
+    (rows, features), out = x.shape, torch.empty_like(x)
+    shape = shape_of(features, x, (grad, salient, out), largest=BACKWARD_TEAM)
+    kind, numbers = _settings(law, salient)
+    defines = (("DK_X", X_CODES[x.dtype]), *kind, *shape.defines())
+    arguments = (grad, x, salient, scale, zero, out, rows, features, *numbers)
+    launcher.launch(Launch("gif_backward", "gif_backward", defines, shape.grid(rows), shape.threads, arguments))
+    return out
+
+
 class QuantiseKernel(torch.autograd.Function):
     """Quantise `x` `[R, D]` and read the value back.
 
@@ -183,12 +206,8 @@ class QuantiseKernel(torch.autograd.Function):
         ctx: Any, x: Tensor, law: GifLaw, salient: Tensor | None, follow_range: bool, launcher: Launcher
     ) -> Tensor:
         x = x.contiguous()
-        values, clamped = torch.empty_like(x), None if follow_range else _bits(x)
-        scale, zero = _forward(x, law, salient, launcher, None, values, clamped)
-        if follow_range:
-            ctx.save_for_backward(x, salient, scale, zero)
-        else:
-            ctx.save_for_backward(clamped)
+        values, scale, zero, clamped = quantise(x, law, salient, launcher, mask=not follow_range)
+        ctx.save_for_backward(*((x, salient, scale, zero) if follow_range else (clamped,)))
         ctx.law, ctx.follow_range, ctx.launcher = law, follow_range, launcher
         return values
 
@@ -199,12 +218,4 @@ class QuantiseKernel(torch.autograd.Function):
             (clamped,) = ctx.saved_tensors
             return clip(grad, clamped, ctx.launcher), None, None, None, None
         x, salient, scale, zero = ctx.saved_tensors
-        grad, out = grad.to(x.dtype).contiguous(), torch.empty_like(x)
-        rows, features = x.shape
-        shape = shape_of(features, x, (grad, salient, out), largest=BACKWARD_TEAM)
-        kind, numbers = _settings(ctx.law, salient)
-        defines = (("DK_X", X_CODES[x.dtype]), *kind, *shape.defines())
-        arguments = (grad, x, salient, scale, zero, out, rows, features, *numbers)
-        plan = Launch("gif_backward", "gif_backward", defines, shape.grid(rows), shape.threads, arguments)
-        ctx.launcher.launch(plan)
-        return out, None, None, None, None
+        return differentiate(grad, x, scale, zero, ctx.law, salient, ctx.launcher), None, None, None, None

@@ -1,11 +1,10 @@
-"""Host side of `kernels/cpu/gif.cpp`: outputs, arguments, autograd, and the operators torch.compile sees.
+"""Host side of `kernels/cpu/gif.cpp`: outputs, arguments, and autograd.
 
 Axes: `x [R, D]`, scale and zero point `[R, G]`, salient `[D]` boolean or None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -128,103 +127,3 @@ class NativeQuantise(torch.autograd.Function):
             return differentiate(grad, x, scale, zero, ctx.law, salient, follow_range=True), None, None, None
         (clamped,) = ctx.saved_tensors
         return grad if clamped is None else grad.masked_fill(clamped, 0.0), None, None, None
-
-
-_LAW = "Tensor? salient, int num_levels, int num_steps, str coding, str ranges, bool signed"
-
-
-def _law(settings: Sequence[Any]) -> GifLaw:
-    return GifLaw(settings[0], settings[1], settings[2], settings[3], settings[4])
-
-
-def _whole_mask(x: Tensor, clamped: Tensor | None) -> Tensor:
-    """An operator returns a mask always, for its graph has to know the shape."""
-    return torch.zeros(x.shape, dtype=torch.bool) if clamped is None else clamped
-
-
-def _grouped(x: Tensor, salient: Tensor | None, dtype: torch.dtype) -> Tensor:
-    return x.new_empty((x.shape[0], 1 if salient is None else 2), dtype=dtype)
-
-
-@torch.library.custom_op(
-    "darkit::gif_encode", mutates_args=(), schema=f"(Tensor x, {_LAW}, bool packed) -> (Tensor, Tensor, Tensor, Tensor)"
-)
-def _encode_op(x: Any, salient: Any, *settings: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    counts, scale, zero, clamped = encode(x, _law(settings), salient, settings[-1])
-    return counts, scale, zero, _whole_mask(x, clamped)
-
-
-@_encode_op.register_fake
-def _(x: Any, salient: Any, *settings: Any) -> tuple[Tensor, ...]:
-    if settings[-1]:
-        counts = x.new_empty((x.shape[0], packed_bytes(x.shape[1], 4)), dtype=torch.uint8)
-    else:
-        counts = x.new_empty(x.shape, dtype=_law(settings).dtype(salient is not None))
-    groups = (_grouped(x, salient, dtype) for dtype in (torch.float32, torch.int32))
-    return counts, *groups, x.new_empty(x.shape, dtype=torch.bool)
-
-
-@torch.library.custom_op(
-    "darkit::gif_centred", mutates_args=(), schema=f"(Tensor x, {_LAW}) -> (Tensor, Tensor, Tensor, Tensor)"
-)
-def _centred_op(x: Any, salient: Any, *settings: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    values, centred, scale, clamped = quantise_centred(x, _law(settings), salient)
-    return values, centred, scale, _whole_mask(x, clamped)
-
-
-@_centred_op.register_fake
-def _(x: Any, salient: Any, *settings: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    law = _law(settings)
-    dtype = count_dtype(law.cap_hi if salient is not None else law.cap_lo, signed=True)
-    scale = _grouped(x, salient, torch.float32)
-    values, centred, clamped = (x.new_empty(x.shape, dtype=kind) for kind in (torch.float32, dtype, torch.bool))
-    return values, centred, scale, clamped
-
-
-@torch.library.custom_op(
-    "darkit::gif_quantise",
-    mutates_args=(),
-    schema=f"(Tensor x, {_LAW}, bool follow_range) -> (Tensor, Tensor, Tensor)",
-)
-def _quantise_op(x: Any, salient: Any, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
-    values, scale, zero, _ = quantise(rows_of(x), _law(settings), salient)
-    return values, scale, zero
-
-
-@_quantise_op.register_fake
-def _(x: Any, salient: Any, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(x.shape), _grouped(x, salient, torch.float32), _grouped(x, salient, torch.int32)
-
-
-@torch.library.custom_op(
-    "darkit::gif_backward",
-    mutates_args=(),
-    schema=f"(Tensor grad, Tensor x, Tensor scale, Tensor zero, {_LAW}, bool follow_range) -> Tensor",
-)
-def _backward_op(grad: Any, x: Any, scale: Any, zero: Any, salient: Any, *settings: Any) -> Tensor:
-    return differentiate(grad, x, scale, zero, _law(settings), salient, follow_range=bool(settings[-1]))
-
-
-@_backward_op.register_fake
-def _(grad: Any, x: Any, scale: Any, zero: Any, salient: Any, *settings: Any) -> Tensor:
-    return x.new_empty(x.shape)
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    x, salient, *ctx.settings = inputs
-    ctx.save_for_backward(x, output[1], output[2], salient)
-    ctx.mark_non_differentiable(*output[1:])
-
-
-def _differentiate(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
-    x, scale, zero, salient = ctx.saved_tensors
-    found = torch.ops.darkit.gif_backward(grad, x, scale, zero, salient, *ctx.settings)
-    return found, *(None,) * (1 + len(ctx.settings))
-
-
-_quantise_op.register_autograd(_differentiate, setup_context=_keep)
-
-
-def settings_of(law: GifLaw) -> tuple[Any, ...]:
-    """The law as the operators take it."""
-    return law.num_levels, law.num_steps, law.coding, law.ranges, law.signed

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from darkit_nb.functional.packed import packed_bytes
+from darkit_nb.functional.packed import pack_codes, packed_bytes
 from darkit_nb.functional.surrogate import DEFAULT_SURROGATE, resolve_surrogate
 from darkit_nb.ops._launch import MAX_BLOCKS, X_CODES, Launch, Launcher, aligned, ceil_div
 from darkit_nb.ops._neuron_blocked import NeuronLaw
@@ -88,8 +88,100 @@ def _backward_shape(x: Tensor) -> tuple[int, int, int]:
     return 4, 8, 1 if steps <= 8 * (MARKS + 1) else 2
 
 
+def scan_backward(
+    grad_spikes: Tensor | None,
+    grad_last: Tensor | None,
+    x: Tensor,
+    state: Tensor | None,
+    decay: Tensor,
+    threshold: Tensor,
+    law: NeuronLaw,
+    launcher: Launcher,
+    *,
+    wanted: tuple[bool, bool, bool],
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of `x` `[S, *N]`, and of membrane, decay and threshold as far as they are `wanted`.
+
+    Args:
+        grad_spikes: in the shape of `x`, or None for zero.
+        grad_last: `[*N]`, or None for zero.
+        x: what went into the forward.
+        state: likewise, `[*N]` or None.
+        decay: float32, 0-d or `[N]`.
+        threshold: likewise.
+        law: settings of the neuron.
+        launcher: starts the kernel.
+        wanted: whether the gradients of membrane, decay and threshold are.
+    """
+    (rows, v, decay, threshold), shape = _rows(x, state, decay, threshold), x.shape[1:]
+    (steps, neurons), device = rows.shape, x.device
+    grads = torch.zeros_like(rows) if grad_spikes is None else grad_spikes.to(x.dtype).reshape(rows.shape).contiguous()
+    grad_last = None if grad_last is None else grad_last.float().reshape(-1).contiguous()
+    vec, chunk, keep = _backward_shape(rows)
+    grad_x = torch.empty_like(rows)
+    grad_state = None if v is None or not wanted[0] else torch.empty(neurons, dtype=torch.float32, device=device)
+    spread = tuple(value if value.dim() else None for value in (decay, threshold))
+    packs = _packs(neurons, vec, rows, v, grads, grad_last, *spread)
+    grid = _grid(neurons, packs)
+    # A constant of all neurons gets one partial sum a block.
+    partial = [
+        torch.empty(neurons if value.dim() else grid[0], dtype=torch.float32, device=device) if learns else None
+        for value, learns in zip((decay, threshold), wanted[1:], strict=True)
+    ]
+    marks = torch.empty(ceil_div(steps, chunk), neurons, dtype=torch.float32, device=device) if keep == 2 else None
+    code, alpha = 0, 1.0
+    if law.max_count is None:
+        surrogate, alpha = resolve_surrogate(law.surrogate or DEFAULT_SURROGATE, law.alpha)
+        code = surrogate.code
+    defines = (
+        *_settings(rows, law),
+        *packs,
+        ("DK_SURROGATE", code),
+        ("DK_DETACH", int(law.detach_reset)),
+        ("DK_CHUNK", chunk),
+        ("DK_KEEP", keep),
+        ("DK_LEARN", int(any(wanted[1:]))),
+    )
+    tensors = (grads, grad_last, rows, v, decay, threshold, marks, grad_x, grad_state, *partial)
+    numbers = (steps, neurons, min(decay.dim(), 1), min(threshold.dim(), 1), float(law.max_count or 1), alpha)
+    launcher.launch(Launch("neuron_scan_backward", "scan_backward", defines, grid, THREADS, (*tensors, *numbers)))
+    sums = [
+        None if found is None else found if value.dim() else found.sum()
+        for found, value in zip(partial, (decay, threshold), strict=True)
+    ]
+    return grad_x.view(x.shape), None if grad_state is None else grad_state.view(shape), sums[0], sums[1]
+
+
+def _rows(
+    x: Tensor, state: Tensor | None, decay: Tensor, threshold: Tensor
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """What kernels take: `[S, N]`, `[N]` float32 or None, and the constants, all contiguous."""
+    rows = x.reshape(x.shape[0], -1).contiguous()
+    v = None if state is None else state.float().reshape(-1).contiguous()
+    return rows, v, decay.contiguous(), threshold.contiguous()
+
+
+def scan(
+    x: Tensor,
+    state: Tensor | None,
+    decay: Tensor,
+    threshold: Tensor,
+    law: NeuronLaw,
+    spike_dtype: torch.dtype,
+    packed: bool,
+    launcher: Launcher,
+) -> tuple[Tensor, Tensor]:
+    """Spikes `[S, *N]` in `spike_dtype`, or as bits if `packed`, and the last membrane `[*N]`, without gradient."""
+    # Rows of bits begin at a byte: only where every last axis does, the kernel packs.
+    whole = packed and (x.dim() == 2 or x.shape[-1] % 8 == 0)
+    emit = INPUT if spike_dtype == x.dtype else BITS if whole else BYTES
+    spikes, last = scan_forward(*_rows(x, state, decay, threshold), law, launcher, emit)
+    spikes, last = spikes.view(*x.shape[:-1], -1), last.view(x.shape[1:])
+    return pack_codes(spikes, 1) if packed and not whole else spikes, last
+
+
 class ScanKernel(torch.autograd.Function):
-    """`x` `[S, N]`, membrane `[N]` or None, decay and threshold float32, 0-d or `[N]`; saves its inputs only."""
+    """`x` `[S, *N]`, membrane `[*N]` or None, decay and threshold float32, 0-d or `[N]`; saves its inputs only."""
 
     @staticmethod
     def forward(
@@ -100,57 +192,24 @@ class ScanKernel(torch.autograd.Function):
         threshold: Tensor,
         law: NeuronLaw,
         launcher: Launcher,
-        emit: int = INPUT,
+        spike_dtype: torch.dtype | None = None,
+        packed: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        x, decay, threshold = (value.contiguous() for value in (x, decay, threshold))
-        state = None if state is None else state.contiguous()
-        spikes, last = scan_forward(x, state, decay, threshold, law, launcher, emit)
+        spike_dtype = spike_dtype or x.dtype
+        spikes, last = scan(x, state, decay, threshold, law, spike_dtype, packed, launcher)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, state, decay, threshold)
         ctx.law, ctx.launcher = law, launcher
-        if emit != INPUT:
+        if not spike_dtype.is_floating_point:
             ctx.mark_non_differentiable(spikes)
         return spikes, last
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_spikes: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        needs = ctx.needs_input_grad
         x, state, decay, threshold = ctx.saved_tensors
-        law: NeuronLaw = ctx.law
-        (steps, neurons), device = x.shape, x.device
-        grad_spikes = torch.zeros_like(x) if grad_spikes is None else grad_spikes.to(x.dtype).contiguous()
-        grad_last = None if grad_last is None else grad_last.contiguous()
-        vec, chunk, keep = _backward_shape(x)
-        grad_x = torch.empty_like(x)
-        grad_state = torch.empty(neurons, device=device) if ctx.needs_input_grad[1] else None
-        constants = tuple(value if value.dim() else None for value in (decay, threshold))
-        packs = _packs(neurons, vec, x, state, grad_spikes, grad_last, *constants)
-        grid = _grid(neurons, packs)
-        # A constant of all neurons gets one partial sum a block.
-        partial = [
-            torch.empty(neurons if value.dim() else grid[0], device=device) if wanted else None
-            for value, wanted in zip((decay, threshold), ctx.needs_input_grad[2:4], strict=True)
-        ]
-        marks = torch.empty(ceil_div(steps, chunk), neurons, device=device) if keep == 2 else None
-        code, alpha = 0, 1.0
-        if law.max_count is None:
-            surrogate, alpha = resolve_surrogate(law.surrogate or DEFAULT_SURROGATE, law.alpha)
-            code = surrogate.code
-        defines = (
-            *_settings(x, law),
-            *packs,
-            ("DK_SURROGATE", code),
-            ("DK_DETACH", int(law.detach_reset)),
-            ("DK_CHUNK", chunk),
-            ("DK_KEEP", keep),
-            ("DK_LEARN", int(any(value is not None for value in partial))),
+        grads = scan_backward(
+            grad_spikes, grad_last, x, state, decay, threshold, ctx.law, ctx.launcher, wanted=needs[1:4]
         )
-        tensors = (grad_spikes, grad_last, x, state, decay, threshold, marks, grad_x, grad_state, *partial)
-        numbers = (steps, neurons, min(decay.dim(), 1), min(threshold.dim(), 1), float(law.max_count or 1), alpha)
-        plan = Launch("neuron_scan_backward", "scan_backward", defines, grid, THREADS, (*tensors, *numbers))
-        ctx.launcher.launch(plan)
-        sums = (
-            None if found is None else found if value.dim() else found.sum()
-            for found, value in zip(partial, (decay, threshold), strict=True)
-        )
-        return grad_x, grad_state, *sums, None, None, None
+        return *(grad if need else None for grad, need in zip(grads, needs, strict=False)), *(None,) * 4

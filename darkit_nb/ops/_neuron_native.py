@@ -1,14 +1,12 @@
-"""Host side of `kernels/cpu/neuron_scan.cpp`: outputs, arguments, autograd, and the operators torch.compile sees.
+"""Host side of `kernels/cpu/neuron_scan.cpp`: outputs, arguments, and autograd.
 
-Eager calls go through an autograd function, which costs half of what an operator of `torch.library` does, and through
-nothing at all where no gradient is recorded; while compiling it is the operator, with a kernel that knows shapes only.
+Where no gradient is recorded, eager calls go past autograd too.
 
 Axes: `x [S, *N]`, membrane `[*N]` or None at rest; decay and threshold a number, or float32, 0-d or flat `[N]`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -159,87 +157,3 @@ def eager_scan(
     if torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in inputs):
         return NativeScan.apply(*inputs, law, spike_dtype, packed)
     return scan(x, state, decay, threshold, law, spike_dtype, packed)
-
-
-_LAW = "str reset, int? max_count, str? surrogate, float? alpha, bool detach_reset"
-
-
-def _law(settings: Sequence[Any]) -> NeuronLaw:
-    return NeuronLaw(settings[0], settings[1], settings[2], settings[3], settings[4])
-
-
-_INPUTS = "Tensor x, Tensor? state, Tensor decay, Tensor threshold"
-
-
-@torch.library.custom_op(
-    "darkit::neuron_scan",
-    mutates_args=(),
-    schema=f"({_INPUTS}, {_LAW}, ScalarType spike_dtype, bool packed) -> (Tensor, Tensor)",
-)
-def _scan_op(x: Any, state: Any, decay: Any, threshold: Any, *settings: Any) -> tuple[Tensor, Tensor]:
-    return scan(x, state, decay, threshold, _law(settings), *settings[-2:])
-
-
-@_scan_op.register_fake
-def _(x: Any, state: Any, decay: Any, threshold: Any, *settings: Any) -> tuple[Tensor, Tensor]:
-    shape = (*x.shape[:-1], packed_bytes(x.shape[-1], 1)) if settings[-1] else x.shape
-    return x.new_empty(shape, dtype=settings[-2]), x.new_empty(x.shape[1:], dtype=torch.float32)
-
-
-@torch.library.custom_op(
-    "darkit::neuron_scan_backward",
-    mutates_args=(),
-    schema=f"(Tensor? grad_spikes, Tensor? grad_last, {_INPUTS}, {_LAW}, bool constants) "
-    "-> (Tensor, Tensor, Tensor, Tensor)",
-)
-def _scan_backward_op(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    grad_spikes, grad_last, x, state, decay, threshold, *settings = arguments
-    wanted = bool(settings[-1])
-    grads = scan_backward(grad_spikes, grad_last, x, state, decay, threshold, _law(settings), constants=wanted)
-    grad_state = x.new_empty(0, dtype=torch.float32) if grads[1] is None else grads[1]
-    # An operator returns neither None nor views.
-    found = [
-        torch.zeros_like(value) if grad is None else grad.clone()
-        for grad, value in zip(grads[2:], (decay, threshold), strict=True)
-    ]
-    return grads[0], grad_state, found[0], found[1]
-
-
-@_scan_backward_op.register_fake
-def _(
-    grad_spikes: Any, grad_last: Any, x: Any, state: Any, decay: Any, threshold: Any, *settings: Any
-) -> tuple[Tensor, ...]:
-    state_like = x.new_empty(x.shape[1:] if state is not None else 0, dtype=torch.float32)
-    return x.new_empty(x.shape), state_like, torch.empty_like(decay), torch.empty_like(threshold)
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs[:4])
-    ctx.law = inputs[4:9]
-    ctx.set_materialize_grads(False)
-    if not output[0].is_floating_point():
-        ctx.mark_non_differentiable(output[0])
-
-
-def _differentiate(ctx: Any, grad_spikes: Tensor | None, grad_last: Tensor | None) -> tuple[Any, ...]:
-    wanted = ctx.needs_input_grad[2] or ctx.needs_input_grad[3]
-    grads = torch.ops.darkit.neuron_scan_backward(grad_spikes, grad_last, *ctx.saved_tensors, *ctx.law, wanted)
-    nothing = (None,) * (len(ctx.law) + 2)
-    return *(grad if need else None for grad, need in zip(grads, ctx.needs_input_grad, strict=False)), *nothing
-
-
-_scan_op.register_autograd(_differentiate, setup_context=_keep)
-
-
-def compiled_scan(
-    x: Tensor,
-    state: Tensor | None,
-    decay: Tensor,
-    threshold: Tensor,
-    law: NeuronLaw,
-    spike_dtype: torch.dtype,
-    packed: bool,
-) -> tuple[Tensor, Tensor]:
-    """`NativeScan` as one operator of the graph that torch.compile records."""
-    settings = (law.reset, law.max_count, law.surrogate, law.alpha, law.detach_reset)
-    return torch.ops.darkit.neuron_scan(x, state, decay, threshold, *settings, spike_dtype, packed)

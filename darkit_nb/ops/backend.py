@@ -8,6 +8,7 @@ from functools import cache
 from typing import Literal
 
 import torch
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from darkit_nb.errors import BackendError
 from darkit_nb.ops.native_build import probe_native
@@ -128,6 +129,11 @@ def backend_name(requested: Backend, device_type: str) -> Name:
     if device_type == "cpu" and requested in ("auto", "native") and probe_native().works:
         return "native"  # without the sentence that says why: this is asked at every call
     return resolve_backend(requested, device_type).name
+
+
+def wants_operators() -> bool:
+    """Whether operations are recorded or only pretended: then ours have to be operators of `torch.library`."""
+    return torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
 
 
 def _unavailable(name: str, received: str, cause: str | None, fix: str | None) -> BackendError:

@@ -18,11 +18,12 @@ from darkit_nb.functional.spike_code import SpikeCode, count_dtype
 from darkit_nb.ops import _gif_blocked as blocked
 from darkit_nb.ops import _gif_kernel, _gif_range
 from darkit_nb.ops import _gif_native as native
+from darkit_nb.ops import _gif_operators as operators
 from darkit_nb.ops._cupy import CupyLauncher
 from darkit_nb.ops._gif_blocked import GifLaw
 from darkit_nb.ops._gif_kernel import QuantiseKernel
-from darkit_nb.ops._gif_native import NativeQuantise, settings_of
-from darkit_nb.ops.backend import backend_name
+from darkit_nb.ops._gif_native import NativeQuantise
+from darkit_nb.ops.backend import backend_name, wants_operators
 from darkit_nb.records.spike_spec import Backend, Coding, Gradient, Ranges
 
 Encoded = tuple[Tensor, Tensor, Tensor, Tensor | None]
@@ -106,9 +107,9 @@ def encode_rows(
     match _chosen(x2d, salient, backend):
         case "blocked":
             found = blocked.encode(x2d, law, salient)
+        case "native" | "cupy" if wants_operators():
+            return operators.encode(x2d, law, salient, packed=packed, mask=mask)
         case "native":
-            if torch.compiler.is_compiling():
-                return torch.ops.darkit.gif_encode(x2d, salient, *settings_of(law), packed)
             return native.encode(x2d, law, salient, packed)
         case "cupy":
             return _gif_kernel.encode(x2d, law, salient, CupyLauncher(), packed=packed, mask=mask)
@@ -139,9 +140,9 @@ def encode_centred(
     match _chosen(x2d, salient, backend):
         case "blocked":
             return blocked.quantise_centred(x2d, law, salient)
+        case "native" | "cupy" if wants_operators():
+            return operators.encode_centred(x2d, law, salient)
         case "native":
-            if torch.compiler.is_compiling():
-                return torch.ops.darkit.gif_centred(x2d, salient, *settings_of(law))
             return native.quantise_centred(x2d, law, salient)
         case "cupy":
             return _gif_kernel.encode_centred(x2d, law, salient, CupyLauncher())
@@ -162,7 +163,7 @@ def decode_centred(centred: Tensor, scale: Tensor, *, salient: Tensor | None = N
 def clip_gradient(grad: Tensor, clamped: Tensor | None) -> Tensor:
     """gx = g·m of gradient="clipped", with the mask that `encode_rows` returned; `grad` itself if it is None."""
     if clamped is not None and clamped.dtype == torch.uint8:
-        return _gif_kernel.clip(grad, clamped, CupyLauncher())
+        return operators.clip(grad, clamped) if wants_operators() else _gif_kernel.clip(grad, clamped, CupyLauncher())
     return grad if clamped is None else grad.masked_fill(clamped, 0.0)
 
 
@@ -280,9 +281,9 @@ def gif_quantise(
         case "blocked":
             function = _QuantiseRange if follow_range else _QuantiseClipped
             return function.apply(rows, law, mask).view(x.shape)
+        case "native" | "cupy" if wants_operators():
+            return operators.quantise(rows, law, mask, follow_range=follow_range).view(x.shape)
         case "native":
-            if torch.compiler.is_compiling():
-                return torch.ops.darkit.gif_quantise(rows, mask, *settings_of(law), follow_range)[0].view(x.shape)
             return NativeQuantise.apply(rows, law, mask, follow_range).view(x.shape)
         case "cupy":
             return QuantiseKernel.apply(rows, law, mask, follow_range, CupyLauncher()).view(x.shape)

@@ -9,11 +9,12 @@ from darkit_nb.functional import neuron as reference
 from darkit_nb.functional.gif import compute_dtype
 from darkit_nb.functional.neuron import Reset, check_neuron, resolve_spike_dtype
 from darkit_nb.functional.packed import pack_codes
+from darkit_nb.ops import _neuron_operators as operators
 from darkit_nb.ops._cupy import CupyLauncher
 from darkit_nb.ops._neuron_blocked import BlockedScan, NeuronLaw
-from darkit_nb.ops._neuron_kernel import BITS, BYTES, INPUT, ScanKernel
-from darkit_nb.ops._neuron_native import compiled_scan, eager_scan
-from darkit_nb.ops.backend import backend_name
+from darkit_nb.ops._neuron_kernel import ScanKernel
+from darkit_nb.ops._neuron_native import eager_scan
+from darkit_nb.ops.backend import backend_name, wants_operators
 from darkit_nb.records.spike_spec import Backend
 
 
@@ -72,25 +73,19 @@ def neuron_scan(
         return reference.neuron_scan(
             x, state, decay=decay, threshold=threshold, spike_dtype=spike_dtype, packed=packed, **vars(law)
         )
-    if name == "native" and not torch.compiler.is_compiling():
+    recorded = name in ("native", "cupy") and wants_operators()
+    if name == "native" and not recorded:
         each = [_flat(value, x) if isinstance(value, Tensor) else value for value in (decay, threshold)]
         return eager_scan(x, state, each[0], each[1], law, emitted, packed)
     beta, theta = _flat(decay, x), _flat(threshold, x)
-    if name == "native":
-        return compiled_scan(x, state, beta, theta, law, emitted, packed)
-    shape = x.shape[1:]
-    rows, v = x.reshape(x.shape[0], -1), None if state is None else state.reshape(-1)
+    if recorded:
+        return operators.scan(x, state, beta, theta, law, emitted, packed)
     if name == "cupy":
-        # Rows of bits begin at a byte: only where every last axis does, the kernel packs.
-        whole = packed and (x.dim() == 2 or x.shape[-1] % 8 == 0)
-        emit = INPUT if emitted == x.dtype else BITS if whole else BYTES
-        spikes, v = ScanKernel.apply(rows, v, beta, theta, law, CupyLauncher(), emit)
-        if whole:
-            return spikes.view(*x.shape[:-1], -1), v.view(shape)
-    else:
-        spikes, v = BlockedScan.apply(rows, v, beta, theta, law, emitted)
+        return ScanKernel.apply(x, state, beta, theta, law, CupyLauncher(), emitted, packed)
+    rows, v = x.reshape(x.shape[0], -1), None if state is None else state.reshape(-1)
+    spikes, v = BlockedScan.apply(rows, v, beta, theta, law, emitted)
     spikes = spikes.view(x.shape)
-    return pack_codes(spikes, 1) if packed else spikes, v.view(shape)
+    return pack_codes(spikes, 1) if packed else spikes, v.view(x.shape[1:])
 
 
 def _flat(value: float | Tensor, x: Tensor) -> Tensor:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from darkit_nb.ops._cupy import pack
 from darkit_nb.ops._launch import Launch, kernel_source
+from tests.kernels import signature
 
 KERNELS = Path(__file__).parents[2] / "kernels"
 
 
 class ShimLauncher:
-    """Compiles a kernel with g++ through `cpu_shim.h` and runs its threads as fibers."""
+    """Compiles a kernel with g++ through `cpu_shim.h` and runs its threads as fibers, if its arguments fit."""
 
     def __init__(self, folder: Path, edit: Callable[[str], str] = lambda source: source, flags: tuple[str, ...] = ()):
         self.folder = folder
@@ -41,6 +42,7 @@ class ShimLauncher:
         return library
 
     def launch(self, plan: Launch) -> None:
+        signature.check(plan)
         self.launches.append(plan)
         library = ctypes.CDLL(str(self.build(plan)))
         ctypes.c_int.in_dll(library, "dk_descending").value = int(self.descending)

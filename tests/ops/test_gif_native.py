@@ -222,7 +222,7 @@ def test_the_operators_keep_the_rules_of_torch_library() -> None:
     x, law = torch.randn(5, 63), (16, 2, "rate", "shared", False)
     salient = torch.arange(63) < 6
     for mask in (None, salient):
-        torch.library.opcheck(torch.ops.darkit.gif_encode.default, (x, mask, *law, False))
+        torch.library.opcheck(torch.ops.darkit.gif_encode.default, (x, mask, *law, False, True))
         torch.library.opcheck(torch.ops.darkit.gif_centred.default, (x, mask, *law))
         for follow_range in (False, True):
             leaf = x.clone().requires_grad_()
