@@ -82,15 +82,22 @@ def plans() -> Iterator[dict[str, Any]]:
 
 def block(model: PreTrainedModel, name: str, size: str) -> dict[str, Any]:
     """Seconds and memory of the block; what grows with the calibration is measured at two sizes of it."""
-    epochs = preset(name).refine_epochs
-    if epochs:
-        sizes = ((SAMPLES, LENGTH, 1), (SAMPLES, LENGTH, 2), (SAMPLES, TIMES * LENGTH, 1))
-    else:
-        sizes = ((SAMPLES, LENGTH, 0), (TIMES * SAMPLES, LENGTH, 0))
     with tempfile.TemporaryDirectory() as folder:
         model.half().save_pretrained(folder)
         model.float()
-        runs = [_alone(folder, name, *each) for each in sizes]
+        return block_row(name, size, [alone(folder, name, *each) for each in block_sizes(name)])
+
+
+def block_sizes(name: str) -> list[tuple[int, int, int]]:
+    """Samples, their length and epochs of every run of a preset."""
+    if preset(name).refine_epochs:
+        return [(SAMPLES, LENGTH, 1), (SAMPLES, LENGTH, 2), (SAMPLES, TIMES * LENGTH, 1)]
+    return [(SAMPLES, LENGTH, 0), (TIMES * SAMPLES, LENGTH, 0)]
+
+
+def block_row(name: str, size: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the runs of a preset come to."""
+    epochs = preset(name).refine_epochs
     return {
         "what": "block",
         "model": size,
@@ -125,7 +132,7 @@ def _trained(runs: list[dict[str, Any]], epochs: int) -> float:
     return once + FULL_SAMPLES * epochs * full_step
 
 
-def _alone(folder: str, name: str, samples: int, length: int, epochs: int) -> dict[str, Any]:
+def alone(folder: str, name: str, samples: int, length: int, epochs: int) -> dict[str, Any]:
     """One conversion in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_converted, folder, name, samples, length, epochs, torch.get_num_threads()).result()
