@@ -10,7 +10,8 @@ from cyclopts import App, CycloptsError
 
 from darkit_nb import __version__
 from darkit_nb.cli.bench import bench
-from darkit_nb.cli.convert import conversions, convert
+from darkit_nb.cli.conversions import conversions
+from darkit_nb.cli.convert import convert
 from darkit_nb.cli.data import data
 from darkit_nb.cli.doctor import doctor
 from darkit_nb.cli.forks import fork

@@ -1,4 +1,4 @@
-"""`convert`: a trained decoder becomes a spiking one; `conversions`: those that were begun."""
+"""`convert`: a trained decoder becomes a spiking one, by one pipeline or by several that are compared."""
 
 from __future__ import annotations
 
@@ -7,20 +7,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from darkit_nb.errors import ConfigError
 
 if TYPE_CHECKING:
     from darkit_nb.records.conversion_request import ConversionRequest
     from darkit_nb.records.conversion_spec import ConversionSpec
-    from darkit_nb.runs.conversion import Conversion
-
-EXIT_INTERRUPTED = 130
-_WIDTH = 100
-"""Columns in which the names of pipelines stay whole."""
-
-conversions = App(name="conversions", help="List, show, stop, resume and compare conversions.")
 
 
 def convert(
@@ -39,9 +32,11 @@ def convert(
     windows: int = 64,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     runs_dir: str = "runs",
+    compare: str | None = None,
     plan: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
     detach: Annotated[bool, Parameter(negative="")] = False,
+    queue: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Make a spiking model of a trained decoder, block by block, and say what that cost.
 
@@ -53,6 +48,7 @@ def convert(
         darkit-nb convert stdlib-llama spiking
         darkit-nb convert ./my-llama spiking --pipeline spikellm-omniquant --bits W4A4 --plan
         darkit-nb convert latest spiking --pipeline darkit spike.num_steps=4 group_size=128
+        darkit-nb convert stdlib-llama spiking --compare rtn,gptq,quarot
 
     Args:
         source: A folder, a hub id, a bundled model such as stdlib-llama, or a run, whose newest checkpoint is taken.
@@ -70,9 +66,12 @@ def convert(
         windows: Windows scored at most; 0 scores nothing.
         device: Where the work is done; auto takes a GPU where there is one.
         runs_dir: Folder of runs.
+        compare: Pipelines whose results are wanted beside this one's, such as rtn,quarot, or all: the same model, texts
+            and bits, one after another, in folders with their names behind OUT.
         plan: Print the plan and stop.
         quiet: Print only the result.
         detach: Convert in the background and return at once; the conversion outlives this terminal.
+        queue: As --detach, when the conversions before it in the same folder have ended.
     """
     spec = _spec(pipeline, bits, settings, samples=samples, sample_length=sample_length, seed=seed)
     request = _request(
@@ -86,20 +85,56 @@ def convert(
         device=device,
         runs_dir=runs_dir,
     )
+    requests = [request, *_compared(request, compare)]
     if plan:
-        from darkit_nb.convert.job import plan_of
-        from darkit_nb.views.conversion_table import plan_view
-
-        print(plan_view(plan_of(request)))
-        return 0
+        return _print_plans(requests)
+    command = shlex.join(["darkit-nb", *sys.argv[1:]])
+    if compare is not None or queue:
+        return _queue(requests, command, quiet=quiet, detach=detach or compare is None)
+    from darkit_nb.cli.conversions import work
     from darkit_nb.runs.conversion import Conversion
 
-    conversion = Conversion.create(request, command=shlex.join(["darkit-nb", *sys.argv[1:]]))
+    conversion = Conversion.create(request, command=command)
     conversion.refuse_finished()
     if detach:
         print(conversion.resume())
         return 0
-    return _work(conversion, quiet=quiet)
+    return work(conversion, quiet=quiet)
+
+
+def _compared(request: ConversionRequest, compare: str | None) -> tuple[ConversionRequest, ...]:
+    """The same conversion by other pipelines; of all of them those that exist at these bits."""
+    if compare is None:
+        return ()
+    from darkit_nb.runs.conversion_queue import all_alternatives, alternatives
+
+    names = [name for word in compare.split(",") if (name := word.strip())]
+    return all_alternatives(request) if names == ["all"] else alternatives(request, names)
+
+
+def _print_plans(requests: Sequence[ConversionRequest]) -> int:
+    from darkit_nb.convert.job import plan_of
+    from darkit_nb.views.conversion_table import plan_view
+
+    for request in requests:
+        if len(requests) > 1:
+            print(f"{request.name}: {request.out}")
+        print(plan_view(plan_of(request)))
+    return 0
+
+
+def _queue(requests: Sequence[ConversionRequest], command: str, *, quiet: bool, detach: bool) -> int:
+    """Queue them; unless they are left alone, watch until all have ended."""
+    from darkit_nb.cli.conversions import follow
+    from darkit_nb.runs.conversion_queue import log_now, queue_conversions
+
+    logs = [log_now(request) for request in requests]
+    made = queue_conversions(requests, command=command)
+    if not detach:
+        return follow(made, logs, quiet=quiet)
+    for each in made:
+        print(each)
+    return 0
 
 
 def _spec(pipeline: str, bits: str | None, settings: Sequence[str], **fields: Any) -> ConversionSpec:
@@ -125,115 +160,3 @@ def _request(**fields: Any) -> ConversionRequest:
     from darkit_nb.records.conversion_request import ConversionRequest
 
     return ConversionRequest(**fields)
-
-
-def _work(conversion: Conversion, *, quiet: bool) -> int:
-    """Convert in this process, with lines as it goes."""
-    from darkit_nb.convert.worker import work_on
-    from darkit_nb.runs.launcher import refuse_active
-
-    refuse_active(conversion.directory)
-    try:
-        work_on(conversion, None if quiet else lambda line: print(line, flush=True))
-    except KeyboardInterrupt:
-        now = conversion.progress()
-        print(f"\nstopped: {now.blocks_done} of {now.blocks or '?'} blocks are kept in {conversion.root}")
-        print(f"go on with: darkit-nb conversions resume {shlex.quote(str(conversion.out))}")
-        return EXIT_INTERRUPTED
-    if rows := conversion.rows():
-        from darkit_nb.views.conversion_table import result_view
-
-        print(result_view(rows).to_text(_WIDTH))
-    print(f"finished: {conversion.out}")
-    return 0
-
-
-@conversions.default
-def list_command(folder: str = ".") -> None:
-    """List the conversions whose models lie in a folder.
-
-    Args:
-        folder: Where to look.
-    """
-    from darkit_nb.runs.conversion import list_conversions
-
-    found = list_conversions(folder)
-    for each in found:
-        print(each)
-    if not found:
-        print(f"No conversion in {folder}. Begin one: darkit-nb convert stdlib-llama spiking")
-
-
-@conversions.command(name="show")
-def show_command(out: str, /, *, format: Literal["text", "html", "json"] = "text") -> None:
-    """Show a conversion: plan, blocks, every layer's error, and the result.
-
-    Args:
-        out: Folder of the converted model.
-        format: text, html, or json.
-    """
-    from darkit_nb.runs.conversion import Conversion
-    from darkit_nb.views.conversion_card import ConversionCard
-
-    card = ConversionCard(Conversion.open(out).progress())
-    print(card.to_text() if format == "text" else card.to_html() if format == "html" else card.to_json())
-
-
-@conversions.command(name="stop")
-def stop_command(out: str, /, *, wait: float = 60.0) -> None:
-    """Stop a conversion now; the blocks that are done stay.
-
-    Args:
-        out: Folder of the converted model.
-        wait: Seconds to wait for its end; 0 only asks.
-    """
-    from darkit_nb.runs.conversion import Conversion
-
-    found = Conversion.open(out)
-    if not found.stop(wait_s=wait):
-        print(f"nobody is at work on it: {found}")
-    else:
-        print(found)
-
-
-@conversions.command(name="resume")
-def resume_command(
-    out: str,
-    /,
-    *,
-    quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
-    detach: Annotated[bool, Parameter(negative="")] = False,
-) -> int:
-    """Go on with a conversion after the last block that was finished.
-
-    Args:
-        out: Folder of the converted model.
-        quiet: Print only the result.
-        detach: Convert in the background and return at once.
-    """
-    from darkit_nb.runs.conversion import Conversion
-
-    found = Conversion.open(out)
-    found.refuse_finished()
-    if detach:
-        print(found.resume())
-        return 0
-    return _work(found, quiet=quiet)
-
-
-@conversions.command(name="compare")
-def compare_command(*outs: str, by: Literal["ace", "mean_steps", "storage_bits", "energy_pj"] = "ace") -> None:
-    """Put conversions of one model side by side: quality, cost, and quality against cost.
-
-    Args:
-        outs: Folders of converted models.
-        by: What the second table is sorted by.
-    """
-    from darkit_nb.runs.conversion import Conversion
-    from darkit_nb.views.conversion_points import operation_points
-    from darkit_nb.views.conversion_table import result_view
-
-    rows = {row.path: row for out in outs for row in Conversion.open(out).rows()}
-    shown = sorted(rows.values(), key=lambda row: row.cost is not None)
-    print(result_view(shown).to_text(_WIDTH))
-    print(operation_points(shown, by))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -148,6 +149,34 @@ def _spike(name: str, bits: int, paper_codes: bool, given: Any) -> SpikeSpec | N
 
 preset = conversion_preset
 """The same, short where the module names what it is a preset of."""
+
+
+def bits_of(spec: ConversionSpec) -> str:
+    """The bits of a conversion as a preset takes them: `W4A4`, `W2A16`, or `ternary` for additive weights alone."""
+    if spec.weights in ADDITIVE and spec.spike is None:
+        return "ternary"
+    levels = 16 if spec.spike is None else round(math.log2(spec.spike.num_levels))
+    return f"W{spec.weight_bits}A{levels}"
+
+
+_SAME: tuple[str, ...] = ("group_size", "samples", "sample_length", "seed", "rotation_seed")
+_SAME_SPIKES: tuple[str, ...] = ("attention", "include", "exclude")
+
+
+def alternative(spec: ConversionSpec, pipeline: str) -> ConversionSpec:
+    """What another preset would do of the same: at the same bits, on the same calibration text, with the same layers.
+
+    Args:
+        spec: a conversion, made by a preset or not.
+        pipeline: name of the other preset.
+
+    Raises:
+        ConfigError: there is no such preset, or it does not exist at these bits.
+    """
+    changes: dict[str, Any] = {name: getattr(spec, name) for name in _SAME}
+    if spec.spike is not None:
+        changes["spike"] = {name: getattr(spec.spike, name) for name in _SAME_SPIKES}
+    return conversion_preset(pipeline, bits=bits_of(spec), **changes)
 
 
 def fields_of(spec: ConversionSpec) -> dict[str, str]:

@@ -18,32 +18,20 @@ from darkit_nb.records.conversion_progress import ConversionProgress
 from darkit_nb.records.conversion_request import ConversionRequest
 from darkit_nb.records.conversion_result import ConversionRow
 from darkit_nb.runs import conversion_files as files
-from darkit_nb.runs.control import send
-from darkit_nb.runs.directory import RunDirectory
 from darkit_nb.runs.ending import end_orphan
+from darkit_nb.runs.handle import Handle
 from darkit_nb.runs.launcher import start_supervisor
-from darkit_nb.runs.log import LogReader
-from darkit_nb.runs.status import RunStatus, State
-from darkit_nb.runs.waiting import ended_badly, wait_for_end, wait_while_active
-
-_POLL_SECONDS = 0.2
+from darkit_nb.runs.queue import enqueue
+from darkit_nb.runs.status import RunStatus
+from darkit_nb.runs.workers import conversion_folders, is_conversion
 
 
-class Conversion:
-    """One conversion, wherever it is worked on. Holds nothing but its folder, so any number of handles agree.
+class Conversion(Handle):
+    """One conversion, wherever it is worked on.
 
     Args:
-        root: the folder `<out>.run`.
+        directory: the folder `<out>.run`.
     """
-
-    def __init__(self, root: str | Path) -> None:
-        self.directory = RunDirectory(Path(root).expanduser().absolute())
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Conversion) and self.directory == other.directory
-
-    def __hash__(self) -> int:
-        return hash(self.directory)
 
     def __repr__(self) -> str:
         now = self.progress()
@@ -81,7 +69,7 @@ class Conversion:
         """
         folder = Path(path).expanduser()
         for found in (folder, files.work_folder(folder)):
-            if files.is_conversion(found):
+            if is_conversion(found):
                 return cls(found)
         raise RunError(
             f"There is no conversion at {str(folder)!r}.",
@@ -91,16 +79,6 @@ class Conversion:
         )
 
     # -- what it is --------------------------------------------------------------------------------------------------
-
-    @property
-    def root(self) -> Path:
-        """Its folder."""
-        return self.directory.root
-
-    @property
-    def id(self) -> str:
-        """Name of its folder."""
-        return self.directory.id
 
     @property
     def request(self) -> ConversionRequest:
@@ -117,18 +95,9 @@ class Conversion:
         return files.model_folder(self.root)
 
     @property
-    def status(self) -> RunStatus:
-        """What it is doing, read now."""
-        return self.directory.read_status()
-
-    @property
-    def state(self) -> State:
-        """created, starting, running, finished, stopped, failed or lost."""
-        return self.status.state
-
-    def log(self, lines: int = 200) -> str:
-        """The last lines of its output."""
-        return LogReader(self.directory.log_path).tail(lines)
+    def done(self) -> bool:
+        """Whether it is finished, and the model is where it should be."""
+        return self.state == "finished" and (self.out / "config.json").is_file()
 
     def reports(self) -> tuple[BlockReport, ...]:
         """Of the blocks that are done, in order."""
@@ -166,21 +135,6 @@ class Conversion:
 
     # -- what can be asked of it -------------------------------------------------------------------------------------
 
-    def stop(self, *, wait_s: float = 0.0) -> str:
-        """Ask it to end now; the blocks that are done stay.
-
-        Args:
-            wait_s: wait so many seconds for it to end.
-
-        Returns: Id of the command; empty where nobody is at work.
-        """
-        status = self.status
-        if not status.active and status.orphan_pid is None:
-            return ""
-        sent = send(self.directory, "stop").id
-        wait_while_active(lambda: self.status, wait_s)
-        return sent
-
     def resume(self) -> Conversion:
         """Go on after the last block that was finished, or begin; returns at once.
 
@@ -192,13 +146,23 @@ class Conversion:
         start_supervisor(self.directory)
         return self
 
+    def queue(self) -> Conversion:
+        """As `resume`, when whatever is at work in the same folder, or waits there already, has ended.
+
+        Raises:
+            RunError: it is at work, or done.
+        """
+        self.refuse_finished()
+        enqueue(self.directory)
+        return self
+
     def refuse_finished(self) -> None:
         """Refuse to work on what is done.
 
         Raises:
             RunError: it is finished, and the model is where it should be.
         """
-        if self.state == "finished" and (self.out / "config.json").is_file():
+        if self.done:
             raise RunError(
                 f"The conversion to {self.out} is done.",
                 expected="a conversion that has not come to its end",
@@ -206,37 +170,20 @@ class Conversion:
                 fix="choose another folder for another conversion",
             )
 
-    def wait(self, timeout_s: float | None = None) -> Conversion:
-        """Wait until it has finished or was stopped.
+    @property
+    def _what(self) -> str:
+        return f"The conversion to {self.out}"
 
-        Args:
-            timeout_s: give up waiting after so many seconds; the conversion goes on.
+    def _progress_words(self, status: RunStatus) -> str:
+        return f"{len(self.reports())} blocks"
 
-        Raises:
-            RunError: it failed or was lost, or is not done in time.
-        """
-        status = wait_for_end(lambda: (self.status, _POLL_SECONDS), timeout_s)
-        if status is None:
-            raise RunError(
-                f"The conversion to {self.out} is not done after {timeout_s:g} seconds; it goes on.",
-                expected="finished or stopped",
-                received=self.state,
-                fix="wait again, or stop it",
-            )
-        if status.state in ("failed", "lost", "created"):
-            raise ended_badly(
-                f"The conversion to {self.out}",
-                status,
-                expected="one that is starting or running",
-                start="start it with .resume()",
-                go_on=f"resume() goes on after the {len(self.reports())} blocks that are done",
-            )
-        return self
+    def _go_on(self) -> str:
+        return f"resume() goes on after the {len(self.reports())} blocks that are done"
 
 
 def list_conversions(folder: str | Path = ".") -> list[Conversion]:
     """The conversions whose models lie in `folder`, the one begun first coming first."""
-    found = [root for root in Path(folder).expanduser().glob(f"*{files.SUFFIX}") if files.is_conversion(root)]
+    found = conversion_folders(Path(folder).expanduser())
     return [Conversion(root) for root in sorted(found, key=lambda root: (files.begun(root), root.name))]
 
 

@@ -15,26 +15,20 @@ from darkit_nb.runs import identity, lock
 from darkit_nb.runs.directory import RunDirectory
 from darkit_nb.runs.files import SCHEMA, from_json, to_json, write_atomic, writing
 from darkit_nb.runs.metrics import last_attempts
-from darkit_nb.runs.workers import CONVERSION_FILE
+from darkit_nb.runs.workers import CONVERSION_FILE, CONVERSION_SUFFIX
 
-SUFFIX = ".run"
 ROWS = "rows.json"
 
 
 def work_folder(out: str | Path) -> Path:
     """The folder of the conversion that makes the model in `out`."""
     out = Path(out).expanduser()
-    return out.with_name(out.name + SUFFIX)
+    return out.with_name(out.name + CONVERSION_SUFFIX)
 
 
 def model_folder(root: Path) -> Path:
     """The folder of the model that the conversion in `root` makes."""
-    return root.with_name(root.name.removesuffix(SUFFIX))
-
-
-def is_conversion(root: Path) -> bool:
-    """Whether a folder is one of a conversion."""
-    return root.name.endswith(SUFFIX) and (root / CONVERSION_FILE).is_file()
+    return root.with_name(root.name.removesuffix(CONVERSION_SUFFIX))
 
 
 def begun(root: Path) -> float:

@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from darkit_nb.runs import checkpoints, identity, lock, naming
 from darkit_nb.runs.checkpoints import Checkpoint
 from darkit_nb.runs.files import SCHEMA, append_line, from_json, to_json, write_atomic, writing
 from darkit_nb.runs.metrics import MetricsReader, Record, last_attempts
-from darkit_nb.runs.status import ACTIVE, ENDED, RECORDED, RunStatus, derive_state, read_status
+from darkit_nb.runs.status import ACTIVE, ENDED, QUEUED, RECORDED, RunStatus, derive_state, read_status
 
 
 class RunDirectory:
@@ -209,6 +209,8 @@ class RunDirectory:
         self.append_event("attempt", **identity.this_process())
         now = time.time()
         self.write_status(state=state, attempt=number, started=now, ended=None, message=None, problem=None)
+        with suppress(OSError):
+            (self.root / QUEUED).unlink()  # its turn has come, also where a terminal did not wait for it
         return number
 
     def append_metrics(self, record: Record) -> None:

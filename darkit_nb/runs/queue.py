@@ -1,7 +1,7 @@
 """Runs that wait for their turn: so many at once in a folder of runs, the others in the order they were queued.
 
-A queued run has no process. Whoever sees a place become free, the supervisor of a run that ends or any monitor, starts
-the next one.
+Conversions wait in the folder their models lie in, among the runs there if there are any. What is queued has no
+process. Whoever sees a place become free, the supervisor of a run that ends or any monitor, starts the next one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from darkit_nb.runs.directory import RunDirectory, list_runs
 from darkit_nb.runs.files import SCHEMA, from_json, to_json, write_atomic, writing
 from darkit_nb.runs.launcher import refuse_active, start_supervisor
 from darkit_nb.runs.status import QUEUED, RunStatus
+from darkit_nb.runs.workers import conversion_folders
 
 Slots = int | Literal["fit"]
 
@@ -94,6 +95,8 @@ def advance_queue(runs_dir: str | Path) -> list[RunDirectory]:
         RunError: the folder cannot be written.
     """
     folder, started = Path(runs_dir).expanduser(), list[RunDirectory]()
+    if not any((run.root / QUEUED).exists() for run in _all_in(folder)):
+        return []  # without leaving a lock in a folder of models where nothing ever waits
     with lock.exclusive(folder / ".queue.lock", f"The queue of {folder}", wait_seconds=10.0):
         slots = read_slots(folder)
         states = _states(folder)
@@ -107,9 +110,13 @@ def advance_queue(runs_dir: str | Path) -> list[RunDirectory]:
     return started
 
 
+def _all_in(folder: Path) -> list[RunDirectory]:
+    return [*list_runs(folder), *map(RunDirectory, conversion_folders(folder))]
+
+
 def _states(folder: Path) -> list[tuple[RunDirectory, RunStatus]]:
     found = []
-    for run in list_runs(folder):
+    for run in _all_in(folder):
         with suppress(DarkitError):  # of a newer version
             found.append((run, run.read_status()))
     return found

@@ -15,40 +15,26 @@ from darkit_nb.runs.control import send
 from darkit_nb.runs.directory import RunDirectory
 from darkit_nb.runs.ending import end_orphan
 from darkit_nb.runs.frames import metrics_frame
+from darkit_nb.runs.handle import Handle
 from darkit_nb.runs.launcher import start_supervisor
-from darkit_nb.runs.log import LogReader
-from darkit_nb.runs.queue import advance_queue, dequeue, enqueue
+from darkit_nb.runs.queue import enqueue
 from darkit_nb.runs.resuming import plan_resume
 from darkit_nb.runs.run_edits import EditableRun
 from darkit_nb.runs.run_requests import AskableRun
-from darkit_nb.runs.status import RunStatus, State
-from darkit_nb.runs.waiting import ended_badly, wait_for_end, wait_while_active
+from darkit_nb.runs.status import RunStatus
 
 if TYPE_CHECKING:
     import pandas
 
-_POLL_SECONDS = 0.2
-_QUEUE_SECONDS = 1.0
 
-
-class Run(AskableRun, EditableRun):
-    """One run, wherever it is trained. Holds nothing but its folder, so any number of handles agree.
+class Run(Handle, AskableRun, EditableRun):
+    """One run, wherever it is trained.
 
     In a notebook a run shows itself as a live panel; elsewhere as one line of text.
 
     Args:
         directory: the run's folder.
     """
-
-    def __init__(self, directory: RunDirectory | str | Path) -> None:
-        root = directory.root if isinstance(directory, RunDirectory) else Path(directory)
-        self.directory = RunDirectory(root.expanduser().absolute())
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Run) and self.directory == other.directory
-
-    def __hash__(self) -> int:
-        return hash(self.directory)
 
     def __fspath__(self) -> str:
         return str(self.directory.root)
@@ -78,19 +64,9 @@ class Run(AskableRun, EditableRun):
     # -- what it is --------------------------------------------------------------------------------------------------
 
     @property
-    def id(self) -> str:
-        """Name of its folder."""
-        return self.directory.id
-
-    @property
     def name(self) -> str:
         """The readable part of the id."""
         return self.directory.name
-
-    @property
-    def root(self) -> Path:
-        """Its folder."""
-        return self.directory.root
 
     @property
     def config(self) -> RunConfig:
@@ -98,23 +74,9 @@ class Run(AskableRun, EditableRun):
         return self.directory.read_config()
 
     @property
-    def status(self) -> RunStatus:
-        """What it is doing, read now."""
-        return self.directory.read_status()
-
-    @property
-    def state(self) -> State:
-        """created, queued, starting, running, finished, stopped, failed or lost."""
-        return self.status.state
-
-    @property
     def metrics(self) -> pandas.DataFrame:
         """One row a training step, with the evaluation and the firing rate of the steps that have them."""
         return metrics_frame(self.directory.read_metrics())
-
-    def log(self, lines: int = 200) -> str:
-        """The last lines of the trainer's output."""
-        return LogReader(self.directory.log_path).tail(lines)
 
     def checkpoints(self) -> list[Checkpoint]:
         """Complete checkpoints, oldest first."""
@@ -125,51 +87,6 @@ class Run(AskableRun, EditableRun):
         return self.directory.latest_checkpoint()
 
     # -- what can be asked of it -------------------------------------------------------------------------------------
-
-    def wait(self, timeout_s: float | None = None) -> Run:
-        """Wait until it has finished or was stopped.
-
-        Args:
-            timeout_s: give up waiting after so many seconds; the run goes on.
-
-        Raises:
-            RunError: it failed or was lost, or is not done in time.
-        """
-        status = wait_for_end(self._look, timeout_s)
-        if status is None:
-            now = self.status
-            raise RunError(
-                f"The run {self.id} is not done after {timeout_s:g} seconds; it goes on.",
-                expected="finished or stopped",
-                received=f"{now.state}, step {now.step or 0} of {now.total_steps or '?'}",
-                fix="wait again, or stop it",
-            )
-        if status.state in ("failed", "lost", "created"):
-            raise self._ended_badly(status)
-        return self
-
-    def _look(self) -> tuple[RunStatus, float]:
-        status = self.status
-        if status.state == "queued":
-            advance_queue(self.root.parent)
-            return status, _QUEUE_SECONDS
-        return status, _POLL_SECONDS
-
-    def stop(self, *, wait_s: float = 0.0) -> str:
-        """Ask it to write a checkpoint and end at the next step; one that is queued is taken out of the queue.
-
-        Args:
-            wait_s: wait so many seconds for it to end.
-
-        Returns: Id of the command; empty where nothing runs that could be stopped.
-        """
-        dequeue(self.directory)
-        status = self.status
-        if not status.active and status.orphan_pid is None:
-            return ""
-        sent = send(self.directory, "stop").id
-        wait_while_active(lambda: self.status, wait_s)
-        return sent
 
     def checkpoint(self) -> str:
         """Ask for a checkpoint at the next step; returns the id of the command.
@@ -231,16 +148,16 @@ class Run(AskableRun, EditableRun):
         """
         return self.config.replace({"name": None, **(changes or {})})
 
-    def _ended_badly(self, status: RunStatus) -> RunError:
+    @property
+    def _what(self) -> str:
+        return f"The run {self.id}"
+
+    def _progress_words(self, status: RunStatus) -> str:
+        return f"step {status.step or 0} of {status.total_steps or '?'}"
+
+    def _go_on(self) -> str:
         last = self.latest_checkpoint()
-        where = f"goes on from step {last.step}" if last else "starts it from its beginning"
-        return ended_badly(
-            f"The run {self.id}",
-            status,
-            expected="a run that is queued, starting or running",
-            start="start it with .resume()",
-            go_on=f"run.resume() {where}",
-        )
+        return f"run.resume() {f'goes on from step {last.step}' if last else 'starts it from its beginning'}"
 
 
 def train(config: RunConfig, *, queue: bool = False) -> Run:

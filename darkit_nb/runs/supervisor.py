@@ -27,7 +27,7 @@ from darkit_nb.runs.log import LogReader
 from darkit_nb.runs.processes import detached
 from darkit_nb.runs.queue import advance_queue
 from darkit_nb.runs.status import ENDED, read_status
-from darkit_nb.runs.workers import TRAINING, worker_of
+from darkit_nb.runs.workers import worker_of
 
 HEARTBEAT_SECONDS = 5.0
 _LOG_LINES = 12
@@ -62,9 +62,8 @@ class Supervisor:
                 self._write()
         with suppress(DarkitError):
             self._write(ended=time.time(), exit=_exit(code), problem=self._problem(code))
-        if self.worker is TRAINING:
-            with suppress(DarkitError):
-                advance_queue(self.run.root.parent)
+        with suppress(DarkitError):
+            advance_queue(self.run.root.parent)
         return code
 
     def _write(self, **fields: Any) -> None:

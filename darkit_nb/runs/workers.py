@@ -8,6 +8,9 @@ from pathlib import Path
 CONVERSION_FILE = "conversion.json"
 """Settings of a conversion, in its folder."""
 
+CONVERSION_SUFFIX = ".run"
+"""What the name of its folder has behind that of the model it makes."""
+
 
 @dataclass(frozen=True)
 class Worker:
@@ -31,3 +34,13 @@ CONVERSION = Worker("darkit_nb.convert.worker", "conversion", "take fewer calibr
 def worker_of(root: Path) -> Worker:
     """Who works in a folder."""
     return CONVERSION if (root / CONVERSION_FILE).is_file() else TRAINING
+
+
+def is_conversion(root: Path) -> bool:
+    """Whether a folder is one of a conversion."""
+    return root.name.endswith(CONVERSION_SUFFIX) and (root / CONVERSION_FILE).is_file()
+
+
+def conversion_folders(folder: Path) -> list[Path]:
+    """Folders of the conversions whose models lie in `folder`, by name; an absent folder has none."""
+    return [root for root in sorted(folder.glob(f"*{CONVERSION_SUFFIX}")) if is_conversion(root)]

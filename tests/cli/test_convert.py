@@ -79,6 +79,39 @@ def test_a_conversion_that_was_begun_is_shown_and_not_stopped_twice(tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_pipelines_are_compared_one_after_another_in_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    code, out = converted(tmp_path, "--pipeline", "quarot", "--compare", "rtn,smoothquant")
+    said = capsys.readouterr().out
+    assert code == 0
+    order = [said.index(f"{name}: perplexity") for name in ("quarot W4A4", "rtn W4A4", "smoothquant W4A4")]
+    assert order == sorted(order)
+    table = said[said.index("4 models on") :].splitlines()
+    names = ("float", "quarot W4A4", "rtn W4A4", "smoothquant W4A4")
+    lines = [next(line for line in table if line.strip().startswith(name)) for name in names]
+    assert all("±" in line for line in lines[1:])
+    assert Conversion.open(f"{out}-rtn").state == "finished"
+    assert converted(tmp_path, "--pipeline", "quarot", "--compare", "rtn,smoothquant")[0] == 0
+    assert "block 1" not in capsys.readouterr().out, "what is done is not done again"
+    assert run(["conversions", "compare", str(tmp_path)]) == 0
+    compared = capsys.readouterr().out
+    assert all(name in compared for name in names), compared
+    assert run(["conversions", "export", f"{out}-rtn", str(tmp_path / "exported")]) == 0
+    assert (tmp_path / "exported" / "model.safetensors").is_file()
+    assert run(["conversions", "export", str(out), str(tmp_path / "refused")]) == 2
+    assert "rotation while the model runs" in capsys.readouterr().err
+
+
+def test_plans_of_alternatives_write_nothing_and_a_wrong_name_converts_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert converted(tmp_path, "--plan", "--compare", "all")[0] == 0
+    assert capsys.readouterr().out.count("memory for weights") == 10
+    assert converted(tmp_path, "--compare", "rtn,quaro")[0] == 2
+    assert "did you mean 'quarot'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_blocks_and_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     command = [sys.executable, "-m", "darkit_nb", "convert", "stdlib-llama", str(tmp_path / "m"), "--windows", "0"]
     with subprocess.Popen(
