@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,9 @@ from torch import Tensor
 from darkit_nb.functional.packed import pack_codes
 from darkit_nb.functional.spike_code import SpikeCode
 from darkit_nb.functional.weight import WeightCode
+from darkit_nb.ops._cupy import CupyLauncher
 from darkit_nb.ops._launch import X_CODES, Launch, Launcher, aligned, ceil_div
+from darkit_nb.ops.backend import wants_operators
 
 THREADS = 128
 OUTPUTS = 2
@@ -104,12 +107,36 @@ def matvec(
 ) -> Tensor:
     """`functional.spike_linear.spike_product` of counts in bytes with packed weights, `[*B, L, O]` in `dtype`.
 
+    While a graph is recorded it is the operator `darkit::packed_matvec`, which starts its kernel through CuPy.
+
     Numerics: exact integer sums, then float32: bit-equal to the reference; then rounded to `dtype`.
     """
-    outputs, features = weight.packed.shape[0], weight.features
-    counts = code.counts.reshape(-1, features).contiguous()
-    rows, kinds = counts.shape[0], 1 if weight.salient is None else 2
-    scale, zero = (value.reshape(-1, kinds).contiguous() for value in (code.scale, code.zero_point))
+    kinds = 1 if weight.salient is None else 2
+    tokens = code.counts.reshape(-1, weight.features)
+    scale, zero = (value.reshape(-1, kinds) for value in (code.scale, code.zero_point))
+    ratio = code.scale_ratio or 0
+    if wants_operators():
+        held = (weight.packed, weight.scale, weight.zero, weight.low, weight.high, weight.salient)
+        settings = (weight.bits, weight.group_size, weight.spacing, ratio, dtype)
+        y = torch.ops.darkit.packed_matvec(tokens, scale, zero, *held, bias, *settings)
+    else:
+        y = _matvec(tokens, scale, zero, weight, bias, ratio, launcher, dtype)
+    return y.view(*code.counts.shape[:-1], -1)
+
+
+def _matvec(
+    counts: Tensor,
+    scale: Tensor,
+    zero: Tensor,
+    weight: PackedWeight,
+    bias: Tensor | None,
+    ratio: int,
+    launcher: Launcher,
+    dtype: torch.dtype,
+) -> Tensor:
+    """`counts` `[R, D]`, their scale and zero point `[R, K]`: outputs `[R, O]`."""
+    (rows, features), outputs = counts.shape, weight.packed.shape[0]
+    counts, scale, zero = counts.contiguous(), scale.contiguous(), zero.contiguous()
     tokens = min(rows, TOKENS)
     whole = features * weight.bits % 128 == 0 and aligned(counts, weight.packed, weight.salient)
     y = torch.empty(rows, outputs, dtype=dtype, device=counts.device)
@@ -117,16 +144,37 @@ def matvec(
         ("DK_X", X_CODES[dtype]),
         ("DK_BITS", weight.bits),
         ("DK_SIGNED", int(counts.dtype == torch.int8)),
-        ("DK_SALIENT", kinds - 1),
+        ("DK_SALIENT", int(weight.salient is not None)),
         ("DK_GROUPS", weight.scale.shape[1]),
         ("DK_TOKENS", tokens),
         ("DK_OUTS", OUTPUTS),
         ("DK_ALIGNED", int(whole)),
         ("DK_THREADS", THREADS),
     )
-    sizes = (rows, features, outputs, weight.group_size, weight.spacing, code.scale_ratio or 0)
+    sizes = (rows, features, outputs, weight.group_size, weight.spacing, ratio)
     bias = None if bias is None else bias.to(torch.float32).contiguous()
     tensors = (counts, weight.packed, weight.salient, scale, zero, weight.scale, weight.zero, weight.low, weight.high)
     grid = (ceil_div(outputs, OUTPUTS * THREADS // 32), ceil_div(rows, tokens))
     launcher.launch(Launch("packed_matvec", "packed_matvec", defines, grid, THREADS, (*tensors, bias, y, *sizes)))
-    return y.view(*code.counts.shape[:-1], outputs)
+    return y
+
+
+@torch.library.custom_op(
+    "darkit::packed_matvec",
+    mutates_args=(),
+    device_types="cuda",
+    schema="(Tensor counts, Tensor scale, Tensor zero, Tensor packed, Tensor weight_scale, Tensor weight_zero, "
+    "Tensor low, Tensor? high, Tensor? salient, Tensor? bias, int bits, int group_size, int spacing, int ratio, "
+    "ScalarType dtype) -> Tensor",
+)
+def _matvec_op(counts: Any, scale: Any, zero: Any, *arguments: Any) -> Tensor:
+    packed, weight_scale, weight_zero, low, high, salient, bias, bits, group_size, spacing, ratio, dtype = arguments
+    weight = PackedWeight(
+        packed, weight_scale, weight_zero, low, high, salient, bits, counts.shape[1], group_size, spacing
+    )
+    return _matvec(counts, scale, zero, weight, bias, ratio, CupyLauncher(), dtype)
+
+
+@_matvec_op.register_fake
+def _(counts: Any, scale: Any, zero: Any, packed: Any, *arguments: Any) -> Tensor:
+    return counts.new_empty((counts.shape[0], packed.shape[0]), dtype=arguments[-1])

@@ -138,11 +138,16 @@ def _int8(left: Tensor, right: Tensor) -> Tensor:
     """`left @ right.T` of bytes, in int32."""
     (rows, features), outputs = left.shape, right.shape[0]
     if left.is_cuda:
-        left = pad(left, (0, -features % 8, 0, max(-rows % 8, 17 + 7 - rows)))
-        right = pad(right, (0, -features % 8, 0, -outputs % 8))
+        left = _filled(left, -features % 8, max(-rows % 8, 17 + 7 - rows))
+        right = _filled(right, -features % 8, -outputs % 8)
     elif features == 1:
-        left, right = pad(left, (0, 1)), pad(right, (0, 1))
+        left, right = _filled(left, 1, 0), _filled(right, 1, 0)
     return torch._int_mm(left, right.T)[:rows, :outputs]  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _filled(x: Tensor, columns: int, rows: int) -> Tensor:
+    """`x` with so many columns and rows of zeros more; `pad` would copy it for none."""
+    return pad(x, (0, columns, 0, rows)) if columns or rows else x
 
 
 def _float_sums(counts: Tensor, segment: Segment) -> Tensor:

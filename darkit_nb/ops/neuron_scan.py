@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -90,7 +92,31 @@ def neuron_scan(
 
 def _flat(value: float | Tensor, x: Tensor) -> Tensor:
     """A constant of the neurons of `x` as a 0-d tensor if all share it, else `[N]`; differentiable."""
-    tensor = torch.as_tensor(value, dtype=compute_dtype(x), device=x.device)
+    if not isinstance(value, Tensor):
+        return _number(value, x)
+    tensor = value.to(x.device, compute_dtype(x))
     if tensor.numel() == 1:
         return tensor.reshape(())
     return tensor.expand(x.shape[1:]).reshape(-1).contiguous()
+
+
+def _number(value: float, x: Tensor) -> Tensor:
+    """A number where `x` lies, written there: a copy from the CPU would wait, and cannot be captured in a CUDA graph.
+
+    On a GPU it is made once, for it would cost a launch at every call; not while a graph is captured or recorded, to
+    which it would belong.
+    """
+    passing = not x.is_cuda or wants_operators() or torch.cuda.is_current_stream_capturing()
+    return (_filled if passing else _kept)(value, compute_dtype(x), x.device)
+
+
+def _filled(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.full((), value, dtype=dtype, device=device)
+
+
+@lru_cache(maxsize=256)
+def _kept(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # what is made in there cannot be kept for a backward elsewhere
+        made = _filled(value, dtype, device)
+    torch.cuda.synchronize(device)  # other streams will read it too
+    return made
