@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -53,20 +54,47 @@ def per_block(value: Tensor, block: slice) -> Tensor:
     return value if value.dim() == 0 else value[block]
 
 
+def _charge(v: Tensor, current: Tensor, decay: Tensor, out: Tensor) -> Tensor:
+    """β·v + x into `out`, which may be `v`; rounded after the product and after the sum, as in the definition."""
+    # A decay of every neuron is no number, and a tensor that only stands for one (torch.export) has no value.
+    if decay.dim() == 0 and type(decay) is Tensor and current.dtype == v.dtype:
+        unit = _unit(v.dtype)
+        if unit is not None:
+            return torch.addcdiv(current, v, unit, value=float(decay), out=out)
+    return torch.mul(v, decay, out=out).add_(current)
+
+
+@cache
+def _unit(dtype: torch.dtype) -> Tensor | None:
+    """1, where x + β·v / 1 is one operation that rounds twice: the quotient keeps a compiler from fusing the others.
+
+    None where this torch was built otherwise.
+    """
+    random = torch.Generator().manual_seed(0)
+    x, v = torch.randn(2, 1023, generator=random, dtype=dtype, device="cpu").unbind(0)
+    unit = torch.ones((), dtype=dtype, device="cpu")
+    beta = float(torch.tensor(0.9, dtype=dtype, device="cpu"))
+    return unit if torch.equal(torch.addcdiv(x, v, unit, value=beta), v * beta + x) else None
+
+
 def _fire(h: Tensor, threshold: Tensor, law: NeuronLaw, out: Tensor) -> Tensor:
     if law.max_count is None:
         return torch.ge(h, threshold, out=out)
     return torch.div(h, threshold, out=out).clamp_(0, law.max_count).round_()
 
 
-def _settle(h: Tensor, fired: Tensor, threshold: Tensor, law: NeuronLaw) -> Tensor:
-    """Membrane after the reset, in the place of `h`; `fired` is used up."""
+def _settle(h: Tensor, fired: Tensor, threshold: Tensor, law: NeuronLaw, out: Tensor) -> Tensor:
+    """Membrane after the reset into `out`, which may be `h`; `fired` is used up unless `_keeps_fired`."""
+    if _keeps_fired(law):
+        return torch.addcmul(h, fired, threshold, value=-1.0, out=out)  # θ·1 and θ·0 are exact, so it rounds once
+    if law.reset == "hard":
+        return torch.mul(h, fired.neg_().add_(1.0), out=out)
     # Multiply, then subtract: one fused operation would round once and could move a later spike.
-    return h.sub_(fired.mul_(threshold)) if law.reset == "soft" else h.mul_(fired.neg_().add_(1.0))
+    return torch.sub(h, fired.mul_(threshold), out=out)
 
 
-def _subtracts(law: NeuronLaw) -> bool:
-    """Whether the reset may be one operation, h − θ·fired: θ·1 and θ·0 are exact, so it rounds once."""
+def _keeps_fired(law: NeuronLaw) -> bool:
+    """Whether what fired outlives the reset, so that it may lie among the spikes."""
     return law.max_count is None and law.reset == "soft"
 
 
@@ -74,20 +102,18 @@ def _forward_block(
     x: Tensor, v: Tensor, spikes: Tensor, decay: Tensor, threshold: Tensor, law: NeuronLaw, *, at_rest: bool
 ) -> None:
     """Run `x` `[S, n]` into `spikes`; `v` `[n]` is the membrane, updated in place; `at_rest` it holds nothing yet."""
-    direct = _subtracts(law) and spikes.dtype == v.dtype
+    direct = _keeps_fired(law) and spikes.dtype == v.dtype
     fired = spikes[0] if direct else torch.empty_like(v)
     for step, (current, out) in enumerate(zip(x.unbind(0), spikes.unbind(0), strict=True)):
         if at_rest and step == 0:
             torch.add(current, 0.0, out=v)  # β·0 + x, which makes of −0 what the definition does
         else:
-            v.mul_(decay).add_(current)
+            _charge(v, current, decay, v)
         fired = _fire(v, threshold, law, out if direct else fired)
         if not direct:
-            out.copy_(fired if out.is_floating_point() else fired.nan_to_num(0.0))
-        if _subtracts(law):
-            v.addcmul_(fired, threshold, value=-1.0)
-        else:
-            _settle(v, fired, threshold, law)
+            compared = law.max_count is None  # which gives no NaN
+            out.copy_(fired if compared or out.is_floating_point() else fired.nan_to_num(0.0))
+        _settle(v, fired, threshold, law, v)
 
 
 def _membranes(
@@ -101,12 +127,8 @@ def _membranes(
     for step, (current, h) in enumerate(zip(x.unbind(0), charged.unbind(0), strict=True)):
         if before is not None:
             before[step] = v
-        torch.mul(v, decay, out=h).add_(current)
-        _fire(h, threshold, law, fired)
-        if _subtracts(law):
-            v = torch.addcmul(h, fired, threshold, value=-1.0, out=after)
-        else:
-            v = _settle(after.copy_(h), fired, threshold, law)
+        _charge(v, current, decay, h)
+        v = _settle(h, _fire(h, threshold, law, fired), threshold, law, after)
     return before, charged
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -75,6 +77,21 @@ def test_neurons_at_rest_and_constants_that_are_numbers(monkeypatch: pytest.Monk
         results.append((spikes, last, leaf.grad))
     torch.testing.assert_close(*(found[:2] for found in results), rtol=0, atol=0, equal_nan=True)
     torch.testing.assert_close(results[0][2], results[1][2], rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("decay", [0.0, 1e-3, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("size", [1e-44, 1e-38, 1.0, 1e38])
+def test_charging_rounds_twice(decay: float, size: float) -> None:
+    """One operation instead of two, at the ends of the exponents too, in vectors and in what is left over."""
+    random = torch.Generator().manual_seed(0)
+    v, x = torch.randn(2, 2001, generator=random) * size
+    v[:3], x[2:5] = (torch.tensor([math.nan, math.inf, -0.0]) for _ in range(2))
+    beta, found = torch.tensor(decay), torch.empty_like(v)
+    expected = v * beta + x
+    # Of every neuron, so that nothing is fused; a number, in the place of the membrane and elsewhere.
+    for constant, out in ((beta.expand(2001), found), (beta, found), (beta, v)):
+        got = _neuron_blocked._charge(v, x, constant, out)
+        assert torch.equal(got.nan_to_num(7.0).view(torch.int32), expected.nan_to_num(7.0).view(torch.int32))
 
 
 def test_memory_of_the_graph_is_the_input_alone(monkeypatch: pytest.MonkeyPatch) -> None:
