@@ -216,6 +216,7 @@ class _WatchedRun:
         status = self._status
         state, reason = status.state, status.reason
         seen = (state, reason, status.step, status.total_steps, status.attempt, status.queued, status.orphan_pid)
+        seen += (status.message, status.extra.get("windows_done"))
         self.active = state in ("starting", "running") or status.orphan_pid is not None or bool(metrics or events)
         news = bool(metrics or events or log_grew or reset or seen != self._seen)
         self._seen = seen

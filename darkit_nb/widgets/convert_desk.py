@@ -5,30 +5,31 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import traitlets
 
-from darkit_nb.errors import DarkitError, RunError
+from darkit_nb.errors import RunError
 from darkit_nb.records.conversion_progress import ConversionProgress
 from darkit_nb.records.conversion_result import ConversionRow
 from darkit_nb.records.trace import ModelTrace
 from darkit_nb.runs.conversion import Conversion, list_conversions
-from darkit_nb.runs.monitor import RunChange, RunMonitor
+from darkit_nb.runs.conversion_queue import alternatives, queue_conversions
 from darkit_nb.views.conversion_card import ConversionCard
 from darkit_nb.views.conversion_points import operation_points
 from darkit_nb.views.conversion_steps import steps_view
 from darkit_nb.views.conversion_table import plan_view, result_view
 from darkit_nb.widgets.base import script, style
+from darkit_nb.widgets.convert_others import Others, compared
 from darkit_nb.widgets.convert_setup import ConvertSetup
-from darkit_nb.widgets.convert_wire import course_data, rows_data
+from darkit_nb.widgets.convert_wire import ScoringPace, course_data, rows_data
 from darkit_nb.widgets.helper import Helper
 
 _MOST_CLICKS = 32
 _SAMPLE_TOKENS = 96
+_THERE = ("finished", "starting", "running", "queued")
 
 
 class ConvertDesk(ConvertSetup):
@@ -59,8 +60,9 @@ class ConvertDesk(ConvertSetup):
         self.conversion: Conversion | None = None
         self.progress: ConversionProgress | None = None
         self.opening: Callable[[ModelTrace | None], None] = _nothing
-        self._unwatch: Callable[[], None] = _nothing
-        self._others: dict[str, ConversionProgress] = {}
+        self._others = Others(self._changed)
+        self._pace = ScoringPace()
+        self._seen_at_work = ""
         self._clicks: list[str] = []
         super().__init__(*given, **named)
         found = list_conversions(self.folder)
@@ -70,12 +72,13 @@ class ConvertDesk(ConvertSetup):
     # -- what Python sees --------------------------------------------------------------------------------------------
 
     def start(self) -> Conversion:
-        """Start the conversion that is set up, in the background, and show it.
+        """Start the conversion that is set up, in the background, and show it; those to compare with are queued.
 
         Raises:
             DarkitError: something is wrong with the model or the settings, or it cannot be started.
         """
-        conversion = Conversion.start(self.request())
+        requests = self.requests()
+        conversion = queue_conversions(requests)[0] if len(requests) > 1 else Conversion.start(requests[0])
         self.show(conversion)
         self.page = "Watch"
         with self._lock:
@@ -89,14 +92,30 @@ class ConvertDesk(ConvertSetup):
             RunError: there is none.
         """
         found = conversion if isinstance(conversion, Conversion) else self._named(conversion)
-        self._unwatch()
         with self._lock:
             if found != self.conversion:
                 self.close_tree()
             self.conversion, self.pending = found, ""
-            self._read_others()
+            self._others.look(found)
             self._show_now()
-        self._unwatch = RunMonitor.shared().watch(found.directory, self._changed)
+
+    def convert_too(self, pipelines: Iterable[str]) -> list[Conversion]:
+        """Convert the model that is shown with other pipelines, at the same bits and on the same texts, in turn.
+
+        Raises:
+            DarkitError: a pipeline that has no such bits, or a folder that cannot be made.
+        """
+        shown = self._require()
+        queued = queue_conversions(alternatives(shown.request, list(pipelines)))
+        with self._lock:
+            self._others.look(shown)
+            self._show_now()
+        return queued
+
+    @property
+    def models(self) -> Path:
+        """Folder of the conversion that is shown and of those beside it."""
+        return self.folder if self.conversion is None else self.conversion.root.parent
 
     def stop(self) -> None:
         """Ask the conversion that is shown to end; what is done is kept. Returns at once."""
@@ -128,7 +147,7 @@ class ConvertDesk(ConvertSetup):
 
     def close(self) -> None:
         """Stop watching, and remove the widget; conversions go on."""
-        self._unwatch()
+        self._others.close()
         super().close()
 
     # -- what the page asks for --------------------------------------------------------------------------------------
@@ -165,6 +184,11 @@ class ConvertDesk(ConvertSetup):
         else:
             self.open_tree()
 
+    def do_also(self, id: str, pipelines: list[str]) -> None:
+        """Convert with other pipelines too."""
+        self.do_show(id)
+        self.convert_too(pipelines)
+
     def do_write_on(self, id: str, prompt: str) -> None:
         """Let both models write."""
         self.do_show(id)
@@ -172,40 +196,42 @@ class ConvertDesk(ConvertSetup):
 
     # -- what its folder says ----------------------------------------------------------------------------------------
 
-    def _changed(self, change: RunChange) -> None:
-        """Called by the monitor's thread, a few times a second at most."""
+    def _changed(self, progress: ConversionProgress, before: str | None) -> None:
+        """Called on another thread: one of the conversions in the folder is not what it was."""
         with self._lock:
-            if self.conversion is None or change.run.root != self.conversion.root.resolve():
+            if self.conversion is None:
                 return
-            self._show_now()
+            own = progress.id == self.conversion.id
+            if own and progress.active:
+                self._seen_at_work = progress.id
+            if not own and progress.active and before == "queued" and self._follows():
+                self.show(self._others.conversions[progress.id])
+            else:
+                self._show_now()
+
+    def _follows(self) -> bool:
+        """Whether somebody watched the conversion that is shown come to its end, and will watch the next one."""
+        done = self.progress is not None and not self.progress.active
+        return done and self.page == "Watch" and self.progress is not None and self._seen_at_work == self.progress.id
 
     def _show_now(self) -> None:
         conversion = self._require()
-        try:
-            progress = conversion.progress()
-        except DarkitError:
+        progress = self._others.read(conversion)
+        if progress is None:
             return  # its folder was removed; what was read stays
         self.progress = progress
-        self._others[progress.id] = progress
         if (self.pending == "stop" and not progress.active) or (self.pending == "resume" and progress.active):
             self.pending = ""
-        found = list(reversed(self._others.values()))
+        found = list(reversed(self._others.found.values()))
+        there = {each.name for each in found if each.source == progress.source and each.state in _THERE}
         with self.hold_sync():
-            self.course = course_data(progress, time.time())
-            self.choices = [{"id": each.id, "label": _label(each)} for each in found]
-            self.results = rows_data(found, progress.source)
+            self.course = course_data(progress, time.time(), self._pace)
+            self.choices = [_choice(each) for each in found]
+            self.results = rows_data(found, progress.source, compared(conversion.request.spec, there))
         self.refresh_snapshot()
 
-    def _read_others(self) -> None:
-        """The conversions beside the one that is shown, in the order in which they were begun."""
-        self._others = {}
-        for each in list_conversions(self._require().root.parent):
-            with suppress(DarkitError):  # one of a newer version
-                self._others[each.id] = each.progress()
-
     def _named(self, name: str | Path) -> Conversion:
-        beside = self._require().root.parent if self.conversion is not None else self.folder
-        inside = beside / name
+        inside = self.models / name
         return Conversion.open(inside if inside.exists() else name)
 
     def _require(self) -> Conversion:
@@ -270,7 +296,7 @@ class ConvertDesk(ConvertSetup):
         if self.progress is None:
             ahead = [] if self.spec is None else [steps_view(self.spec, self.source)]
             return [*ahead, *([plan_view(self.plan)] if self.plan is not None else [])]
-        rows = _same_text(list(self._others.values()), self.progress.source)
+        rows = _same_text(list(self._others.found.values()), self.progress.source)
         several = len(rows) > len(self.progress.rows)
         return [ConversionCard(self.progress), *([result_view(rows), operation_points(rows)] if several else [])]
 
@@ -282,8 +308,9 @@ def _same_text(found: list[ConversionProgress], source: str) -> list[ConversionR
     return [*floats[:1], *(row for row in rows if row.cost is not None)]
 
 
-def _label(progress: ConversionProgress) -> str:
-    return f"{Path(progress.source).name} → {progress.name} · {progress.state}"
+def _choice(progress: ConversionProgress) -> dict[str, str]:
+    label = f"{Path(progress.source).name} → {progress.name} · {progress.state}"
+    return {"id": progress.id, "name": progress.name, "label": label, "state": progress.state}
 
 
 def _nothing(*_: Any) -> None:

@@ -30,6 +30,20 @@ _OF_GROUP = {
     "training": ("refine_scaling_rate", "refine_clip_rate"),
 }
 
+BRIEFLY: dict[str, str] = {
+    "rtn": "round, nothing else",
+    "smoothquant": "outliers into the weights",
+    "omniquant": "learned clipping",
+    "gptq": "column by column",
+    "pb-llm": "one bit, a few with eight",
+    "spikellm-omniquant": "as published",
+    "spikellm-gptq": "weights are only added",
+    "quarot": "Hadamard, then GPTQ",
+    "flatquant": "learned transform",
+    "darkit": "split, radix steps, GPTQ",
+}
+"""The presets in a few words, where a list has no room for their descriptions."""
+
 
 def convert_layout(draft: SpecDraft, runs_dir: str | Path) -> dict[str, Any]:
     """Models, presets, bits and groups of fields, as plain data for the front end.
@@ -40,7 +54,10 @@ def convert_layout(draft: SpecDraft, runs_dir: str | Path) -> dict[str, Any]:
     """
     return {
         "models": choices(runs_dir),
-        "presets": [{"name": name, "about": about, "tags": _tags(name)} for name, about in PRESETS.items()],
+        "presets": [
+            {"name": name, "brief": BRIEFLY.get(name, ""), "about": about, "tags": _tags(name)}
+            for name, about in PRESETS.items()
+        ],
         "bits": list(BITS),
         "groups": groups(draft),
     }

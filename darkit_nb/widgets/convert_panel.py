@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import ipywidgets
 from darkit_nb.records.conversion import ConversionPlan
 from darkit_nb.records.conversion_spec import ConversionSpec
 from darkit_nb.records.trace import ModelTrace
-from darkit_nb.runs.conversion import Conversion
+from darkit_nb.runs.conversion import Conversion, list_conversions
 from darkit_nb.widgets.base import StaticView
 from darkit_nb.widgets.convert_desk import ConvertDesk
 from darkit_nb.widgets.model_tree import ModelTree
@@ -21,7 +22,9 @@ class ConvertPanel(StaticView, ipywidgets.VBox):
 
         panel = ConvertPanel()                     # the model that comes with the package
         panel = ConvertPanel("my-run", "quarot", "W4A4")
-        panel.start().wait()
+        panel.compare = "rtn", "gptq"              # what would these have given?
+        panel.start()
+        panel.wait()
 
     A conversion works in a process of its own and outlives the notebook. The notebook's kernel loads no model.
 
@@ -90,6 +93,15 @@ class ConvertPanel(StaticView, ipywidgets.VBox):
         self.desk.set(key, value)
 
     @property
+    def compare(self) -> tuple[str, ...]:
+        """Other pipelines the model is converted with as well, at the same bits, on the same texts; may be set."""
+        return self.desk.compare
+
+    @compare.setter
+    def compare(self, pipelines: Iterable[str]) -> None:
+        self.desk.compare = pipelines
+
+    @property
     def plan(self) -> ConversionPlan | None:
         """What was planned last."""
         return self.desk.plan
@@ -110,12 +122,30 @@ class ConvertPanel(StaticView, ipywidgets.VBox):
         return self.desk.conversion
 
     def start(self) -> Conversion:
-        """Start what is set up, in the background.
+        """Start what is set up, in the background; what it is compared with waits for its turn.
 
         Raises:
             DarkitError: something is wrong with the model or the settings, or it cannot be started.
         """
         return self.desk.start()
+
+    def convert_too(self, *pipelines: str) -> list[Conversion]:
+        """Convert the model that is shown with other pipelines, at the same bits and on the same texts, in turn.
+
+        Raises:
+            DarkitError: a pipeline that has no such bits, or a folder that cannot be made.
+        """
+        return self.desk.convert_too(pipelines)
+
+    def wait(self) -> None:
+        """Wait until nothing in the folder of the conversion that is shown is at work or waits for its turn.
+
+        Raises:
+            RunError: one of them failed or was lost.
+        """
+        for each in list_conversions(self.desk.models):
+            if each.state in ("queued", "starting", "running"):
+                each.wait()
 
     def show(self, conversion: Conversion | str | Path) -> None:
         """Show another conversion: itself, its id, or the folder of its model.

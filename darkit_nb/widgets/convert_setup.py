@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import traitlets
 
 from darkit_nb.config.conversion_draft import CheckedSpec, SpecDraft
+from darkit_nb.config.conversions import PRESETS, preset
 from darkit_nb.config.problems import settings_error
 from darkit_nb.errors import DarkitError, ModelError
 from darkit_nb.records.bundled import bundled_models
 from darkit_nb.records.conversion import ConversionPlan
 from darkit_nb.records.conversion_request import ConversionRequest
 from darkit_nb.records.conversion_spec import ConversionSpec
+from darkit_nb.runs.conversion_queue import alternatives
 from darkit_nb.widgets.base import DarkitWidget
 from darkit_nb.widgets.convert_layout import convert_layout
+from darkit_nb.widgets.convert_others import comparable
 from darkit_nb.widgets.convert_source import ConvertSource, look_at
 from darkit_nb.widgets.convert_state import command_line, folder_for, plan_data, python_code, setup_state
 from darkit_nb.widgets.helper import Helper
@@ -58,6 +61,7 @@ class ConvertSetup(DarkitWidget):
         self._found: ConvertSource | DarkitError = ModelError("No model is chosen.")
         self._draft = SpecDraft(pipeline, bits)
         self._checked = self._draft.check()
+        self._ticked: tuple[str, ...] = ()
         self._helper: Helper | None = None
         self.plan: ConversionPlan | None = None
         self._planned: str | None = None
@@ -106,6 +110,19 @@ class ConvertSetup(DarkitWidget):
             self._draft.set(key, value)
             self._refresh()
 
+    @property
+    def compare(self) -> tuple[str, ...]:
+        """Other pipelines the model is converted with, at the same bits, on the same texts; may be set."""
+        spec = self._checked.spec
+        return () if spec is None else tuple(each["name"] for each in comparable(spec, self._ticked) if each["on"])
+
+    @compare.setter
+    def compare(self, pipelines: Iterable[str]) -> None:
+        pipelines = [pipelines] if isinstance(pipelines, str) else pipelines
+        with self._lock:
+            self._ticked = tuple(name for name in PRESETS if name in self._known(pipelines))
+            self._refresh()
+
     def request(self) -> ConversionRequest:
         """What would be started now.
 
@@ -116,6 +133,15 @@ class ConvertSetup(DarkitWidget):
             raise self._found
         spec = self._valid()
         return ConversionRequest(source=self._found.name, out=str(self._out(spec)), spec=spec, **self._options())
+
+    def requests(self) -> list[ConversionRequest]:
+        """The same, and those it is compared with.
+
+        Raises:
+            DarkitError: something is wrong with the model or the settings.
+        """
+        request = self.request()
+        return [request, *alternatives(request, self.compare)]
 
     def make_plan(self) -> None:
         """Find out what the conversion will take, in a process of its own; `ahead` follows, `plan` holds it then."""
@@ -166,11 +192,23 @@ class ConvertSetup(DarkitWidget):
         """Take a preset."""
         self.choose(pipeline, bits)
 
+    def do_compare(self, pipeline: str, on: bool) -> None:
+        """Convert with that pipeline too, or not."""
+        others = [name for name in self._ticked if name != pipeline]
+        self.compare = [*others, pipeline] if on else others
+
     def do_plan(self) -> None:
         """Plan."""
         self.make_plan()
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _known(pipelines: Iterable[str]) -> set[str]:
+        found = set(pipelines)
+        for name in found:
+            preset(name)  # says what there is, and what may have been meant
+        return found
 
     def _valid(self) -> ConversionSpec:
         if self._checked.spec is None:
@@ -199,7 +237,14 @@ class ConvertSetup(DarkitWidget):
         command, python = self._recipes(checked)
         with self.hold_sync():
             self.state = setup_state(
-                self._draft, checked, self._text, self._found, command=command, python=python, seen=self._seen
+                self._draft,
+                checked,
+                self._text,
+                self._found,
+                command=command,
+                python=python,
+                compare=[] if checked.spec is None else comparable(checked.spec, self._ticked),
+                seen=self._seen,
             )
             self._age_plan()
         self.refresh_snapshot()
@@ -207,31 +252,33 @@ class ConvertSetup(DarkitWidget):
     def _recipes(self, checked: CheckedSpec) -> tuple[str, str]:
         if checked.spec is None or isinstance(self._found, DarkitError):
             return "", ""
-        given = (self._found.name, self._out(checked.spec), self._draft, self.options)
+        given = (self._found.name, self._out(checked.spec), self._draft, self.options, self.compare)
         return command_line(*given), python_code(*given)
 
     def _age_plan(self) -> None:
-        if self.plan is None and self.ahead.get("problem") is None:
+        """A plan, or why there is none, is that of other settings now; or of these again."""
+        if self.ahead["stage"] == "none":
             return
         try:
             same = _key(self.request()) == self._planned
         except DarkitError:
             same = False
-        if self.ahead["stage"] != "planning" or not same:
-            self.ahead = plan_data("ready" if same else "old", self.plan)
+        if same:
+            if self.ahead["stage"] == "old" and self.plan is not None:
+                self.ahead = plan_data("ready", self.plan)
+            return
+        if self._helper is not None:  # nobody waits for that plan any more
+            self._helper.cancel()
+            self._helper = None
+        self.ahead = plan_data("none" if self.plan is None else "old", self.plan)
 
     def _hear_plan(self, asked: str, text: str, problem: dict[str, Any] | None) -> None:
         with self._lock:
-            if asked != self._planned:
+            if asked != self._planned or self._helper is None:
                 return
             self._helper = None
-            if problem is None:
-                self.plan = ConversionPlan.from_dict(json.loads(text))
-            try:
-                same = _key(self.request()) == asked
-            except DarkitError:
-                same = False
-            self.ahead = plan_data("ready" if same and problem is None else "old", self.plan, problem)
+            self.plan = None if problem else ConversionPlan.from_dict(json.loads(text))
+            self.ahead = plan_data("failed" if problem else "ready", self.plan, problem)
         self.refresh_snapshot()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ def setup_state(
     *,
     command: str,
     python: str,
+    compare: Sequence[Mapping[str, Any]],
     seen: Mapping[str, int],
 ) -> dict[str, Any]:
     """Fields, errors, steps and commands.
@@ -49,6 +50,7 @@ def setup_state(
         found: the model, or why there is none.
         command: the line that does the same; empty while something is wrong.
         python: the same as Python.
+        compare: pipelines it may be compared with.
         seen: by view, the number of the last edit that is contained in this.
     """
     spec = checked.spec
@@ -70,6 +72,7 @@ def setup_state(
         "bits": draft.bits or usual_bits(draft.pipeline),
         "bits_about": bits_about(spec) if spec is not None else "",
         "bits_error": _error("bits", checked.problems["bits"]) if "bits" in checked.problems else None,
+        "compare": [dict(each) for each in compare],
         "steps": [step.to_dict() for step in conversion_steps(spec)] if spec is not None else [],
         "ready": ready,
     }
@@ -87,7 +90,7 @@ def plan_data(stage: str, plan: ConversionPlan | None, problem: Mapping[str, Any
     """The plan in four numbers and in words.
 
     Args:
-        stage: none, planning, ready, or old: made for other settings.
+        stage: none, planning, ready, failed, or old: made for other settings.
         plan: None before there is one.
         problem: why there is none.
     """
@@ -122,17 +125,22 @@ def folder_for(folder: Path, source: str, spec_name: str) -> Path:
     return tried
 
 
-def command_line(source: str, out: Path, draft: SpecDraft, options: Mapping[str, Any]) -> str:
+def command_line(
+    source: str, out: Path, draft: SpecDraft, options: Mapping[str, Any], compare: Sequence[str] = ()
+) -> str:
     """The line that converts the same way, quoted for a POSIX shell."""
     words = ["darkit-nb", "convert", source, str(out), "--pipeline", draft.pipeline]
     words += ["--bits", draft.bits] if draft.bits else []
     for name, value in options.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
+    words += ["--compare", ",".join(compare)] if compare else []
     words += [f"{key}={value if isinstance(value, str) else inline(value)}" for key, value in draft.changed.items()]
     return shlex.join(words)
 
 
-def python_code(source: str, out: Path, draft: SpecDraft, options: Mapping[str, Any]) -> str:
+def python_code(
+    source: str, out: Path, draft: SpecDraft, options: Mapping[str, Any], compare: Sequence[str] = ()
+) -> str:
     """Python that converts the same way, in the background."""
     spike = {key.partition(".")[2]: value for key, value in draft.changed.items() if key.startswith("spike.")}
     plain = {key: value for key, value in draft.changed.items() if not key.startswith("spike.")}
@@ -140,11 +148,19 @@ def python_code(source: str, out: Path, draft: SpecDraft, options: Mapping[str, 
     given = [repr(draft.pipeline), *([f"bits={draft.bits!r}"] if draft.bits else [])]
     given += [f"{key}={value!r}" for key, value in changes.items()]
     asked = "".join(f", {name}={value!r}" for name, value in options.items())
+    head = "import darkit_nb as dk\n"
+    start = (
+        "conversion = dk.Conversion.start(request)  # returns at once; it outlives the notebook\nconversion.wait()\n"
+    )
+    if compare:
+        head += "from darkit_nb.runs.conversion_queue import alternatives, queue_conversions\n"
+        start = (
+            f"others = alternatives(request, {list(compare)!r})\n"
+            "conversions = queue_conversions([request, *others])  # returns at once; they outlive the notebook\n"
+            "for conversion in conversions:\n    conversion.wait()\n"
+        )
     return (
-        "import darkit_nb as dk\n\n"
-        f"spec = dk.conversion_preset({', '.join(given)})\n"
+        f"{head}\nspec = dk.conversion_preset({', '.join(given)})\n"
         f"request = dk.ConversionRequest(source={source!r}, out={str(out)!r}, spec=spec{asked})\n"
-        "conversion = dk.Conversion.start(request)  # returns at once; it outlives the notebook\n"
-        "conversion.wait()\n"
-        f"model = dk.load_model({str(out)!r})"
+        f"{start}model = dk.load_model({str(out)!r})"
     )

@@ -14,18 +14,55 @@ _BLOCKS, _SCORING = 0.8, 0.2
 """Shares of the bar: a conversion is listening and blocks, then the text it is scored on."""
 
 
-def course_data(progress: ConversionProgress, now: float) -> dict[str, Any]:
+class ScoringPace:
+    """How fast windows are scored, measured from the first word about them to the last."""
+
+    def __init__(self) -> None:
+        self._stage: tuple[str, str | None] | None = None
+        self._since, self._first = 0.0, 0
+
+    def left(self, progress: ConversionProgress, now: float) -> float | None:
+        """Seconds until the model that is being scored is done; None before two words about it."""
+        if not progress.active or not progress.windows:
+            self._stage = None
+            return None
+        done, stage = progress.windows_done or 0, (progress.id, progress.stage)
+        if stage != self._stage:
+            self._stage, self._since, self._first = stage, now, done
+        scored = done - self._first
+        return (progress.windows - done) * (now - self._since) / scored if scored > 0 else None
+
+
+def course_data(progress: ConversionProgress, now: float, pace: ScoringPace) -> dict[str, Any]:
     """One conversion as it is now.
 
     Args:
         progress: as its folder tells it.
         now: seconds since 1970, by the clock of this process.
+        pace: what is known of scoring.
     """
     data = progress.to_dict()
     kept = ("id", "name", "source", "out", "state", "reason", "problem", "stage", "blocks_done", "blocks")
-    more = ("windows_done", "windows", "elapsed_s", "eta_s")
+    more = ("windows_done", "windows", "elapsed_s")
     reports = [_finite(report) for report in data["reports"]]
-    return {**{name: data[name] for name in (*kept, *more)}, "reports": reports, "share": _share(progress), "now": now}
+    found = {name: data[name] for name in (*kept, *more)}
+    if progress.state == "lost" and progress.problem is None:
+        found["problem"] = _lost(progress)
+    left = pace.left(progress, now)
+    at_blocks = left is None and progress.blocks_done < (progress.blocks or 0)
+    found |= {"eta_s": progress.eta_s if at_blocks else left, "eta_of": "the blocks" if at_blocks else progress.stage}
+    return {**found, "reports": reports, "share": _share(progress), "now": now}
+
+
+def _lost(progress: ConversionProgress) -> dict[str, str]:
+    """What is told of a conversion whose processes are gone without a word."""
+    done = progress.blocks_done
+    return {
+        "message": "The conversion is not at work any more.",
+        "received": progress.reason or "no sign of life",
+        "cause": "the machine was restarted, or its processes were ended",
+        "fix": f"resume it; it goes on after the {done} blocks that are done" if done else "start it again",
+    }
 
 
 def _share(progress: ConversionProgress) -> float | None:
@@ -45,19 +82,20 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def rows_data(found: Iterable[ConversionProgress], source: str) -> dict[str, Any]:
+def rows_data(found: Iterable[ConversionProgress], source: str, also: list[dict[str, Any]]) -> dict[str, Any]:
     """The table of all conversions of one model, the float model on top.
 
     Args:
         found: conversions, newest first.
         source: whose conversions are compared.
+        also: pipelines it may yet be converted with.
     """
     same = [each for each in found if each.source == source]
     rows = [_row(each) for each in same]
     floats = [row for each in same for row in each.rows if row.cost is None]
     top = [_measured("float", floats[0], preset="float", state="", name=f"{source} (float)")] if floats else []
     order = sorted(rows, key=lambda row: (row["perplexity"] is None, row["perplexity"] or 0.0, row["id"]))
-    return {"rows": [*top, *order], "text": _text(floats)}
+    return {"rows": [*top, *order], "text": _text(floats), "also": also}
 
 
 def _row(progress: ConversionProgress) -> dict[str, Any]:

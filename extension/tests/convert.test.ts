@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  type Block, deltaText, errorText, frontier, heatMap, heatShare, type Layer, linear, logarithmic, logTicks, niceTicks,
+  alongLine, type Block, deltaParts, deltaText, errorText, frontier, heatMap, heatShare, type Layer, linear, logarithmic, logTicks, lossScale, niceTicks,
   placeLabels, type Row, spread,
 } from "../src/core/convert";
 
@@ -29,6 +29,16 @@ test("axes hold every value and stand still without any", () => {
   const near = spread([4.17, 4.18], 0, 100);
   assert.ok(near.ticks.length >= 2 && near.of(4.18) - near.of(4.17) < 10);
   assert.deepEqual(spread([1, 10, 100], 0, 100).ticks, [1, 10, 100]);
+  assert.deepEqual(spread([18, 18], 0, 100).ticks, [18]);
+});
+
+test("losses stand above the float model, and on a logarithm where they are far apart", () => {
+  const row = (delta: number, half: number) => ({ delta, low: delta - half, high: delta + half }) as Row;
+  const near = lossScale([row(0.03, 0.005), row(0.002, 0.005)], 200, 0);
+  assert.ok(near.zero && near.of(0) < 200 && near.of(-0.003) > near.of(0) && near.of(0.035) > 0);
+  const far = lossScale([row(2.5, 0.1), row(0.004, 0.001)], 200, 0);
+  assert.ok(!far.zero && far.of(0.004) < 200 && far.of(2.5) > 0 && far.of(0.1) - far.of(2.5) > 30);
+  assert.ok(lossScale([row(-0.001, 0.002), row(1, 0.1)], 200, 0).zero);
 });
 
 test("a map of layers keeps the place of blocks that are not done", () => {
@@ -54,6 +64,12 @@ test("names of points cover neither each other nor the edge", () => {
   assert.deepEqual(placeLabels([{ id: "a", x: 50, y: 50, width: 600 }], box), []);
   const covered = placeLabels([{ id: "a", x: 50, y: 50, width: 60 }], box, [[55, 40, 130, 60]]);
   assert.notEqual(covered[0]?.x, 59);
+  const line = alongLine([{ x: 50, y: 50 }, { x: 150, y: 50 }]);
+  assert.equal(line.length, 12);
+  const point = { id: "a", x: 50, y: 50, width: 40 };
+  assert.equal(placeLabels([point], box)[0]?.x, 59);
+  assert.equal(placeLabels([point], box, [], line)[0]?.anchor, "end");
+  assert.equal(placeLabels([point], box, [[0, 0, 58, 100]], line)[0]?.x, 59); // nowhere else to go
 });
 
 test("errors and differences read well", () => {
@@ -66,4 +82,5 @@ test("errors and differences read well", () => {
   assert.equal(deltaText(row), "+0.031 ± 0.004");
   assert.equal(deltaText({ ...row, delta: -0.002, low: null }), "−0.002");
   assert.equal(deltaText({ ...row, delta: null }), "–");
+  assert.deepEqual(deltaParts({ delta: 0.0021, low: 0.0017, high: 0.0025 } as Row), ["+0.0021", "± 0.0004"]);
 });

@@ -48,7 +48,22 @@ def test_choosing_looking_and_comparing(notebook: Notebook, pytestconfig: pytest
         "darkit-nb convert stdlib-llama converted/stdlib-llama-darkit-w4a4 --pipeline darkit"
     )
     expect(panel.get_by_text("Llama · 5 blocks of width 128")).to_be_visible()
-    notebook.screenshot("convert-setup-light", panel)
+    notebook.size(1280, 1100)
+    notebook.screenshot("convert-setup-light", panel.locator(".cv"))
+
+    panel.get_by_label("Compare with rtn", exact=True).click()
+    panel.get_by_label("Compare with quarot", exact=True).click()
+    expect(command).to_contain_text("--compare rtn,quarot")
+    expect(panel.get_by_role("button", name="Start 3 conversions")).to_be_enabled()
+    expect(panel.get_by_label("Compare with darkit", exact=True)).to_be_disabled()
+    notebook.screenshot("convert-compare-light", panel.locator(".cv"))
+    panel.get_by_role("radio", name="darkit").focus()
+    notebook.page.keyboard.press("ArrowUp")
+    expect(panel.get_by_role("radio", name="flatquant")).to_be_focused()
+    expect(command).to_contain_text("--pipeline flatquant --compare rtn,quarot")
+    for name in ("rtn", "quarot"):
+        panel.get_by_label(f"Compare with {name}", exact=True).click()
+    expect(panel.get_by_role("button", name="Start conversion")).to_be_enabled()
 
     panel.get_by_role("radio", name="spikellm-omniquant").click()
     expect(panel.locator(".cv-steps > li", has_text="Train")).to_contain_text("20 epochs a block")
@@ -66,6 +81,7 @@ def test_choosing_looking_and_comparing(notebook: Notebook, pytestconfig: pytest
     expect(panel.locator(".cv-settings")).to_contain_text("1 changed")
     panel.get_by_role("combobox", name="Model").fill("/nowhere")
     expect(panel.locator(".cv-source .cv-facts")).to_contain_text("There is no model in '/nowhere'")
+    expect(panel.locator(".cv-source .cv-facts")).to_contain_text("stdlib-llama is there without a network")
     panel.get_by_role("combobox", name="Model").fill("stdlib-llama")
     panel.get_by_role("tab", name="Python").click()
     expect(panel.get_by_label("Python that does the same", exact=True)).to_contain_text("samples=16")
@@ -83,13 +99,18 @@ def test_choosing_looking_and_comparing(notebook: Notebook, pytestconfig: pytest
 
     tab(panel, "Results")
     expect(panel.locator(".cv-point")).to_have_count(3)
+    expect(panel.locator(".cv-interval")).to_have_count(3)
+    expect(panel.get_by_label("rtn", exact=True)).to_be_disabled()  # it is there
+    expect(panel.get_by_role("button", name="Convert", exact=True)).to_be_disabled()
+    panel.get_by_label("gptq", exact=True).click()  # was stopped, and may be tried again
+    expect(panel.get_by_role("button", name="Convert", exact=True)).to_be_enabled()
     rows = panel.locator(".cv-table tbody tr")
     expect(rows).to_have_count(5)
     expect(rows.nth(0)).to_contain_text("stdlib-llama (float)")
     expect(rows.nth(1)).to_contain_text("darkit W4A4")
     expect(rows.nth(1)).to_contain_text("+0.016 ± 0.005")
     expect(panel.locator(".cv-cell")).to_have_count(28)
-    panel.get_by_role("button", name=re.compile("^rtn W4A4: perplexity")).click()
+    panel.get_by_role("button", name="rtn W4A4: +0.105 ± 0.010 bits/byte").click()
     expect(panel.locator(".cv-table tbody tr[aria-selected=true]")).to_contain_text("rtn W4A4")
     expect(panel.locator(".cv-chosen")).to_contain_text("rtn W4A4")
     panel.locator(".cv-cell").last.hover()
@@ -98,15 +119,19 @@ def test_choosing_looking_and_comparing(notebook: Notebook, pytestconfig: pytest
     panel.get_by_label("What the chart shows across").select_option("stored bits of a weight")
     panel.get_by_role("button", name="darkit W4A4", exact=True).click()
     expect(panel.locator(".cv-point[data-chosen=true]")).to_have_attribute("aria-label", re.compile("^darkit W4A4"))
-    notebook.screenshot("convert-results-light", panel)
+    panel.get_by_label("What the chart shows upwards").select_option("perplexity")
+    expect(panel.locator(".cv-interval")).to_have_count(0)
+    panel.get_by_label("What the chart shows upwards").select_option("Δ bits/byte")
+    notebook.size(1280, 1500)
+    notebook.screenshot("convert-results-light", panel.locator(".cv"))
 
     notebook.theme("dark")
-    notebook.screenshot("convert-results-dark", panel)
-    notebook.size(400)
+    notebook.screenshot("convert-results-dark", panel.locator(".cv"))
+    notebook.size(400, 1900)
     for name in ("Set up", "Watch", "Results"):
         tab(panel, name)
         no_overflow(panel)
-        notebook.screenshot(f"convert-{name.split()[0].lower()}-narrow-dark", panel)
+        notebook.screenshot(f"convert-{name.split()[0].lower()}-narrow-dark", panel.locator(".cv"))
     assert notebook.run("import sys; print('torch' in sys.modules)").inner_text().strip() == "False"
 
 
@@ -121,7 +146,8 @@ def test_a_whole_conversion(notebook: Notebook):
     expect(panel.locator(".cv-before .cv-tiles dd").first).to_have_text("5", timeout=120_000)
     panel.get_by_role("button", name="the plan in words").click()
     expect(panel.get_by_label("Plan in words")).to_contain_text("calibration: 8 × 256 tokens")
-    notebook.screenshot("convert-plan-light", panel)
+    notebook.size(1280, 1500)
+    notebook.screenshot("convert-plan-light", panel.locator(".cv"))
 
     panel.get_by_role("button", name="Start conversion").dblclick()
     expect(panel.locator(".cv-bar").first).to_be_visible(timeout=240_000)
@@ -129,8 +155,9 @@ def test_a_whole_conversion(notebook: Notebook):
     expect(panel.locator(".dk-chip")).to_have_text("stopped", timeout=120_000)
     done = panel.locator(".cv-bar").count()
     assert 1 <= done < 5
-    notebook.screenshot("convert-stopped-light", panel)
+    notebook.screenshot("convert-stopped-light", panel.locator(".cv"))
     panel.get_by_role("button", name="Resume").click()
+    expect(panel.locator(".cv-course-text")).to_contain_text("left for the blocks", timeout=120_000)
     expect(panel.locator(".dk-chip")).to_have_text("finished", timeout=400_000)
     expect(panel.locator(".cv-bar")).to_have_count(5)
     expect(panel.locator(".cv-tiles > div", has_text="taken over").locator("dd")).to_have_text(str(done))
@@ -138,6 +165,11 @@ def test_a_whole_conversion(notebook: Notebook):
     panel.get_by_role("button", name="Results").click()
     expect(panel.locator(".cv-point")).to_have_count(1)
     expect(panel.locator(".cv-table tbody tr")).to_have_count(2)  # a double click has started one conversion
+    panel.get_by_label("rtn", exact=True).click()
+    panel.get_by_role("button", name="Convert", exact=True).click()
+    expect(panel.locator(".cv-table tbody tr", has_text="rtn W4A4")).to_be_visible()
+    expect(panel.locator(".cv-point")).to_have_count(2, timeout=240_000)
+    notebook.screenshot("convert-two-light", panel.locator(".cv"))
     panel.get_by_role("button", name="Open in model tree").click()
     expect(panel.locator('.mt-row[data-path="model.layers.0"]')).to_be_visible(timeout=120_000)
     panel.get_by_role("textbox", name="Beginning of a text").fill("def")
@@ -150,6 +182,6 @@ def test_a_whole_conversion(notebook: Notebook):
     notebook.restart_kernel()
     again = panel_of(notebook, "windows=8")
     tab(again, "Results")
-    expect(again.locator(".cv-point")).to_have_count(1)
+    expect(again.locator(".cv-point")).to_have_count(2)
     again.get_by_role("button", name="quarot W4A4", exact=True).click()
     expect(again.locator(".cv-cell")).to_have_count(35)

@@ -11,15 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from darkit_nb.config.conversions import preset
+from darkit_nb.config.conversions import PRESETS, preset
 from darkit_nb.errors import ConfigError, DarkitError, RunError
+from darkit_nb.records.conversion_progress import ConversionProgress
+from darkit_nb.widgets.convert_layout import BRIEFLY
 from darkit_nb.widgets.convert_panel import ConvertPanel
 from darkit_nb.widgets.convert_source import look_at
+from darkit_nb.widgets.convert_wire import ScoringPace, course_data
 from tests.widgets.conversions import written
 
 
 def panel(folder: Path, *given: str, **named: object) -> ConvertPanel:
-    return ConvertPanel(*given, folder=folder / "converted", runs_dir=folder / "runs", **named)  # type: ignore[arg-type]
+    return ConvertPanel(*given, folder=folder / "converted", runs_dir=folder / "runs", **named)
 
 
 def wait(for_what: Callable[[], object], seconds: float = 60.0) -> None:
@@ -151,6 +154,88 @@ def test_a_click_starts_once_and_a_tree_is_closed_with_another_conversion(tmp_pa
     desk.opened = {"id": "darkit-w4a4.run", "stage": "open", "problem": None}
     desk.do_show("rtn-w4a4.run")
     assert desk.opened is None
+    shown.close()
+
+
+def test_alternatives_are_ticked_and_become_requests(tmp_path: Path):
+    shown = panel(tmp_path, "stdlib-llama", "darkit", windows=8)
+    shown.set("samples", 16)
+    shown.compare = "quarot", "rtn", "darkit"
+    assert shown.compare == ("rtn", "quarot")  # in the order of the presets, without the one that is chosen
+    first, *others = shown.desk.requests()
+    assert [each.name for each in (first, *others)] == ["darkit W4A4", "rtn W4A4", "quarot W4A4"]
+    assert {(each.source, each.windows, each.spec.samples) for each in (first, *others)} == {("stdlib-llama", 8, 16)}
+    assert len({each.out for each in (first, *others)}) == 3
+    recipes = {recipe["name"]: recipe["text"] for recipe in shown.desk.state["recipes"]}
+    assert "--compare rtn,quarot samples=16" in recipes["Shell"]
+    before = recipes["Python"].split("conversions = ")[0]
+    names: dict[str, object] = {}
+    exec(before, names)  # noqa: S102 - what the panel offers to be run
+    assert [each.name for each in names["others"]] == ["rtn W4A4", "quarot W4A4"]  # type: ignore[attr-defined]
+    shown.desk.do_compare("rtn", False)
+    assert shown.compare == ("quarot",)
+    shown.choose("quarot")
+    assert shown.compare == ("darkit",)  # which was named, too
+    with pytest.raises(ConfigError, match="no conversion preset"):
+        shown.compare = "qarot"
+
+
+def test_what_has_no_such_bits_is_not_offered(tmp_path: Path):
+    shown = panel(tmp_path)
+    shown.compare = "omniquant", "gptq"
+    shown.choose("spikellm-gptq")
+    why = {each["name"]: each["why"] for each in shown.desk.state["compare"]}
+    assert "no additive form" in why["omniquant"]
+    assert not why["gptq"]
+    assert shown.compare == ("gptq",)
+
+
+def test_alternatives_wait_for_their_turn_and_join_the_table(tmp_path: Path):
+    folder = tmp_path / "converted"
+    done, other = written(folder, "darkit"), written(folder, "quarot", done=2, state="stopped")
+    shown = panel(tmp_path)
+    shown.show(done)
+    also = {each["name"]: each["on"] for each in shown.desk.results["also"]}
+    assert "darkit" not in also
+    assert not also["quarot"]  # it was stopped
+    other.directory.write_status(state="running")
+    (queued,) = shown.convert_too("rtn")  # somebody is at work in the folder
+    assert queued.state == "queued"
+    assert {each["name"]: each["on"] for each in shown.desk.results["also"]}["rtn"]
+    assert ("rtn W4A4", "queued") in [(row["name"], row["state"]) for row in shown.desk.results["rows"]]
+    assert queued.request.spec.samples == done.request.spec.samples
+    shown.show(queued)
+    shown.stop()
+    wait(lambda: shown.desk.course["state"] == "created", 20)
+    assert shown.desk.pending == ""
+    shown.close()
+
+
+def test_scoring_is_timed_from_what_was_seen_of_it():
+    def now(done: int, **more: object) -> ConversionProgress:
+        fixed = {"id": "a", "name": "a", "source": "s", "out": "o", "state": "running", "windows": 10, "blocks": 2}
+        return ConversionProgress(**{**fixed, "stage": "scoring the float model", "windows_done": done, **more})
+
+    pace = ScoringPace()
+    assert pace.left(now(2), 100.0) is None
+    assert pace.left(now(4), 103.0) == pytest.approx(9.0)
+    assert pace.left(now(1, stage="scoring the converted model"), 104.0) is None
+    data = course_data(now(2, stage="scoring the converted model", blocks_done=2, eta_s=0.0), 105.0, pace)
+    assert (data["eta_s"], data["eta_of"]) == (pytest.approx(8.0), "scoring the converted model")
+    data = course_data(now(0, windows=None, windows_done=None, blocks_done=1, eta_s=4.0), 106.0, pace)
+    assert (data["eta_s"], data["eta_of"]) == (4.0, "the blocks")
+    lost = course_data(now(0, state="lost", reason="it is gone", blocks_done=1, windows=None), 107.0, pace)
+    assert lost["problem"]["fix"] == "resume it; it goes on after the 1 blocks that are done"
+
+
+def test_every_preset_has_a_few_words_and_a_plan_of_other_settings_is_old(tmp_path: Path):
+    shown = panel(tmp_path)
+    assert set(BRIEFLY) == set(PRESETS)
+    assert max(map(len, BRIEFLY.values())) <= 27
+    shown.make_plan()
+    assert shown.desk.ahead["stage"] == "planning"
+    shown.set("samples", 4)
+    assert shown.desk.ahead["stage"] == "none"  # nobody waits for the other one any more
     shown.close()
 
 

@@ -6,7 +6,7 @@ import type { Problem } from "../ui/widget";
 import type { SetupState } from "./setup";
 
 export type Plan = {
-  stage: "none" | "planning" | "ready" | "old";
+  stage: "none" | "planning" | "ready" | "failed" | "old";
   tiles: { name: string; value: string; about: string }[];
   lines: string[];
   problem: Problem | null;
@@ -30,6 +30,7 @@ export function Before({ plan, state, answered, act }: { plan: Plan; state: Setu
     act("start", { click: clicked.current });
   };
   const planning = plan.stage === "planning";
+  const others = state.compare.filter((each) => each.on).map((each) => each.name);
   return (
     <div class="cv-before">
       <dl class="cv-tiles" data-old={plan.stage === "old" || planning} aria-label="What the conversion will take">
@@ -40,15 +41,22 @@ export function Before({ plan, state, answered, act }: { plan: Plan; state: Setu
       <ErrorBox problem={plan.problem} />
       <div class="dk-row">
         <Button disabled={!state.ready || planning} onClick={() => act("plan")}>{planning ? "Planning…" : plan.stage === "old" ? "Plan again" : "Plan"}</Button>
-        <Button kind="primary" disabled={!state.ready || waiting} onClick={start}>{waiting ? "Starting…" : "Start conversion"}</Button>
+        <Button kind="primary" disabled={!state.ready || waiting} onClick={start}>{waiting ? "Starting…" : others.length ? `Start ${others.length + 1} conversions` : "Start conversion"}</Button>
         <span class="dk-grow" />
         {plan.lines.length > 0 && (
           <button type="button" class="dk-link" aria-expanded={details} onClick={() => setDetails(!details)}>{details ? "hide the plan" : "the plan in words"}</button>
         )}
       </div>
+      <div class="cv-facts" role="status">
+        {others.length > 0 && `${plan.tiles.some(({ value }) => value !== "–") ? `That is for ${state.pipeline} alone. ` : ""}To compare, ${list(others)} ${others.length > 1 ? "follow" : "follows"}, one after the other, on the same texts.`}
+      </div>
       {details && plan.lines.length > 0 && <pre class="dk-code" aria-label="Plan in words">{plan.lines.join("\n")}</pre>}
     </div>
   );
+}
+
+function list(names: string[]): string {
+  return names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}` : names.join("");
 }
 
 const LABELS: Record<string, string> = {

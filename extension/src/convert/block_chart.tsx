@@ -6,14 +6,14 @@ import { useWidth } from "./width";
 
 const HEIGHT = 196, LEFT = 52, TOP = 14, BOTTOM = 34;
 
-export function BlockChart({ blocks, count, working }: { blocks: Block[]; count: number; working: boolean }) {
+export function BlockChart({ blocks, count, working, idle }: { blocks: Block[]; count: number; working: boolean; idle: string }) {
   const box = useRef<HTMLDivElement>(null);
   const width = useWidth(box, 640);
   const [over, setOver] = useState<number | null>(null);
   const slots = Math.max(count, 1);
   const floor = HEIGHT - BOTTOM;
   const y = linear(blocks.map((block) => block.error), floor, TOP, true);
-  const pitch = (width - LEFT - 8) / slots;
+  const pitch = Math.max(1, (width - LEFT - 8) / slots); // a page that is being laid out has no room at all
   const bar = Math.max(2, Math.min(46, 0.68 * pitch));
   const middle = (index: number) => LEFT + pitch * (index + 0.5);
   const every = Math.max(1, Math.ceil(26 / pitch));
@@ -25,13 +25,13 @@ export function BlockChart({ blocks, count, working }: { blocks: Block[]; count:
         <span class="cv-key"><span><i data-key="block" />with what came before</span> <span><i data-key="own" />added by itself</span></span>
       </figcaption>
       <svg width={width} height={HEIGHT} role="img" aria-label={described(blocks, count)} onMouseLeave={() => setOver(null)}>
-        {y.ticks.map((tick) => (
+        {blocks.length > 0 && y.ticks.map((tick) => (
           <g key={tick}>
             <line class="cv-grid" x1={LEFT} x2={width - 8} y1={y.of(tick)} y2={y.of(tick)} />
-            <text class="cv-tick" x={LEFT - 8} y={y.of(tick) + 4} text-anchor="end">{blocks.length ? errorText(tick) : ""}</text>
+            <text class="cv-tick" x={LEFT - 8} y={y.of(tick) + 4} text-anchor="end">{errorText(tick)}</text>
           </g>
         ))}
-        {Array.from({ length: slots }, (_, index) => {
+        {Array.from({ length: count }, (_, index) => {
           const block = blocks.find((each) => each.index === index);
           const next = working && !block && index === blocks.length;
           return (
@@ -46,7 +46,7 @@ export function BlockChart({ blocks, count, working }: { blocks: Block[]; count:
         })}
         <line class="cv-axis" x1={LEFT} x2={width - 8} y1={floor} y2={floor} />
       </svg>
-      <div class="cv-reading">{shown ? reading(shown) : blocks.length ? "Point at a bar to read it." : "The first block is being prepared."}</div>
+      <div class="cv-reading">{shown ? reading(shown) : blocks.length ? "Point at a bar to read it." : idle}</div>
     </figure>
   );
 }
@@ -68,10 +68,15 @@ function reading(block: Block): string {
     `block ${block.index}: ${errorText(block.error)}`,
     block.own_error === null ? "" : `${errorText(block.own_error)} by itself`,
     worst ? `worst layer ${worst.name.slice(worst.name.lastIndexOf(".") + 1)} ${errorText(worst.error)}` : "",
-    block.resumed ? "taken over" : duration(block.seconds),
+    block.resumed ? "taken over" : brief(block.seconds),
     block.peak_bytes ? short(block.peak_bytes, "B") : "",
   ];
   return parts.filter(Boolean).join(" · ");
+}
+
+/** Blocks of small models take less than a second. */
+export function brief(seconds: number): string {
+  return seconds < 1 ? "< 1 s" : duration(seconds);
 }
 
 function described(blocks: Block[], count: number): string {

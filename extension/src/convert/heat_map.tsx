@@ -19,9 +19,10 @@ export function HeatMapView({ blocks, count, heat, heats, onHeat }: {
   const [over, setOver] = useState<[number, number] | null>(null);
   const map = heatMap(blocks, count);
   const values = map.cells.flat().filter((cell): cell is Layer => cell !== null).map((cell) => cell[heat]);
+  const low = Math.min(...values), high = Math.max(...values);
   const columns = map.cells[0]?.length ?? 0;
   const side = Math.min(SIDE, Math.max(64, ...map.rows.map((row) => 6.4 * short(row).length + 10)));
-  const cell = Math.max(6, Math.min(116, (width - side - 4) / Math.max(1, columns)));
+  const cell = Math.max(6, Math.min(150, (width - side - 4) / Math.max(1, columns)));
   const height = ROW * map.rows.length + 20;
   const every = Math.max(1, Math.ceil(24 / cell));
   const pointed = over ? map.cells[over[0]]?.[over[1]] ?? null : null;
@@ -33,7 +34,7 @@ export function HeatMapView({ blocks, count, heat, heats, onHeat }: {
         <label class="cv-pick">colour <select class="dk-input" aria-label="What the colours show" value={heat} onChange={(event) => onHeat(event.currentTarget.value as Heat)}>
           {heats.map((name) => <option key={name} value={name}>{NAMES[name]}</option>)}
         </select></label>
-        <span class="cv-scale"><span>{text(heat, Math.min(...values))}</span><i aria-hidden="true" /><span>{text(heat, Math.max(...values))}</span></span>
+        <span class="cv-scale">{low === high ? <span>all {text(heat, low)}</span> : <><span>{text(heat, low)}</span><i aria-hidden="true" /><span>{text(heat, high)}</span></>}</span>
       </figcaption>
       <div class="cv-heat-scroll">
         <svg width={Math.max(width, side + 6 * columns)} height={height} role="img" aria-label={`${NAMES[heat]} of every layer, ${map.rows.length} layers by ${columns} blocks`} onMouseLeave={() => setOver(null)}>
@@ -71,7 +72,7 @@ function Cell({ x, y, width, share, label, over, onOver }: {
   return (
     <g onMouseEnter={onOver} data-over={over} class="cv-cell">
       <rect x={x + 1} y={y + 1} width={Math.max(1, width - 2)} height={ROW - 2} rx={2} style={{ fill: `color-mix(in oklab, var(--cv-heat-low), var(--cv-heat-high) ${Math.round(100 * share)}%)` }} />
-      {label && <text class="cv-cell-text" data-strong={share > 0.5} x={x + width / 2} y={y + 15} text-anchor="middle">{label}</text>}
+      {label && <text class="cv-cell-text" data-strong={share > 0.64} x={x + width / 2} y={y + 15} text-anchor="middle">{label}</text>}
     </g>
   );
 }

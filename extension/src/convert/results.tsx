@@ -1,15 +1,17 @@
 // Every converted model beside the float one: quality against operations, the table, and where one of them errs.
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import { deltaText, type Heat, HEATS, type Row } from "../core/convert";
+import { deltaParts, type Heat, HEATS, type Row } from "../core/convert";
 import { duration, short, significant } from "../core/format";
 import { Button, ErrorBox } from "../ui/parts";
 import type { Problem } from "../ui/widget";
+import { Also, type Choice } from "./also";
 import { HeatMapView } from "./heat_map";
 import { Samples, type Sample } from "./samples";
 import { TradeChart } from "./trade_chart";
 import type { Course } from "./watch";
 
-export type Results = { rows: Row[]; text: string };
+export type Results = { rows: Row[]; text: string; also: Choice[] };
 export type Opened = { id: string; stage: "opening" | "open" | "failed"; problem: Problem | null } | null;
 type Ask = (name: string, rest?: Record<string, unknown>) => void;
 
@@ -25,12 +27,19 @@ export function ResultsPage({ results, course, opened, samples, ask }: {
   const chosen = course?.id ?? "";
   const show = (id: string) => ask("show", { id });
   if (!measured.length)
-    return <div class="dk-empty">Nothing has been measured yet. A conversion is scored on held-out text when its last block is done.</div>;
+    return (
+      <div class="dk-empty">
+        {results.rows.some((row) => row.state === "finished")
+          ? "What was converted was not scored: windows was 0."
+          : "Nothing has been measured yet. A conversion is scored on held-out text when its last block is done."}
+      </div>
+    );
   const row = results.rows.find((each) => each.id === chosen && !each.float);
   return (
     <div class="cv-results">
       <TradeChart rows={measured} chosen={chosen} onChoose={show} />
       <ResultTable rows={results.rows} text={results.text} chosen={chosen} onChoose={show} />
+      {course && <Also key={course.id} name={course.name} choices={results.also} onConvert={(pipelines) => ask("also", { id: course.id, pipelines })} />}
       {course && course.reports.length > 0 && (
         <section class="cv-chosen" aria-label={`The conversion ${course.name}`}>
           <div class="cv-chosen-head">
@@ -57,9 +66,12 @@ const HEADS: [string, string, boolean][] = [
   ["steps", "Mean spike steps of an activation", true],
   ["code bits", "Information of one activation", true],
   ["stored bits", "Of a weight on disk, scales and masks included", true],
-  ["operations", "Weight bits × bits of a step × steps of one product; 256 is float16", true],
+  ["ACE", "Weight bits × bits of a step × steps of one product; 256 is float16", true],
   ["took", "Time of the conversion", true],
 ];
+
+const MEANING = "Steps: spike steps of an activation, code bits: its information. Stored bits: of a weight, scales and masks included. "
+  + "ACE: weight bits × bits of a step × steps, the effort of one product; 256 is float16.";
 
 function ResultTable({ rows, text, chosen, onChoose }: { rows: Row[]; text: string; chosen: string; onChoose: (id: string) => void }) {
   return (
@@ -73,23 +85,24 @@ function ResultTable({ rows, text, chosen, onChoose }: { rows: Row[]; text: stri
                 {row.float
                   ? <span class="cv-row-name">{row.name}</span>
                   : <button type="button" class="cv-row-name" aria-pressed={row.id === chosen} onClick={() => onChoose(row.id)}>{row.name}</button>}
-                {row.perplexity === null && <span class="dk-muted"> {row.state}</span>}
+                {row.perplexity === null && <span class="dk-muted"> {row.state === "finished" ? "not scored" : row.state}</span>}
               </th>
               {cells(row).map((cell, index) => <td key={index} data-number={true} data-good={index === 1 && row.high !== null && row.high <= 0}>{cell}</td>)}
             </tr>
           ))}
         </tbody>
       </table>
-      {text && <div class="cv-facts">{text}</div>}
+      {text && <div class="cv-facts">{text} {MEANING}</div>}
     </div>
   );
 }
 
-function cells(row: Row): string[] {
+function cells(row: Row): ComponentChildren[] {
+  const [loss, half] = deltaParts(row);
   const number = (value: number | null, digits = 3) => (value === null ? "–" : significant(value, digits));
   return [
     row.perplexity === null ? "–" : row.perplexity > 1e6 ? short(row.perplexity) : significant(row.perplexity, 4),
-    deltaText(row),
+    <>{loss} <span class="cv-half">{half}</span></>,
     number(row.mean_steps),
     number(row.code_bits),
     number(row.storage_bits),

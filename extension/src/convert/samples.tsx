@@ -15,6 +15,7 @@ export function Samples({ sample, id, ask }: { sample: Sample | null; id: string
   const writing = own?.stage === "writing";
   return (
     <div class="cv-samples">
+      <div class="cv-part-head">Let both write</div>
       <form class="dk-row" onSubmit={(event) => { event.preventDefault(); if (!writing) ask("write_on", { id, prompt }); }}>
         <input class="dk-input dk-mono dk-grow" aria-label="Beginning of a text" spellcheck={false} autocomplete="off" value={prompt} onInput={(event) => setPrompt(event.currentTarget.value)} />
         <Button type="submit" disabled={writing || !prompt}>{writing ? "Writing…" : "Let both write on"}</Button>

@@ -1,10 +1,11 @@
 // What is converted and how: the model, the pipeline, the bits, and what the pipeline will do, step by step.
 import type { ComponentChildren } from "preact";
 import type { FieldError, FormState, Group, Option } from "../core/config_form";
+import type { Choice } from "./also";
 import { openInside } from "../form/side";
 import { Suggest } from "../form/suggest";
 
-export type Preset = { name: string; about: string; tags: string[] };
+export type Preset = { name: string; brief: string; about: string; tags: string[] };
 export type Layout = { models: Option[]; presets: Preset[]; bits: string[]; groups: Group[] };
 export type Step = { title: string; value: string; about: string; on: boolean };
 export type SetupState = FormState & {
@@ -15,6 +16,7 @@ export type SetupState = FormState & {
   bits: string;
   bits_about: string;
   bits_error: FieldError | null;
+  compare: Choice[];
   steps: Step[];
   ready: boolean;
 };
@@ -40,48 +42,61 @@ export function Source({ id, layout, state, text, onWrite }: {
           placeholder="a bundled model, a run, a folder, or an id of the hub"
           describedBy={`${id}-facts`}
         />
-        <div class="cv-facts" id={`${id}-facts`} role="status">{error ? error.brief : state.source_facts}</div>
+        <div class="cv-facts" id={`${id}-facts`} role="status">{error ? [error.brief, error.fix].filter(Boolean).join(" — ") : state.source_facts}</div>
       </div>
     </Part>
   );
 }
 
+const TAGS: Record<string, string> = {
+  spikes: "Features may send more than one spike",
+  trains: "Every block is trained first: minutes where others take seconds",
+};
+
 export function Pipelines({ layout, state, act }: { layout: Layout; state: SetupState; act: Act }) {
+  const names = layout.presets.map((preset) => preset.name);
   const move = (event: KeyboardEvent) => {
     const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
-    if (!step) return;
+    if (!step || !(event.target as HTMLElement).matches("[role=radio]")) return;
     event.preventDefault();
-    const count = layout.presets.length;
-    const index = layout.presets.findIndex((preset) => preset.name === state.pipeline);
-    const next = (index + step + count) % count;
-    act("choose", { pipeline: layout.presets[next]?.name });
-    ((event.currentTarget as HTMLElement).children[next] as HTMLElement | undefined)?.focus();
+    const next = (names.indexOf(state.pipeline) + step + names.length) % names.length;
+    act("choose", { pipeline: names[next] });
+    (event.currentTarget as HTMLElement).querySelectorAll<HTMLElement>("[role=radio]")[next]?.focus();
   };
+  const chosen = layout.presets.find((preset) => preset.name === state.pipeline);
   return (
-    <Part title="Pipeline">
+    <Part title="Pipeline" aside={<span class="cv-compare-head" aria-hidden="true">compare</span>}>
       <div class="cv-pipelines" role="radiogroup" aria-label="Pipeline" onKeyDown={move}>
-        {layout.presets.map((preset) => {
-          const chosen = preset.name === state.pipeline;
-          return (
-            <button
-              key={preset.name}
-              type="button"
-              role="radio"
-              aria-checked={chosen}
-              tabIndex={chosen ? 0 : -1}
-              title={preset.about}
-              onClick={() => act("choose", { pipeline: preset.name })}
-            >
-              <span class="cv-pipeline-name">{preset.name}</span>
-              <span class="cv-pipeline-about">{preset.about}</span>
-              {preset.tags.length > 0 && (
-                <span class="cv-tags">{preset.tags.map((tag) => <span key={tag} class="cv-tag" data-tag={tag}>{tag}</span>)}</span>
-              )}
-            </button>
-          );
-        })}
+        {layout.presets.map((preset) => <Pipeline key={preset.name} preset={preset} state={state} act={act} />)}
       </div>
+      <div class="cv-facts cv-pipeline-about">{chosen?.about}</div>
     </Part>
+  );
+}
+
+/** One pipeline, which is chosen, and may be ticked to be converted with as well. */
+function Pipeline({ preset, state, act }: { preset: Preset; state: SetupState; act: Act }) {
+  const { name } = preset;
+  const chosen = name === state.pipeline;
+  const other = state.compare.find((each) => each.name === name);
+  const why = chosen ? "Chosen: it is what the others are compared with" : other?.why || `Convert with ${name} too, to compare`;
+  return (
+    <div class="cv-pipeline" data-chosen={chosen}>
+      <button type="button" role="radio" aria-checked={chosen} tabIndex={chosen ? 0 : -1} title={preset.about} onClick={() => act("choose", { pipeline: name })}>
+        <span class="cv-pipeline-name">{name}</span>
+        <span class="cv-pipeline-brief">{preset.brief}</span>
+        <span class="cv-tags">{preset.tags.map((tag) => <span key={tag} class="cv-tag" data-tag={tag} title={TAGS[tag]}>{tag}</span>)}</span>
+      </button>
+      <label class="cv-compare" title={why}>
+        <input
+          type="checkbox"
+          aria-label={`Compare with ${name}`}
+          checked={chosen || Boolean(other?.on)}
+          disabled={chosen || !other || Boolean(other.why)}
+          onChange={(event) => act("compare", { pipeline: name, on: event.currentTarget.checked })}
+        />
+      </label>
+    </div>
   );
 }
 

@@ -4,20 +4,23 @@ import { type Block, errorText } from "../core/convert";
 import { Button, ErrorBox, Progress, StateChip } from "../ui/parts";
 import type { Problem } from "../ui/widget";
 import { useNow } from "../run/clock";
-import { BlockChart } from "./block_chart";
+import { BlockChart, brief } from "./block_chart";
 
 export type Course = {
   now: number; id: string; name: string; source: string; out: string; state: string; reason: string | null;
   problem: Problem | null; stage: string | null; blocks_done: number; blocks: number | null; windows_done: number | null;
-  windows: number | null; share: number | null; elapsed_s: number | null; eta_s: number | null; reports: Block[];
+  windows: number | null; share: number | null; elapsed_s: number | null; eta_s: number | null; eta_of: string | null; reports: Block[];
 };
 type Ask = (name: string, rest?: Record<string, unknown>) => void;
 
+export type ConversionChoice = { id: string; name: string; label: string; state: string };
+
 const ACTIVE = ["starting", "running"];
+const RESUMABLE: Record<string, string> = { created: "Start", queued: "Start now", stopped: "Resume", failed: "Resume", lost: "Resume" };
 
 export function Watch({ course, choices, pending, ask, onResults }: {
   course: Course | null;
-  choices: { id: string; label: string }[];
+  choices: ConversionChoice[];
   pending: string;
   ask: Ask;
   onResults: () => void;
@@ -26,7 +29,8 @@ export function Watch({ course, choices, pending, ask, onResults }: {
   const now = useNow(course?.now, active);
   if (!course) return <div class="dk-empty">No conversion yet. Choose a model and a pipeline, and start one.</div>;
   const since = active ? Math.max(0, now - course.now) : 0;
-  const resumable = ["stopped", "failed", "lost", "created"].includes(course.state);
+  const resumable = RESUMABLE[course.state];
+  const go = resumable === "Resume" && course.blocks_done === 0 ? "Start again" : resumable;
   return (
     <div class="cv-watch">
       <div class="cv-course-head">
@@ -37,8 +41,9 @@ export function Watch({ course, choices, pending, ask, onResults }: {
         ) : <b class="cv-which-name">{course.name}</b>}
         <StateChip state={course.state} title={course.reason ?? undefined} />
         <span class="dk-grow" />
-        {resumable
-          ? <Button kind="primary" disabled={pending === "resume"} onClick={() => ask("resume")}>{pending === "resume" ? "Resuming…" : "Resume"}</Button>
+        {course.state === "queued" && <Button disabled={pending === "stop"} title="It will not begin by itself" onClick={() => ask("stop")}>Take out</Button>}
+        {go
+          ? <Button kind="primary" disabled={pending === "resume"} onClick={() => ask("resume")}>{pending === "resume" ? `${go === "Resume" ? "Resuming" : "Starting"}…` : go}</Button>
           : course.state !== "finished" && <Button disabled={!active || pending === "stop"} title="At the next pause; blocks that are done are kept" onClick={() => ask("stop")}>{pending === "stop" ? "Stopping…" : "Stop"}</Button>}
         <Button kind={course.state === "finished" ? "primary" : undefined} disabled={course.state !== "finished"} onClick={onResults}>Results</Button>
       </div>
@@ -50,8 +55,30 @@ export function Watch({ course, choices, pending, ask, onResults }: {
         </div>
       </div>
       <ErrorBox problem={course.problem} />
-      <BlockChart blocks={course.reports} count={course.blocks ?? course.reports.length} working={course.state === "running"} />
+      <BlockChart blocks={course.reports} count={course.blocks ?? course.reports.length} working={course.state === "running"} idle={IDLE[course.state] ?? "No block was finished."} />
       <Facts course={course} />
+      <Queue choices={choices.filter((choice) => choice.id !== course.id)} onShow={(id) => ask("show", { id })} />
+    </div>
+  );
+}
+
+const IDLE: Record<string, string> = {
+  starting: "The first block is being prepared.",
+  running: "The first block is being prepared.",
+  queued: "It begins when those before it are done.",
+  created: "It was not started yet.",
+};
+
+/** What else is at work or waits for its turn in the same folder, the next one first. */
+function Queue({ choices, onShow }: { choices: ConversionChoice[]; onShow: (id: string) => void }) {
+  const found = [...choices.filter(({ state }) => ACTIVE.includes(state)), ...choices.filter(({ state }) => state === "queued").reverse()];
+  if (!found.length) return null;
+  return (
+    <div class="cv-facts cv-queue" role="status">
+      Also in the queue:
+      {found.map(({ id, name, state }) => (
+        <button key={id} type="button" class="dk-link" onClick={() => onShow(id)}>{name}{state === "queued" ? "" : ` (${state})`}</button>
+      ))}
     </div>
   );
 }
@@ -59,13 +86,16 @@ export function Watch({ course, choices, pending, ask, onResults }: {
 function stageText(course: Course, active: boolean): string {
   const blocks = course.blocks === null ? "" : `${course.blocks_done} of ${course.blocks} blocks`;
   const windows = course.windows ? `window ${course.windows_done ?? 0} of ${course.windows}` : "";
-  const stage = active ? course.stage ?? course.state : course.reason ?? course.state;
+  const why = course.problem ? course.state : course.reason ?? course.state; // the box below tells a problem
+  const stage = active ? course.stage ?? course.state : course.state === "queued" ? "waits for its turn" : why;
   return [stage, windows || blocks].filter(Boolean).join(" · ");
 }
 
 function timeText(course: Course, since: number): string {
   const spent = course.elapsed_s === null ? "" : duration(course.elapsed_s + since);
-  const left = course.eta_s === null ? "" : `${duration(Math.max(0, course.eta_s - since))} left`;
+  const rest = course.eta_s === null ? null : course.eta_s - since;
+  const what = course.eta_of ? ` for ${course.eta_of}` : "";
+  const left = rest === null ? "" : rest > 0 ? `about ${duration(rest)} left${what}` : `longer than expected${what}`;
   return [spent, left].filter(Boolean).join(" · ");
 }
 
@@ -78,7 +108,7 @@ function Facts({ course }: { course: Course }) {
   const facts: [string, string, string][] = [
     ["last block", last ? errorText(last.error) : "–", "Relative squared error of its output, errors of earlier blocks included"],
     ["worst layer", worst ? errorText(worst.error) : "–", worst ? worst.name : "Of all converted layers"],
-    ["per block", course.reports.length ? duration(mean(course.reports.map((block) => block.seconds))) : "–", "Mean time of a block"],
+    ["per block", course.reports.length ? brief(mean(course.reports.map((block) => block.seconds))) : "–", "Mean time of a block"],
     ["memory", peak ? short(peak, "B") : "–", "Most memory of the converting process"],
     ["taken over", course.reports.length ? `${resumed}` : "–", "Blocks kept from an earlier, interrupted start"],
   ];

@@ -53,7 +53,8 @@ export function linear(values: readonly number[], from: number, to: number, zero
   const spare = zero ? 0 : (room - (top - bottom)) / 2;
   const low = zero ? 0 : bottom - spare - 0.12 * room;
   const high = top + spare + (zero ? 0.08 : 0.16) * room;
-  return { of: (value) => from + ((value - low) / (high - low)) * (to - from), ticks: niceTicks(low, high) };
+  const one = !zero && found.length > 0 && top === bottom; // between equal values there is nothing to read off
+  return { of: (value) => from + ((value - low) / (high - low)) * (to - from), ticks: one ? [top] : niceTicks(low, high) };
 }
 
 /** A logarithmic axis with some room at both ends. */
@@ -74,6 +75,17 @@ export function spread(values: readonly number[], from: number, to: number): Sca
   const found = values.filter((value) => Number.isFinite(value) && value > 0);
   const wide = found.length === values.length && Math.max(...found) / Math.min(...found) > 2.5;
   return wide ? logarithmic(values, from, to) : linear(values, from, to, false);
+}
+
+const FAR_APART = 20;
+
+/** The axis of what models lost against the float one, whose zero is on it unless losses are too far apart for that. */
+export function lossScale(rows: readonly Row[], from: number, to: number): Scale & { zero: boolean } {
+  const losses = rows.flatMap((row) => (row.delta === null ? [] : [row.delta]));
+  const apart = Math.min(...losses) > 0 && Math.max(...losses) > FAR_APART * Math.min(...losses);
+  if (apart) return { ...logarithmic(losses, from, to), zero: false };
+  const ends = rows.flatMap((row) => [row.delta, row.low, row.high]).filter((value): value is number => value !== null);
+  return { ...linear([0, ...ends], from, to, false), zero: true };
 }
 
 export const HEATS = ["error", "mean_steps", "weight_bits", "storage_bits"] as const;
@@ -118,14 +130,34 @@ export function frontier(points: readonly Point[]): Point[] {
 
 export type Label = { id: string; x: number; y: number; anchor: "start" | "end" };
 
-/** Where the names of points stand so that they cover neither one another nor a point nor others; some find no room. */
+/** Left, top, right, bottom. */
+export type Box = [number, number, number, number];
+
+/** Small boxes along a line, which names keep clear of. */
+export function alongLine(points: readonly { x: number; y: number }[], every = 8): Box[] {
+  return points.slice(1).flatMap((to, index) => {
+    const from = points[index] as { x: number; y: number };
+    const count = Math.max(1, Math.ceil(Math.hypot(to.x - from.x, to.y - from.y) / every));
+    return Array.from({ length: count - 1 }, (_, i): Box => {
+      const share = (i + 1) / count;
+      const [x, y] = [from.x + share * (to.x - from.x), from.y + share * (to.y - from.y)];
+      return [x - 1, y - 1, x + 1, y + 1];
+    });
+  });
+}
+
+/** Where the names of points stand so that they cover neither one another nor a point nor others; some find no room.
+ *
+ * `soft` is kept clear of as long as there is another place.
+ */
 export function placeLabels(
   points: readonly { id: string; x: number; y: number; width: number }[],
   box: { left: number; right: number; top: number; bottom: number },
-  others: readonly [number, number, number, number][] = [],
+  others: readonly Box[] = [],
+  soft: readonly Box[] = [],
 ): Label[] {
   const height = 14, gap = 9;
-  const taken: [number, number, number, number][] = points.map(({ x, y }) => [x - 6, y - 6, x + 6, y + 6]);
+  const taken: Box[] = points.map(({ x, y }) => [x - 6, y - 6, x + 6, y + 6]);
   taken.push(...others);
   const placed: Label[] = [];
   for (const { id, x, y, width } of points) {
@@ -133,12 +165,16 @@ export function placeLabels(
       [x + gap, y + 4, "start"], [x - gap, y + 4, "end"], [x + 4, y - 9, "start"], [x + 4, y + 17, "start"],
       [x - 4, y - 9, "end"], [x - 4, y + 17, "end"],
     ];
-    const fit = options.find(([at, base, anchor]) => {
-      const left = anchor === "start" ? at : at - width;
-      const [right, top, bottom] = [left + width, base - height + 3, base + 3];
-      if (left < box.left || right > box.right || top < box.top || bottom > box.bottom) return false;
-      return taken.every(([l, t, r, b], i) => points[i]?.id === id || right <= l || left >= r || bottom <= t || top >= b);
+    const clear = (left: number, top: number, room: Box) =>
+      left + width <= room[0] || left >= room[2] || top + height <= room[1] || top >= room[3];
+    const fits = options.filter(([at, base, anchor]) => {
+      const left = anchor === "start" ? at : at - width, top = base - height + 3;
+      if (left < box.left || left + width > box.right || top < box.top || base + 3 > box.bottom) return false;
+      return taken.every((room, i) => points[i]?.id === id || clear(left, top, room));
     });
+    const free = ([at, base, anchor]: [number, number, "start" | "end"]) =>
+      soft.every((room) => clear(anchor === "start" ? at : at - width, base - height + 3, room));
+    const fit = fits.find(free) ?? fits[0];
     if (!fit) continue;
     const [at, base, anchor] = fit;
     const left = anchor === "start" ? at : at - width;
@@ -157,10 +193,16 @@ export function errorText(error: number): string {
   return `${value >= 10 ? value.toFixed(1) : value.toPrecision(2)} %`;
 }
 
-/** A difference with its sign and its 95 % interval. */
+/** A difference with its sign, and half of its 95 % interval; as many decimals as the interval needs. */
+export function deltaParts(row: Row): [string, string] {
+  if (row.delta === null) return ["–", ""];
+  const half = row.low === null || row.high === null ? null : (row.high - row.low) / 2;
+  const decimals = half !== null && half < 0.001 ? 4 : 3;
+  const sign = `${row.delta < 0 ? "−" : "+"}${Math.abs(row.delta).toFixed(decimals)}`;
+  return [sign, half === null ? "" : `± ${half.toFixed(decimals)}`];
+}
+
+/** The same in one piece. */
 export function deltaText(row: Row): string {
-  if (row.delta === null) return "–";
-  const sign = (value: number) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
-  if (row.low === null || row.high === null) return sign(row.delta);
-  return `${sign(row.delta)} ± ${((row.high - row.low) / 2).toFixed(3)}`;
+  return deltaParts(row).filter(Boolean).join(" ");
 }

@@ -7,7 +7,7 @@ import { Before, Commands, type Plan } from "../convert/before";
 import { type Opened, type Results, ResultsPage } from "../convert/results";
 import type { Sample } from "../convert/samples";
 import { Bits, type Layout, Part, Pipelines, type SetupState, Source, Steps } from "../convert/setup";
-import { type Course, Watch } from "../convert/watch";
+import { type ConversionChoice, type Course, Watch } from "../convert/watch";
 import { useEdits } from "../form/edits";
 import { type Fold, GroupView, type Hands } from "../form/group";
 import { ErrorBox, Tabs } from "../ui/parts";
@@ -21,7 +21,7 @@ function ConvertPanel({ model }: { model: Model }) {
   const course = useTrait<Course | null>(model, "course");
   const problem = useTrait<Problem | null>(model, "problem");
   const pending = useTrait<string>(model, "pending");
-  const choices = useTrait<{ id: string; label: string }[]>(model, "choices");
+  const choices = useTrait<ConversionChoice[]>(model, "choices");
   return (
     <section class="dk-card dk-form cv" aria-label="Convert a model to spikes">
       <Tabs names={PAGES} selected={page} onSelect={setPage} label="Steps of a conversion" />
