@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from functools import cache
+from hashlib import sha256
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,19 +38,54 @@ def _stream(device: int, handle: int) -> Any:
 
 @cache
 def _function(kernel: str, name: str, defines: tuple[tuple[str, int], ...], device: int) -> Any:
-    """A compiled kernel of one device; CuPy keeps the binary on disk, this cache keeps the loaded module.
+    """A compiled kernel, loaded on one device.
 
     Raises:
         BackendError: the compiler refused it; with its words and the lines they are about.
     """
     cupy = import_module("cupy")
-    refused = import_module("cupy.cuda.compiler").CompileException
-    options = ("--std=c++17", *(f"-D{key}={value}" for key, value in defines))
+    with cupy.cuda.Device(device):
+        return cupy.RawModule(path=str(binary(kernel, defines))).get_function(name)
+
+
+def binary(kernel: str, defines: tuple[tuple[str, int], ...]) -> Path:
+    """File of a kernel compiled for the current device; it is kept from process to process, by the text of the source.
+
+    NVRTC is called here and not by `cupy.RawModule`: that adds `-ftz=true` behind all options, and with denormal
+    numbers taken for zero membranes would not be those of the definition.
+
+    Raises:
+        BackendError: the compiler refused it.
+    """
+    cupy, compiler = import_module("cupy"), import_module("cupy.cuda.compiler")
+    source, options = kernel_source(kernel), ("--std=c++17", *(f"-D{key}={value}" for key, value in defines))
+    facts = (source, *options, cupy.cuda.Device().compute_capability, *map(str, cupy.cuda.nvrtc.getVersion()))
+    file = cache_folder() / f"darkit-{kernel}-{sha256(chr(0).join(facts).encode()).hexdigest()[:32]}.cubin"
+    if file.is_file():
+        return file
     try:
-        with cupy.cuda.Device(device):
-            return cupy.RawModule(code=kernel_source(kernel), options=options).get_function(name)
-    except refused as error:
+        compiled, _ = compiler.compile_using_nvrtc(source, options, filename=f"{kernel}.cu")
+    except compiler.CompileException as error:
         raise compile_error(kernel, defines, str(error)) from error
+    return _stored(file, compiled)
+
+
+def cache_folder() -> Path:
+    """Where CuPy keeps what it compiles, and we too."""
+    return Path(os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache")
+
+
+def _stored(file: Path, compiled: bytes) -> Path:
+    """`file` with these bytes, whole from the moment it is there; elsewhere where its folder cannot be written to."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=file.parent)
+    except OSError:
+        file = Path(tempfile.mkdtemp(prefix="darkit-kernels-")) / file.name
+        handle, part = tempfile.mkstemp(dir=file.parent)
+    with os.fdopen(handle, "wb") as out:
+        out.write(compiled)
+    return Path(part).replace(file)
 
 
 def pack(argument: Argument) -> np.generic:

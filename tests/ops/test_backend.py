@@ -18,6 +18,7 @@ from darkit_nb.ops import _cupy, _launch, backend
 from darkit_nb.ops._launch import Launch, kernel_source
 from darkit_nb.ops.backend import probe_cupy, resolve_backend
 from darkit_nb.ops.native_build import NativeState
+from tests.ops.fake_cupy import FakeCupy, recording_cupy
 
 
 @pytest.fixture(autouse=True)
@@ -117,40 +118,41 @@ def test_arguments_go_by_value_in_three_kinds() -> None:
     assert [type(value) for value in packed] == [np.uint64, np.uint64, np.int64, np.float32]
 
 
-def test_cupy_launches_on_the_stream_of_torch(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """The launcher against a CuPy that writes down what it is asked: module once per settings, torch's stream."""
-    calls: list[Any] = []
+cupy = pytest.fixture(recording_cupy)
+PLAN = Launch("gif", "gif_forward", (("DK_X", 0),), (5, 1), 128, (torch.zeros(2), 3, 1.5))
 
-    class Module:
-        def __init__(self, code: str, options: tuple[str, ...]) -> None:
-            calls.append(("compile", options, "gif_forward" in code))
 
-        def get_function(self, name: str) -> Any:
-            return lambda grid, block, arguments: calls.append((name, grid, block, arguments))
-
-    class Context:
-        def __enter__(self) -> None: ...
-        def __exit__(self, *_: object) -> None: ...
-
-    def external(stream: Any) -> Context:
-        calls.append(("stream", stream.__cuda_stream__()))
-        return Context()
-
-    cuda = SimpleNamespace(Device=lambda index: Context(), Stream=SimpleNamespace(from_external=external))
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(RawModule=Module, cuda=cuda))
-    monkeypatch.setitem(sys.modules, "cupy.cuda.compiler", SimpleNamespace(CompileException=OSError))
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=4711))
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    plan = Launch("gif", "gif_forward", (("DK_X", 0),), (5, 1), 128, (torch.zeros(2), 3, 1.5))
-    for cached in (_cupy._function, _cupy._stream):
-        cached.cache_clear()
-        request.addfinalizer(cached.cache_clear)
+def test_cupy_launches_on_the_stream_of_torch(cupy: FakeCupy) -> None:
+    """The launcher against a CuPy that writes down what it is asked: a binary once per settings, torch's stream."""
     for _ in range(2):
-        _cupy.CupyLauncher().launch(plan)
-    assert [call[0] for call in calls] == ["compile", "stream", "gif_forward", "gif_forward"]
-    assert calls[0] == ("compile", ("--std=c++17", "-DDK_X=0"), True)
-    assert calls[1] == ("stream", (0, 4711))
-    assert calls[2][1:3] == ((5, 1, 1), (128, 1, 1))
+        _cupy.CupyLauncher().launch(PLAN)
+    assert [call[0] for call in cupy.calls] == ["compile", "load", "stream", "gif_forward", "gif_forward"]
+    assert cupy.calls[0] == ("compile", ("--std=c++17", "-DDK_X=0"), "gif.cu", True)
+    assert cupy.calls[1] == ("load", True, ["device 0"])
+    assert cupy.calls[2] == ("stream", 0, 4711)
+    for call in cupy.calls[3:]:
+        assert call[1:3] == ((5, 1, 1), (128, 1, 1))
+        assert call[4] == ["device 0", "stream 4711"]
+
+
+def test_a_kernel_is_compiled_once_for_all_processes_and_again_when_its_source_changes(
+    cupy: FakeCupy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _cupy.binary("gif", (("DK_X", 0),))
+    assert _cupy.binary("gif", (("DK_X", 0),)) == first
+    assert _cupy.binary("gif", (("DK_X", 1),)) != first
+    monkeypatch.setattr(_cupy, "kernel_source", lambda stem: "another")
+    assert _cupy.binary("gif", (("DK_X", 0),)) != first
+    assert sum(call[0] == "compile" for call in cupy.calls) == 3
+    assert sorted(each.suffix for each in first.parent.iterdir()) == [".cubin"] * 3  # and nothing half-written
+
+
+def test_without_a_folder_to_keep_them_kernels_still_compile(cupy: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUPY_CACHE_DIR", "/dev/null/nowhere")
+    file = _cupy.binary("gif", (("DK_X", 0),))
+    assert file.read_text() == kernel_source("gif")
+    file.unlink()
+    file.parent.rmdir()
 
 
 def test_sources_are_found_and_whole() -> None:

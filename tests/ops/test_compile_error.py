@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from darkit_nb.errors import BackendError
 from darkit_nb.ops import _cupy, _launch
 from darkit_nb.ops._compile_error import with_source
+from tests.ops.fake_cupy import FakeCupy, recording_cupy
 
 BROKEN = """#include "numeric.cuh"
 #include "broken.cuh"
@@ -58,24 +56,11 @@ def test_lines_of_other_files_are_named_without_text() -> None:
     assert with_source("vector_types.h(7): error: too old") == "vector_types.h:7: too old\n    (a file of the compiler)"
 
 
-def test_the_launcher_raises_it(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    class Refused(Exception):
-        pass
+cupy = pytest.fixture(recording_cupy)
 
-    class Module:
-        def __init__(self, code: str, options: tuple[str, ...]) -> None: ...
 
-        def get_function(self, name: str) -> Any:
-            raise Refused("gif.cu(1): error: no such thing")
-
-    class Context:
-        def __enter__(self) -> None: ...
-        def __exit__(self, *_: object) -> None: ...
-
-    cuda = SimpleNamespace(Device=lambda index: Context())
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(RawModule=Module, cuda=cuda))
-    monkeypatch.setitem(sys.modules, "cupy.cuda.compiler", SimpleNamespace(CompileException=Refused))
-    request.addfinalizer(_cupy._function.cache_clear)
+def test_the_launcher_raises_it(cupy: FakeCupy) -> None:
+    cupy.refusal = "gif.cu(1): error: no such thing"
     with pytest.raises(BackendError, match=r"gif\.cu does not compile") as raised:
         _cupy._function("gif", "gif_forward", (("DK_X", 0),), 0)
     assert "gif.cu:1: no such thing\n    // Generalised integrate-and-fire" in str(raised.value)
