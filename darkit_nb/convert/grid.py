@@ -36,12 +36,12 @@ class WeightGrid:
 
     def codes(self, weight: Tensor) -> Tensor:
         """Nearest codes of `weight` `[O, D]`, in its dtype."""
-        scale, low, high = (value[:, self.group] for value in (self.scale, self.low, self.high))
+        scale, low, high = (spread(value, self.group) for value in (self.scale, self.low, self.high))
         return torch.round(weight / scale).clamp(low, high)
 
     def value(self, codes: Tensor) -> Tensor:
         """What the codes `[O, D]` stand for, in the dtype of the scales."""
-        return codes.to(self.scale.dtype) * self.scale[:, self.group]
+        return codes.to(self.scale.dtype) * spread(self.scale, self.group)
 
     def permuted(self, order: Tensor) -> WeightGrid:
         """The same grid for features taken in another order."""
@@ -72,8 +72,16 @@ def feature_groups(features: int, group_size: int | None, device: torch.device |
     return torch.zeros_like(places) if group_size is None else places // group_size
 
 
+def spread(value: Tensor, group: Tensor) -> Tensor:
+    """Values `[O, G]` by feature `[O, D]`; those of one group stay `[O, 1]`, which costs nothing."""
+    return value if value.shape[1] == 1 else value[:, group]
+
+
 def group_extremes(weight: Tensor, group: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Smallest and largest weight of every output and group, both `[O, G]`, with 0 inside."""
+    if count == 1:
+        lo, hi = torch.aminmax(weight, dim=1, keepdim=True)
+        return lo.clamp(max=0), hi.clamp(min=0)
     index = group.expand_as(weight)
     zeros = weight.new_zeros(weight.shape[0], count)
     return zeros.scatter_reduce(1, index, weight, "amin"), zeros.scatter_reduce(1, index, weight, "amax")

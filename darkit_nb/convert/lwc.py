@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from darkit_nb.convert.grid import WeightGrid, group_extremes
+from darkit_nb.convert.grid import WeightGrid, group_extremes, spread
 from darkit_nb.functional.gif import SCALE_FLOOR
 from darkit_nb.functional.rounding import integer_divisor, round_ste
 
@@ -54,7 +54,7 @@ class LearnedClipping(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The coded value of `weight` `[O, D]`, with straight-through gradients to it and to the clipping."""
-        scale, zero = (value[:, self.group] for value in self._range(weight))
+        scale, zero = (spread(value, self.group) for value in self._range(weight))
         codes = (round_ste(weight / scale) + zero).clamp(0, 2**self.bits - 1)
         return (codes - zero) * scale
 
