@@ -39,7 +39,7 @@ def transform_factors(width: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=64)
-def _factor(width: int) -> Tensor:
+def mixing_matrix(width: int) -> Tensor:
     """The small symmetric orthogonal matrix of one factor, `[width, width]` float64."""
     if width & (width - 1) == 0:
         matrix = torch.ones(1, 1, dtype=torch.float64)
@@ -61,11 +61,21 @@ def hadamard_transform(x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
     y = x.to(torch.promote_types(x.dtype, torch.float32))
     before = 1
     for size in transform_factors(width):
-        matrix = _factor(size).to(device=y.device, dtype=y.dtype)
+        matrix = mixing_matrix(size).to(device=y.device, dtype=y.dtype)
         # [outer, size, inner]: the axis of this factor, everything after it side by side.
         y = matrix @ y.reshape(-1, size, width // (before * size))
         before *= size
     return y.reshape(x.shape).to(x.dtype)
+
+
+def check_blocks(x: Tensor, blocks: Sequence[int]) -> None:
+    """Raise ShapeError unless the blocks make up the features of `x`."""
+    if sum(blocks) != x.shape[-1] or min(blocks, default=0) < 1:
+        raise ShapeError(
+            "The blocks of a rotation do not make up the features.",
+            expected=f"positive widths that add up to {x.shape[-1]}",
+            received=str(list(blocks)),
+        )
 
 
 def block_rotation(
@@ -81,12 +91,7 @@ def block_rotation(
     Raises:
         ShapeError: the blocks do not make up the features.
     """
-    if sum(blocks) != x.shape[-1] or min(blocks, default=0) < 1:
-        raise ShapeError(
-            "The blocks of a rotation do not make up the features.",
-            expected=f"positive widths that add up to {x.shape[-1]}",
-            received=str(list(blocks)),
-        )
+    check_blocks(x, blocks)
     if signs is not None:
         x = x * signs.to(x.dtype)
     if len(blocks) == 1:

@@ -57,8 +57,9 @@ class KroneckerTransform(nn.Module):
         """Mix the last axis of `x`."""
         dtype = torch.promote_types(x.dtype, torch.float32)
         left, right = self.left.to(dtype), self.right.to(dtype)
-        box = x.to(dtype).unflatten(-1, (left.shape[0], right.shape[0]))
-        return (left.T @ box @ right).flatten(-2).to(x.dtype)
+        # A box a token and no further axes: PyTorch then multiplies without copying.
+        box = x.to(dtype).reshape(-1, left.shape[0], right.shape[0])
+        return (left.T @ box @ right).reshape(x.shape).to(x.dtype)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """The matrices move with the model and keep their precision."""

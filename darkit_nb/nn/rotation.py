@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from darkit_nb.functional.rotation import block_rotation, random_signs, rotation_matrix
+from darkit_nb.functional.rotation import random_signs, rotation_matrix
+from darkit_nb.ops.rotation import block_rotation
 
 
 class OnlineRotation(nn.Module):

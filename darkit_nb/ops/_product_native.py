@@ -5,39 +5,21 @@ A plan is a row of 64-bit words, numbers and addresses of tensors, that the libr
 
 from __future__ import annotations
 
-import threading
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from darkit_nb.functional.spike_code import SpikeCode
-from darkit_nb.ops._native import TYPES, Record, empty, rows_of
+from darkit_nb.ops._native import TYPES, Record, empty, rows_of, scratch
 from darkit_nb.ops.weight_layout import Segment, WeightLayout
 
 UNIT, BLOCK = 64, 16
 """Features and outputs that lie together, as in `kernels/cpu/product.h`."""
 FASTEST = 2
 """Which ways of multiplying the library may take: 0 plain, 1 with VNNI, 2 with tiles."""
-_HEADER = 16
+_HEADER = 17
 _spike_linear = Record("dk_spike_linear", "PPqqPPPqPqPqq")
 _weight_only = Record("dk_weight_only", "PPqqqPqP")
-
-
-class _Room(threading.local):
-    """Scratch that survives between calls: fresh memory costs more in page faults than the arithmetic on it."""
-
-    def __init__(self) -> None:
-        self.held = torch.empty(0, dtype=torch.uint8)
-
-    def take(self, size: int) -> int:
-        """Address of `size` bytes of this thread."""
-        if self.held.numel() < size:
-            self.held = torch.empty(size, dtype=torch.uint8)
-        return self.held.data_ptr()
-
-
-_room = _Room()
 
 
 class NativeProducts:
@@ -76,9 +58,8 @@ class NativeProducts:
         size = self._room_bytes.get(rows)
         if size is None:
             size = self._room_bytes[rows] = _spike_linear(words, *source, *outputs, 0, 0, FASTEST)
-        room = _room.take(size * torch.get_num_threads() + UNIT)
-        # Begins at a cache line, wherever torch put the room.
-        _spike_linear(words, *source, *outputs, room + -room % UNIT, size, FASTEST)
+        room = scratch(size * torch.get_num_threads())
+        _spike_linear(words, *source, *outputs, room, size, FASTEST)
         return y
 
 
@@ -104,7 +85,7 @@ class NativeFloats:
         """`x · Wᵀ + b` of tokens `[R, D]`, `[R, O]` in the dtype of `x`."""
         x = rows_of(x)
         y = empty((x.shape[0], self.outputs), x.dtype)
-        room = _room.take(x.shape[0] * self._row + self._tail)
+        room = scratch(x.shape[0] * self._row + self._tail)
         source = (x.data_ptr(), TYPES[x.dtype], x.stride(0), x.shape[0])
         _weight_only(self._words.data_ptr(), *source, y.data_ptr(), TYPES[y.dtype], room)
         return y
@@ -151,7 +132,8 @@ def _plan(layout: WeightLayout) -> tuple[Tensor, list[Tensor]]:
         law.ratio or 0,
         int(law.ranges == "own" and salient is not None),
     ]
-    header += [int(layout.ratio is not None), plain]
+    runs = torch.cat([_runs(part, layout.features) for part in order]) if order else None
+    header += [int(layout.ratio is not None), plain, address(runs)]
     table = torch.tensor([*header, *[0] * (_HEADER - len(header)), *words], dtype=torch.int64)
     table[4] = table.data_ptr() + 8 * _HEADER
     return table, kept
@@ -163,6 +145,15 @@ def _to_blocks(part: Tensor) -> Tensor:
 
 def _order(chosen: Tensor, features: int, wide: int) -> Tensor:
     return pad(chosen.to(torch.int32), (0, wide * UNIT - chosen.numel()), value=features)
+
+
+def _runs(order: Tensor, features: int) -> Tensor:
+    """How many neighbours each unit of `order` holds, or 0 where there are others or none."""
+    places = order.view(-1, UNIT)
+    count = (places < features).sum(-1)
+    behind = torch.arange(UNIT, device=order.device)
+    expected = torch.where(behind < count[:, None], places[:, :1] + behind, features)
+    return torch.where((places == expected).all(-1), count, 0).to(torch.int32)
 
 
 def _stored(segment: Segment) -> tuple[Tensor, int, Tensor | None]:

@@ -77,6 +77,19 @@ DK_INLINE V seen(const Rows& rows, i64 j, Members members) {
     return rows.is_signed ? magnitude(value) : value;
 }
 
+// Smallest of COUNT numbers, none of which is NaN.
+template <i64 COUNT>
+DK_INLINE float smallest(typename Small<float, COUNT>::type value) {
+    typename Small<float, COUNT / 2>::type one, other;
+    __builtin_memcpy(&one, &value, sizeof(one));
+    __builtin_memcpy(&other, (const char*)&value + sizeof(one), sizeof(one));
+    return smallest<COUNT / 2>(other < one ? other : one);
+}
+template <>
+DK_INLINE float smallest<1>(float value) {
+    return value;
+}
+
 // Smallest and largest value of a row and of what `ends` holds before; both NaN where one value is.
 inline Ends extremes(const Rows& rows, Members members, Ends ends) {
     Wide lo[LANES], hi[LANES];
@@ -103,10 +116,9 @@ inline Ends extremes(const Rows& rows, Members members, Ends ends) {
         hi[0] = hi[k] > hi[0] ? hi[k] : hi[0];
         nan[0] |= nan[k];
     }
-    for (i64 w = 0; w < WIDTH; ++w) {
-        if (lo[0][w] < ends.lo) ends.lo = lo[0][w];
-        if (hi[0][w] > ends.hi) ends.hi = hi[0][w];
-    }
+    float least = smallest<WIDTH>(lo[0]), most = -smallest<WIDTH>(-hi[0]);
+    if (least < ends.lo) ends.lo = least;
+    if (most > ends.hi) ends.hi = most;
     broken |= bits_of(nan[0]) != 0;
     if (broken) ends.lo = ends.hi = __builtin_nanf("");
     return ends;

@@ -55,6 +55,16 @@ inline void take_counts(const Plan& plan, const u8* counts, u8* line) {
     }
 }
 
+// A unit of neighbours, of which there are `count`, and zeros.
+inline void copy_places(const u8* line, i64 count, u8* out) {
+    if (count >= UNIT) {
+        memcpy(out, line, UNIT);
+    } else {
+        memcpy(out, line, (size_t)count);
+        memset(out + count, 0, (size_t)(UNIT - count));
+    }
+}
+
 // The bytes of a token in units, 1024 bytes apart. `line` has room for one more: what places without a feature hold.
 inline void write_operand(const Plan& plan, u8* line, u8* out) {
     line[plan.features] = 0;
@@ -62,12 +72,11 @@ inline void write_operand(const Plan& plan, u8* line, u8* out) {
         i64 at = unit * UNIT, left = plan.features - at;
         if (unit >= plan.plain) {
             const i32* order = plan.order + (unit - plan.plain) * UNIT;
-            for (i64 k = 0; k < UNIT; ++k) out[k] = line[order[k]];
-        } else if (left >= UNIT) {
-            memcpy(out, line + at, UNIT);
+            i64 run = plan.run[unit - plan.plain];
+            if (run) copy_places(line + order[0], run, out);
+            else for (i64 k = 0; k < UNIT; ++k) out[k] = line[order[k]];
         } else {
-            memcpy(out, line + at, (size_t)left);
-            memset(out + left, 0, (size_t)(UNIT - left));
+            copy_places(line + at, left, out);
         }
     }
 }

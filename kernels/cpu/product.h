@@ -36,6 +36,7 @@ struct Plan {
     const i32* salient;  // [D] or null
     i64 is_signed, cap_lo, cap_hi, ratio, own, merged;
     i64 plain;  // units from the first one that hold features as they lie, all of them; `order` is of the units behind
+    const i32* run;  // [units - plain], how many features of such a unit follow its first one in a row if it has no others, or 0
 };
 static_assert(sizeof(void*) == 8, "a plan is made of 64-bit words");
 
