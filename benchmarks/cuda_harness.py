@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .harness import compare
+from .harness import compare, not_measured
 
 OLD_SPIKINGJELLY = "DARKIT_SPIKINGJELLY_14"
 """Names an interpreter that has torch, CuPy and spikingjelly==0.0.0.0.14."""
@@ -67,7 +68,7 @@ class Bench:
         sets: Sequence[Any],
         rivals: Mapping[str, Call],
         *,
-        agree: Callable[[Mapping[str, Any]], None],
+        agree: Callable[[Mapping[str, Any]], Mapping[str, float] | None],
         graphs: Sequence[str] = (),
         counted: Mapping[str, int] | None = None,
         copied: int = 0,
@@ -78,14 +79,17 @@ class Bench:
         Args:
             operation: name of the row.
             sets: working sets.
-            rivals: what to time, given a working set; the first is the baseline, a copy where there is a limit.
-            agree: raises unless the results of the first working set are the same work.
+            rivals: what to time, given a working set; the first is the baseline, a copy where there is a limit. One
+                that does not run is left out, and the row says why; the baseline and what begins with "ours" must.
+            agree: raises unless the results of the first working set are the same work; what it returns, if anything,
+                is kept as "differs".
             graphs: rivals that are timed as CUDA graphs too, under "<name>, graph".
             counted: least bytes each rival has to move.
             copied: bytes the baseline moves.
             facts: of the row.
         """
-        agree({name: call(sets[0]) for name, call in rivals.items()})
+        rivals, missing = self._running(rivals, sets[0])
+        differs = agree({name: call(sets[0]) for name, call in rivals.items()})
 
         def over_all(call: Call) -> Callable[[], None]:
             def run() -> None:
@@ -96,7 +100,11 @@ class Bench:
 
         timed = {name: over_all(call) for name, call in rivals.items()}
         for name in graphs:
-            replay = self.graphed(rivals[name], sets)
+            try:
+                replay = self.graphed(rivals[name], sets) if name in rivals else None
+            except RuntimeError as error:
+                missing[f"{name}, graph"] = said(error)
+                continue
             if replay is not None:
                 timed[f"{name}, graph"] = replay
         measured = compare(timed, agree=lambda _: None, rounds=self.rounds, synchronise=self.wait)
@@ -108,7 +116,50 @@ class Bench:
                 f"{copied / measured['seconds'][next(iter(rivals))]['median'] / 1e12:.4g}"
             )
             measured["limit"] = _limits(measured, counted, copied)
+        notes = {"differs": differs, "not_measured_rivals": missing}
+        measured |= {name: note for name, note in notes.items() if note}
         return {"operation": operation, "on": self.device, **facts, "working_sets": len(sets), **measured}
+
+    def _running(self, rivals: Mapping[str, Call], one: Any) -> tuple[dict[str, Call], dict[str, str]]:
+        """Rivals that run here, and why the others do not."""
+        running, missing = {}, {}
+        for place, (name, call) in enumerate(rivals.items()):
+            try:
+                call(one)
+                if self.wait is not None:
+                    self.wait()
+            except Exception as error:
+                if place == 0 or name.startswith("ours"):
+                    raise
+                missing[name] = said(error)
+            else:
+                running[name] = call
+        return running, missing
+
+
+def said(error: BaseException) -> str:
+    """The first line of an error, for a row."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"[:300]
+
+
+def part(
+    operation: str, rows: Callable[[], Iterator[dict[str, Any]]], device: str, **facts: Any
+) -> Iterator[dict[str, Any]]:
+    """Rows of one part of a benchmark, each with a compiler that knows nothing of the parts before.
+
+    A part that fails ends with a row that says why, and the next one begins.
+    """
+    torch._dynamo.reset()
+    try:
+        yield from rows()
+    except Exception as error:  # noqa: BLE001 - as above
+        yield not_measured(operation, said(error), on=device, **facts)
+    if device == "cuda":
+        try:
+            torch.cuda.empty_cache()
+        except RuntimeError:  # a broken context: the next part will say so
+            return
 
 
 def _limits(measured: Mapping[str, Any], counted: Mapping[str, int], copied: int) -> dict[str, dict[str, float]]:
@@ -125,10 +176,14 @@ def old_spikingjelly(steps: int, neurons: int, rounds: int) -> dict[str, Any] | 
     """What SpikingJelly 0.0.0.0.14 needs in its own environment, in copies of that process; or why not measured."""
     python = os.environ.get(OLD_SPIKINGJELLY)
     if not python:
-        return f"{OLD_SPIKINGJELLY} names no interpreter with spikingjelly==0.0.0.0.14 and CuPy"
+        needed = "torch, cupy-cuda13x and spikingjelly==0.0.0.0.14"
+        return f"{OLD_SPIKINGJELLY} names no interpreter, which needs {needed}"
     script = Path(__file__).with_name("spikingjelly_14.py")
     command = [python, str(script), str(steps), str(neurons), str(rounds)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return said(error)
     if done.returncode:
         return f"{python} failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}"
     return json.loads(done.stdout.splitlines()[-1])
@@ -137,3 +192,68 @@ def old_spikingjelly(steps: int, neurons: int, rounds: int) -> dict[str, Any] | 
 def leaf(x: Tensor) -> Tensor:
     """`x` as the end of a gradient."""
     return x.detach().requires_grad_()
+
+
+@cache
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """By inductor, for the shapes at hand; its backward may run more than once."""
+    torch._functorch.config.donated_buffer = False  # pyright: ignore[reportAttributeAccessIssue]
+    return torch.compile(function, dynamic=False)
+
+
+def agreeing(results: Mapping[str, Any], *, expected: str, exact: bool) -> dict[str, float]:
+    """Ours gives what the definition gives, spikes exactly; of rivals the share of elements in which they differ.
+
+    A compiler that divides by its own rule moves a few counts; beyond one in a hundred it does other work.
+    """
+    wanted, shares = results[expected].float(), {}
+    for name, found in results.items():
+        if name in ("copy", expected) or name.startswith("published"):
+            continue
+        tolerance = 0.0 if exact else 2e-2
+        if name.startswith("ours"):
+            torch.testing.assert_close(found.float(), wanted, rtol=tolerance, atol=tolerance, msg=name)
+            continue
+        off = (found.float() - wanted).abs() > tolerance * (1 + wanted.abs())
+        share = float(off.float().mean())
+        if share > 0.01:
+            raise AssertionError(f"{name} differs in {share:.1%} of the elements")
+        if share:
+            shares[name] = float(f"{share:.2g}")
+    return shares
+
+
+def gradient_of(hand: Call, each: Sequence[Any]) -> Tensor:
+    """Forward and backward of `hand` in one: the gradient of the first tensor of a working set for the third."""
+    end = leaf(each[0])
+    return torch.autograd.grad(hand(end), end, each[2])[0]
+
+
+def backward_of(hand: Call) -> Call:
+    """Backward alone: the forward of every working set runs once, and is kept."""
+    held: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def run(each: Sequence[Any]) -> Tensor:
+        if id(each) not in held:
+            end = leaf(each[0])
+            held[id(each)] = hand(end), end
+        result, end = held[id(each)]
+        return torch.autograd.grad(result, end, each[2], retain_graph=True)[0]
+
+    return run
+
+
+def random_sets(bench: Bench, shape: tuple[int, int], dtype: torch.dtype) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Working sets of an input, room for a copy of it, and a gradient."""
+
+    def make(index: int) -> tuple[Tensor, Tensor, Tensor]:
+        random = torch.Generator(bench.device).manual_seed(index)
+        x, grad = (torch.randn(shape, generator=random, device=bench.device).to(dtype) for _ in range(2))
+        return x, torch.empty_like(x), grad
+
+    return bench.sets(make, 2 * shape[0] * shape[1] * dtype.itemsize)
+
+
+def copy_of(each: Sequence[Any]) -> Tensor:
+    """What everything is measured in."""
+    return each[1].copy_(each[0])

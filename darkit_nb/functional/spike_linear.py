@@ -94,12 +94,19 @@ def _scaled_sums(code: SpikeCode, members: Tensor, rows: Tensor) -> Tensor:
     for index, pick in enumerate(picks):
         counts = code.counts[..., members[pick]].to(torch.int64)
         zero = code.zero_point[..., index : index + 1]
-        sums.append(counts @ rows[:, pick].T - zero * rows[:, pick].sum(-1))
+        sums.append(_integer_product(counts, rows[:, pick].T) - zero * rows[:, pick].sum(-1))
     if code.scale_ratio is not None:
         # The two scales are an integer apart, so the sums are one integer: a single rounding.
         return (sums[0] * code.scale_ratio + sums[1]).to(code.scale.dtype) * code.scale[..., 1:2]
     scaled = [part.to(code.scale.dtype) * code.scale[..., index : index + 1] for index, part in enumerate(sums)]
     return scaled[0] if len(scaled) == 1 else scaled[0] + scaled[1]
+
+
+def _integer_product(counts: Tensor, codes: Tensor) -> Tensor:
+    """`counts @ codes` of int64. GPUs multiply no matrices of it: there in float64, exact while sums stay below 2⁵³."""
+    if counts.device.type == "cpu":
+        return counts @ codes
+    return (counts.double() @ codes.double()).to(torch.int64)
 
 
 @torch.no_grad()

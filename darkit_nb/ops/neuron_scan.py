@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
@@ -106,17 +104,19 @@ def _number(value: float, x: Tensor) -> Tensor:
     On a GPU it is made once, for it would cost a launch at every call; not while a graph is captured or recorded, to
     which it would belong.
     """
-    passing = not x.is_cuda or wants_operators() or torch.cuda.is_current_stream_capturing()
-    return (_filled if passing else _kept)(value, compute_dtype(x), x.device)
-
-
-def _filled(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.full((), value, dtype=dtype, device=device)
-
-
-@lru_cache(maxsize=256)
-def _kept(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # what is made in there cannot be kept for a backward elsewhere
-        made = _filled(value, dtype, device)
-    torch.cuda.synchronize(device)  # other streams will read it too
+    if not x.is_cuda or wants_operators():
+        return torch.full((), value, dtype=compute_dtype(x), device=x.device)
+    key = (value, compute_dtype(x), x.device)
+    made = _numbers.get(key)
+    if made is None:
+        with torch.inference_mode(False):  # what is made in there cannot be kept for a backward elsewhere
+            made = torch.full((), value, dtype=key[1], device=key[2])
+        if not torch.cuda.is_current_stream_capturing() and len(_numbers) < MOST_NUMBERS:
+            torch.cuda.synchronize(x.device)  # other streams will read it too
+            _numbers[key] = made
     return made
+
+
+_numbers: dict[tuple[float, torch.dtype, torch.device], Tensor] = {}
+MOST_NUMBERS = 256
+"""Constants kept: a decay that changes at every call is made at every call."""

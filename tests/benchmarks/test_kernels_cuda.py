@@ -40,7 +40,7 @@ def test_every_operation_has_rows_with_what_a_reader_needs(rows: list[dict]):
         assert {"operation", "on", "backend", "dtype", "shape", "seconds", "ratio", "rounds"} <= set(row)
         assert all(0 < each["p10"] <= each["median"] <= each["p90"] for each in row["seconds"].values())
     limited = [row for row in rows if "limit" in row]
-    assert {row["operation"] for row in limited} == set(kernels_cuda.OPERATIONS[:4])
+    assert {row["operation"] for row in limited} == set(kernels_cuda.OPERATIONS[:6])
     for row in limited:
         ours = row["limit"]["ours"]
         measured = ours["bytes"] / (2 * row["shape"][0] * row["shape"][1] * 4) / row["ratio"]["ours"]["median"]
@@ -65,6 +65,54 @@ def test_a_rival_that_does_other_work_is_not_timed():
 
     with pytest.raises(AssertionError):
         bench.row("toy", [x, x], {"ours": lambda x: x, "theirs": lambda x: x + 1}, agree=agree)
+
+
+def test_a_rival_that_fails_is_left_out_and_the_row_says_why():
+    def broken(x: torch.Tensor) -> torch.Tensor:
+        raise ImportError("no compiler\nand much more")
+
+    bench, x = cuda_harness.Bench("cpu", rounds=1), torch.zeros(3)
+    rivals = {"copy": lambda x: x, "theirs": broken}
+    row = bench.row("toy", [x, x], rivals, agree=lambda _: None)
+    assert row["not_measured_rivals"] == {"theirs": "ImportError: no compiler"}
+    assert set(row["seconds"]) == {"copy"}
+    with pytest.raises(ImportError):
+        bench.row("toy", [x, x], {"copy": lambda x: x, "ours": broken}, agree=lambda _: None)
+
+
+def test_a_part_that_fails_is_a_row_and_the_next_one_runs(monkeypatch: pytest.MonkeyPatch):
+    def fails(*_: object):
+        yield {"operation": "first", "on": "cpu"}
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7 GiB")
+
+    for module, names in (
+        (kernels_cuda.cuda_neurons, ("forward", "backward")),
+        (kernels_cuda.cuda_tokens, ("forward",)),
+    ):
+        for name in names:
+            monkeypatch.setattr(module, name, fails)
+    for name in ("_linear", "_training"):
+        monkeypatch.setattr(kernels_cuda, name, fails)
+    rows = list(kernels_cuda.measure("cpu", True))
+    failed = [row for row in rows if "not_measured" in row]
+    assert [row["operation"] for row in failed] == [
+        "LIF forward", "LIF backward", "quantise and fire", "spiking linear", "one token", "training step",
+    ]  # fmt: skip
+    assert all(row["not_measured"].startswith("OutOfMemoryError: CUDA out of memory") for row in failed)
+    assert all("seconds" in row for row in rows if row["operation"] == "quantise and fire, backward")
+
+
+def test_small_differences_of_rivals_are_told_and_large_ones_refused():
+    wanted = torch.zeros(1000)
+    few, many = wanted.clone(), wanted.clone()
+    few[:3], many[:300] = 1.0, 1.0
+    agreeing = cuda_harness.agreeing
+    assert agreeing({"copy": many, "law": wanted, "ours": wanted, "theirs": few}, expected="law", exact=True) == {
+        "theirs": 0.003
+    }
+    for results in ({"theirs": many}, {"ours": few}):
+        with pytest.raises(AssertionError):
+            agreeing({"law": wanted, **results}, expected="law", exact=True)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

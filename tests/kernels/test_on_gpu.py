@@ -15,6 +15,7 @@ from darkit_nb.functional import spike_linear as product_law
 from darkit_nb.functional.gif import gif_encode
 from darkit_nb.functional.packed import pack_codes
 from darkit_nb.functional.weight import weight_encode
+from darkit_nb.models.build import build_model
 from darkit_nb.ops import _gif_kernel
 from darkit_nb.ops._cupy import CupyLauncher
 from darkit_nb.ops._gif_blocked import GifLaw
@@ -23,6 +24,11 @@ from darkit_nb.ops._neuron_kernel import BITS, BYTES, INPUT, ScanKernel, scan_fo
 from darkit_nb.ops._packed_kernel import matvec, pack_weight
 from darkit_nb.ops._product_kernel import product_kernel
 from darkit_nb.ops.backend import probe_cupy
+from darkit_nb.ops.gif import gif_quantise
+from darkit_nb.ops.neuron_scan import neuron_scan
+from darkit_nb.ops.spike_product import prepare_products
+from darkit_nb.records.spike_spec import SpikeSpec
+from darkit_nb.spikify import spikify
 from tests.conftest import need
 from tests.kernels.cases import LAWS, mask, same, tokens
 
@@ -128,8 +134,132 @@ def test_products(bits: int, group_size: int | None) -> None:
             same(product_kernel(on_gpu, their, None, CupyLauncher()).cpu(), expected)
 
 
+def test_denormal_numbers_are_numbers() -> None:
+    """CuPy's own way to compile would flush them."""
+    x = torch.full((3, 64), 1e-40)
+    inputs = x, None, torch.tensor(1.0), torch.tensor(1.0)
+    on_gpu = [None if each is None else each.cuda() for each in inputs]
+    _, last = ScanKernel.apply(*on_gpu, NeuronLaw(), CupyLauncher())
+    same(last.cpu(), neuron_law.neuron_scan(x)[1])
+    assert bool((last > 0).all())
+
+
+def _trained(function: Callable[..., Any], *inputs: torch.Tensor) -> list[torch.Tensor]:
+    """Outputs, and the gradients of all inputs where there are any."""
+    leaves = [each.detach().clone().requires_grad_(each.is_floating_point()) for each in inputs]
+    found = function(*leaves)
+    ends = [end for end in (found if isinstance(found, tuple) else (found,)) if end.requires_grad]
+    torch.autograd.backward(ends, [torch.ones_like(end) for end in ends])
+    return [*ends, *(leaf.grad for leaf in leaves if leaf.grad is not None)]
+
+
+def _functions() -> dict[str, Callable[..., Any]]:
+    salient = torch.arange(256).lt(20).cuda()
+    gif = {"num_levels": 16, "num_steps": 2, "salient": salient}
+    return {
+        "tokens, clipped": lambda x: gif_quantise(x * 2, gradient="clipped", **gif),
+        "tokens, range": lambda x: gif_quantise(x * 2, gradient="range", **gif),
+        "neurons": lambda x: neuron_scan(x * 2, decay=0.5),
+        "neurons, hard": lambda x: neuron_scan(x * 2, decay=0.5, reset="hard", surrogate="sigmoid"),
+    }
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+@pytest.mark.parametrize("name", ["tokens, clipped", "tokens, range", "neurons", "neurons, hard"])
+def test_compiled_by_inductor_into_one_graph_it_is_what_it_is_without(name: str, mode: str) -> None:
+    """`reduce-overhead` replays CUDA graphs from the third call on."""
+    torch._dynamo.reset()
+    function = _functions()[name]
+    compiled = torch.compile(function, fullgraph=True, mode=mode)
+    for seed in range(4):
+        x = torch.randn(16, 256, generator=torch.Generator().manual_seed(seed)).cuda()
+        torch.compiler.cudagraph_mark_step_begin()
+        found = [each.clone() for each in _trained(compiled, x)]
+        for ours, expected in zip(found, _trained(function, x), strict=True):
+            torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_spiking_model_trains_compiled_as_one_graph() -> None:
+    torch._dynamo.reset()
+    sizes = {"num_hidden_layers": 1, "hidden_size": 64, "intermediate_size": 96}
+    sizes |= {"num_attention_heads": 2, "num_key_value_heads": 1}
+    ids = torch.randint(0, 250, (2, 16), generator=torch.Generator().manual_seed(0)).cuda()
+    model = build_model("spike-llama-nano", vocab_size=258, seq_len=32, overrides=sizes)
+    model = spikify(model, SpikeSpec(attention=True, reselect_every=0)).cuda().train()
+    model(input_ids=ids, labels=ids, use_cache=False)
+
+    def step(function: Callable[..., Any]) -> list[torch.Tensor]:
+        model.zero_grad()
+        loss = function(input_ids=ids, labels=ids, use_cache=False).loss
+        loss.backward()
+        return [loss.detach(), *(each.grad.clone() for each in model.parameters() if each.grad is not None)]
+
+    expected = step(model)
+    for ours, theirs in zip(step(torch.compile(model, fullgraph=True)), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_the_whole_way_through_a_neuron_is_captured_with_constants_as_numbers() -> None:
+    """A constant copied from the CPU cannot be captured: one never met before is written by the GPU."""
+    x = torch.randn(4, 256).cuda()
+    neuron_scan(x, decay=0.5)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        spikes, _ = neuron_scan(x, decay=0.625)
+    x.copy_(torch.randn(4, 256))
+    graph.replay()
+    same(spikes, neuron_scan(x, decay=0.625)[0])
+
+
+@pytest.mark.parametrize("rows", [1, 64])
+def test_an_integer_product_is_captured(rows: int) -> None:
+    weight = weight_encode(torch.randn(64, 256), 4)
+    weight = dataclasses.replace(weight, **{name: getattr(weight, name).cuda() for name in ("codes", "scale", "zero")})
+    products, x = prepare_products(weight, None, GifLaw(16)), torch.randn(rows, 256).cuda()
+    products.linear(x, torch.bfloat16)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = products.linear(x, torch.bfloat16)
+    x.copy_(torch.randn(rows, 256))
+    graph.replay()
+    same(captured, products.linear(x, torch.bfloat16))
+    expected = product_law.spike_product(gif_encode(x, num_levels=16), weight)
+    same(products.linear(x, torch.float32), expected)
+
+
+def test_memory_that_begins_at_no_multiple_of_16_bytes() -> None:
+    """A slice of something larger: element by element then, and the same counts."""
+    whole = torch.randn(5 * 256 + 1).to(torch.bfloat16)
+    x = whole[1:].view(5, 256)
+    on_gpu = whole.cuda()[1:].view(5, 256)
+    assert on_gpu.data_ptr() % 16
+    counts = _gif_kernel.encode(on_gpu, GifLaw(16), None, CupyLauncher())[0]
+    same(counts.cpu(), gif_encode(x, num_levels=16).counts)
+    spikes, last = scan_forward(on_gpu, None, *_constants(), NeuronLaw(), CupyLauncher())
+    expected, membrane = neuron_law.neuron_scan(x, decay=0.5)
+    same(spikes.cpu(), expected)
+    same(last.cpu(), membrane)
+
+
+def _constants() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.tensor(0.5).cuda(), torch.tensor(1.0).cuda()
+
+
+def test_every_device_runs_its_own_kernels() -> None:
+    need("gpus", torch.cuda.device_count() > 1, "there is one GPU")
+    x = torch.randn(16, 256)
+    expected = gif_encode(x, num_levels=16).counts
+    for index in reversed(range(torch.cuda.device_count())):
+        counts = _gif_kernel.encode(x.to(f"cuda:{index}"), GifLaw(16), None, CupyLauncher())[0]
+        assert counts.device.index == index
+        same(counts.cpu(), expected)
+    assert torch.cuda.current_device() == 0
+
+
 def _launches() -> dict[str, Callable[[torch.Tensor], Any]]:
-    law, constants = GifLaw(16), (torch.tensor(0.5).cuda(), torch.tensor(1.0).cuda())
+    law, constants = GifLaw(16), _constants()
     return {
         "gif": lambda x: _gif_kernel.encode(x, law, None, CupyLauncher())[0],
         "neuron": lambda x: scan_forward(x, None, *constants, NeuronLaw(), CupyLauncher())[0],
