@@ -38,17 +38,25 @@ class ConversionCard:
             parts.append(f"{now.windows_done or 0} of {now.windows} windows scored")
         if now.stage:
             parts.append(now.stage)
-        if now.eta_s is not None and now.active:
-            parts.append(f"{duration(now.eta_s)} left")
+        if now.eta_s and now.active:
+            parts.append(f"about {duration(now.eta_s)} left for the blocks")
         return ", ".join(parts)
+
+    @property
+    def why(self) -> tuple[str, ...]:
+        """Why it ended, in lines; the last ones say what was expected and what to do."""
+        now = self.progress
+        if not now.problem:
+            return (now.reason,) if now.reason else ()
+        parts = {"expected": "expected", "received": "received", "cause": "likely cause", "fix": "what to do"}
+        told = (f"{words}: {now.problem[name]}" for name, words in parts.items() if now.problem.get(name))
+        return (str(now.problem.get("message") or now.reason), *told)
 
     def to_text(self, width: int = 100) -> str:
         """Everything there is so far, for a terminal."""
         now = self.progress
-        problem = now.problem or {}
-        told = [f"  {name}: {problem[name]}" for name in ("received", "cause", "fix") if problem.get(name)]
         parts = [
-            "\n".join([self.headline, *([now.reason] if now.reason else []), *told]),
+            "\n  ".join([self.headline, *self.why]),
             plan_view(now.plan).to_text(width) if now.plan else "",
             block_view(now.reports, now.blocks).to_text(width) if now.reports else "",
             layer_map(now.reports).to_text(width) if now.reports else "",
@@ -63,7 +71,7 @@ class ConversionCard:
         headline = f'<span style="color:{colour}">●</span> <b>{html.escape(self.headline)}</b>'
         parts = [
             f'<div style="{_FONT}">{headline}</div>',
-            f'<div style="{_FONT}">{html.escape(now.reason)}</div>' if now.reason else "",
+            *(f'<div style="{_FONT}">{html.escape(line)}</div>' for line in self.why),
             plan_view(now.plan).to_html() if now.plan else "",
             layer_map(now.reports).to_html() if now.reports else "",
             result_view(now.rows).to_html() if now.rows else "",

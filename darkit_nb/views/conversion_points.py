@@ -19,7 +19,7 @@ from darkit_nb.views.table import TableView
 Operations = Literal["ace", "mean_steps", "storage_bits", "energy_pj"]
 
 AXES: dict[Operations, str] = {
-    "ace": "arithmetic effort of a product (weight bits × step bits × steps)",
+    "ace": "ACE, the effort of a product: weight bits × step bits × steps",
     "mean_steps": "spike steps of an activation",
     "storage_bits": "stored bits of a weight",
     "energy_pj": "energy of a token in unit events, pJ",
@@ -95,6 +95,9 @@ class PointChart:
         return (
             f'<img alt="Perplexity against operations" style="max-width:100%" src="data:image/svg+xml;base64,{data}">'
         )
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
 
     def __str__(self) -> str:
         return self.to_text()

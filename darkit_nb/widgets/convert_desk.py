@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 import time
@@ -297,8 +298,10 @@ class ConvertDesk(ConvertSetup):
             ahead = [] if self.spec is None else [steps_view(self.spec, self.source)]
             return [*ahead, *([plan_view(self.plan)] if self.plan is not None else [])]
         rows = _same_text(list(self._others.found.values()), self.progress.source)
-        several = len(rows) > len(self.progress.rows)
-        return [ConversionCard(self.progress), *([result_view(rows), operation_points(rows)] if several else [])]
+        if len(rows) <= len(self.progress.rows):
+            return [ConversionCard(self.progress)]
+        alone = dataclasses.replace(self.progress, rows=())  # its result is in the table of all
+        return [ConversionCard(alone), result_view(rows), operation_points(rows)]
 
 
 def _same_text(found: list[ConversionProgress], source: str) -> list[ConversionRow]:

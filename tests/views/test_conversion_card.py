@@ -10,7 +10,7 @@ from tests.records.conversions import block, progress, rows
 
 def test_a_conversion_in_the_middle_shows_plan_blocks_and_layers():
     text = ConversionCard(progress()).to_text()
-    assert text.startswith("novel-llama → tiny-spiking by darkit W4A4: running, 2 of 4 blocks, block 3 of 4, 9 s left")
+    assert text.startswith("novel-llama → tiny-spiking by darkit W4A4: running, 2 of 4 blocks, block 3 of 4, about 9 s left")
     for part in ("Plan: novel-llama", "2 of 4 blocks", "Error of every layer"):
         assert part in text
     assert "perplexity" not in text
@@ -37,7 +37,7 @@ def test_a_failure_tells_what_to_do_and_markup_in_names_is_text():
     )
     text = ConversionCard(broken).to_text()
     assert "The disk is full." in text
-    assert "fix: free some space" in text
+    assert "what to do: free some space" in text
     assert "<script>" not in ConversionCard(broken).to_html()
 
 
