@@ -10,7 +10,7 @@ from tests.records.conversions import block, progress, rows
 
 def test_a_conversion_in_the_middle_shows_plan_blocks_and_layers():
     text = ConversionCard(progress()).to_text()
-    assert text.startswith("novel-llama → tiny-spiking by darkit W4A4: running, 2 of 4 blocks, block 3 of 4, about 9 s left")
+    assert text.startswith("novel-llama → tiny-spiking by darkit W4A4: running, 2 of 4 blocks, block 3 of 4, about 9 s")
     for part in ("Plan: novel-llama", "2 of 4 blocks", "Error of every layer"):
         assert part in text
     assert "perplexity" not in text
