@@ -205,24 +205,32 @@ def output_error(missed: Tensor, gram: Tensor) -> float:
 
 
 @torch.no_grad()
-def towards_float_stream(weight: Tensor, gram: Tensor, cross: Tensor, *, damping: float = 0.01) -> Tensor:
+def towards_float_stream(
+    weight: Tensor, gram: Tensor, cross: Tensor, *, missing: Tensor | None = None, damping: float = 0.01
+) -> Tensor:
     """The weight that maps the quantised stream best onto what the float stream would have given.
 
-        W̃ = W · E[x x̂ᵀ] · (E[x̂ x̂ᵀ] + λI)⁻¹,  pulled towards W:  W̃ = W + W (E[x x̂ᵀ] − E[x̂ x̂ᵀ]) (E[x̂ x̂ᵀ] + λI)⁻¹
+        W̃ = W + (W (E[x x̂ᵀ] − E[x̂ x̂ᵀ]) + E[(h − ĥ) x̂ᵀ]) (E[x̂ x̂ᵀ] + λI)⁻¹
 
-    the least-squares solution of ‖W x − W̃ x̂‖² + λ‖W̃ − W‖² over tokens, with x of the float model and x̂ as the layer
-    gets it after everything before it, spikes included, is coded. GPTQ then codes W̃ in place of W.
+    the least-squares solution of ‖W x + (h − ĥ) − W̃ x̂‖² + λ‖W̃ − W‖² over tokens, with x and the residual stream h of
+    the float model, and x̂ and ĥ as they are after everything before, spikes included, is coded. A layer that writes
+    into the residual stream so makes good what earlier layers lost in it, as far as its own input tells. GPTQ then
+    codes W̃ in place of W.
 
     Args:
         weight: `[O, D]`.
         gram: `[D, D]`, Σ x̂ x̂ᵀ.
         cross: `[D, D]`, Σ x x̂ᵀ over the same tokens.
-        damping: λ as a share of the mean diagonal of `gram`.
+        missing: `[O, D]`, Σ (h − ĥ) x̂ᵀ, for a layer whose outputs are added to the stream h; None without.
+        damping: λ as a share of the mean diagonal of `gram`. What is fitted is fitted to the calibration text: λ keeps
+            it from chance correlations.
 
     Returns:
         `[O, D]` in the dtype of `weight`.
     """
     hessian, dead = damped_hessian(gram, damping)
-    moved = weight.to(gram.dtype) @ (cross - gram).masked_fill(dead, 0.0)
-    correction = torch.linalg.solve(hessian, moved.T).T
+    wanted = weight.to(gram.dtype) @ (cross - gram)
+    if missing is not None:
+        wanted = wanted + missing.to(gram.dtype)
+    correction = torch.linalg.solve(hessian, wanted.masked_fill(dead, 0.0).T).T
     return (weight.to(gram.dtype) + correction).to(weight.dtype)

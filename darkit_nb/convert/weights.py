@@ -10,17 +10,11 @@ from darkit_nb.convert.gptq import Hessian, check_features, gptq_codes, towards_
 from darkit_nb.convert.grid import WeightGrid, feature_groups, uniform_grid
 from darkit_nb.convert.lwc import LearnedClipping
 from darkit_nb.convert.pb import pb_weight
+from darkit_nb.convert.rounding import descend, swept_scales
 from darkit_nb.convert.ternary import spike_weight
 from darkit_nb.errors import DataError
 from darkit_nb.functional.weight import QuantisedWeight
 from darkit_nb.records.conversion_spec import ConversionSpec
-
-TARGET_DAMPING = 0.2
-"""How strongly a weight on its way towards the float stream is held where it was, as a share of the mean diagonal.
-
-More than what a Hessian needs to be factored: the correction is fitted to the calibration text, and this is what keeps
-it from fitting the text's chance correlations (docs/decisions/2026-11-22-conversion.md).
-"""
 
 
 def _need(hessian: Hessian | None, spec: ConversionSpec) -> Hessian:
@@ -46,6 +40,15 @@ def _grid(weight: Tensor, spec: ConversionSpec, hessian: Hessian | None, group: 
     return search_uniform(weight, spec.weight_bits, group, importance.to(weight.dtype))
 
 
+def _compensated(weight: Tensor, hessian: Hessian, grid: WeightGrid, spec: ConversionSpec) -> tuple[WeightGrid, Tensor]:
+    """The grid and the codes of a GPTQ sweep, and of what is done once more around it."""
+    if spec.scale_sweep:
+        grid, codes = swept_scales(weight, hessian, grid)
+    else:
+        codes = gptq_codes(weight, hessian, grid)
+    return grid, descend(weight, hessian, grid, codes, spec.code_passes) if spec.code_passes else codes
+
+
 @torch.no_grad()
 def quantise_weight(
     weight: Tensor,
@@ -53,6 +56,7 @@ def quantise_weight(
     *,
     hessian: Hessian | None = None,
     cross: Tensor | None = None,
+    missing: Tensor | None = None,
     grid: WeightGrid | None = None,
     salient: Tensor | None = None,
 ) -> QuantisedWeight:
@@ -65,6 +69,8 @@ def quantise_weight(
             everything but plain rounding; one for all layers that read the same input.
         cross: `[D, D]`, mean of x x̂ᵀ with x of the float model; where given, the weight is first moved towards what
             the float stream would have given (`gptq.towards_float_stream`).
+        missing: `[O, D]`, mean of (h − ĥ) x̂ᵀ with h the residual stream this layer's outputs are added to; used with
+            `cross` where the layer also makes good what the stream lacks.
         grid: scales and ranges found elsewhere, by learned clipping; None finds them here.
         salient: bool `[D]`, the features that get scales of their own with `spec.salient_scale`.
 
@@ -77,7 +83,7 @@ def quantise_weight(
     if cross is not None:
         known = _need(hessian, spec)
         check_features(weight, known)
-        weight = towards_float_stream(weight, known.gram, cross, damping=TARGET_DAMPING)
+        weight = towards_float_stream(weight, known.gram, cross, missing=missing, damping=spec.target_damping)
     if spec.weights == "pb_llm":
         return pb_weight(weight, _need(hessian, spec), fraction=spec.weight_salient_fraction)
     if spec.weights in ("ternary", "trit_planes"):
@@ -94,8 +100,10 @@ def quantise_weight(
     else:
         group = feature_groups(weight.shape[1], spec.group_size, weight.device)
     grid = grid if grid is not None else _grid(weight, spec, hessian, group)
-    swept = spec.weights == "gptq"
-    codes = gptq_codes(weight, _need(hessian, spec), grid) if swept else grid.codes(weight)
+    if spec.weights == "gptq":
+        grid, codes = _compensated(weight, _need(hessian, spec), grid, spec)
+    else:
+        codes = grid.codes(weight)
     columns = [torch.nonzero(group == part)[:, 0] for part in (0, 1)] if apart else [None]
     parts = tuple((one, grid.code(codes, spec.weight_bits, one)) for one in columns)
     return QuantisedWeight(parts, (weight.shape[0], weight.shape[1]))

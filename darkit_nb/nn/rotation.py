@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from darkit_nb.functional.rotation import random_signs, rotation_matrix
+from darkit_nb.functional.rotation import narrow_range, random_signs, rotation_matrix
 from darkit_nb.ops.rotation import block_rotation
 
 
@@ -17,6 +17,8 @@ class OnlineRotation(nn.Module):
     Args:
         blocks: widths of the blocks that mix within themselves, in the order of features.
         seed: of the signs; None begins with all +1, as before loading them.
+        keep: share of each token's range that is let through in the last block, the one whose features get one step
+            (`functional.rotation.narrow_range`); 1 is the rotation alone.
         device: of the signs.
 
     Shape: `[*B, D] → [*B, D]`, D being the sum of the blocks.
@@ -28,10 +30,16 @@ class OnlineRotation(nn.Module):
     signs: Tensor
 
     def __init__(
-        self, blocks: Sequence[int], *, seed: int | None = None, device: torch.device | str | None = None
+        self,
+        blocks: Sequence[int],
+        *,
+        seed: int | None = None,
+        keep: float = 1.0,
+        device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
         self.blocks = tuple(int(block) for block in blocks)
+        self.keep = keep
         width = sum(self.blocks)
         signs = torch.ones(width, dtype=torch.int8) if seed is None else random_signs(width, seed)
         self.register_buffer("signs", signs.to(device))
@@ -42,13 +50,20 @@ class OnlineRotation(nn.Module):
         return sum(self.blocks)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mix the last axis of `x`."""
-        return block_rotation(x, self.blocks, self.signs)
+        """Mix the last axis of `x`, and cut the range of its last block."""
+        return self.cut(block_rotation(x, self.blocks, self.signs), self.keep)
+
+    def cut(self, mixed: Tensor, keep: float) -> Tensor:
+        """Mixed features with the range of their last block cut to the share `keep` of it."""
+        if keep == 1.0:
+            return mixed
+        first, last = mixed.split([self.features - self.blocks[-1], self.blocks[-1]], -1)
+        return torch.cat([first, narrow_range(last, keep)], -1)
 
     def matrix(self) -> Tensor:
-        """R, float64 `[D, D]`, on the CPU."""
+        """R, float64 `[D, D]`, on the CPU, whatever is cut behind it."""
         return rotation_matrix(self.blocks, self.signs.cpu())
 
     def extra_repr(self) -> str:
         """What mixes, for `print(model)`."""
-        return f"blocks={self.blocks}"
+        return f"blocks={self.blocks}" + (f", keep={self.keep}" if self.keep != 1.0 else "")

@@ -78,6 +78,21 @@ class ConversionSpec:
     float_target: bool = described(
         False, "Before coding, move each weight to where the quantised stream gives most nearly the float output."
     )
+    residual_target: bool = described(
+        False, "With float_target: layers that write into the residual stream also make good what it lacks by then."
+    )
+    target_damping: float = described(
+        1.0, "How strongly float_target holds weights where they were, as a share of the Hessian's mean.", gt=0.0
+    )
+    scale_sweep: bool = described(
+        False, "GPTQ runs with a few scales around the one found before, and each output keeps the best."
+    )
+    code_passes: int = described(
+        0, "Passes of coordinate descent behind GPTQ: each code once more, given all others.", ge=0, le=8
+    )
+    hidden_clip: bool = described(
+        False, "Behind the online rotation, cut each token's range to the share whose spikes miss it least."
+    )
     damping: float = described(0.01, "Added to the Hessian's diagonal, as a share of its mean.", gt=0.0, le=1.0)
     weight_steps: int = described(1, "Weight spiking: steps T of the salient input features; others get 1.", ge=1, le=8)
     weight_salient_fraction: float = described(

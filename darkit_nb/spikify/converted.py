@@ -42,7 +42,9 @@ def layer_layout(layer: nn.Module, spike: SpikeSpec | None) -> dict[str, Any]:
 
 def _transform_layout(transform: nn.Module) -> dict[str, Any]:
     if isinstance(transform, OnlineRotation):
-        return {"kind": "hadamard", "blocks": list(transform.blocks)}
+        layout: dict[str, Any] = {"kind": "hadamard", "blocks": list(transform.blocks)}
+        # A kind of its own: versions that know of no cut refuse it.
+        return layout if transform.keep == 1.0 else {**layout, "kind": "cut hadamard", "keep": transform.keep}
     if isinstance(transform, KroneckerTransform):
         return {"kind": "kronecker", "factors": [transform.left.shape[0], transform.right.shape[0]]}
     raise ModelError(
@@ -55,8 +57,8 @@ def _transform_layout(transform: nn.Module) -> dict[str, Any]:
 def _transform(layout: Mapping[str, Any] | None) -> nn.Module | None:
     if layout is None:
         return None
-    if layout["kind"] == "hadamard":
-        return OnlineRotation(layout["blocks"])
+    if layout["kind"] in ("hadamard", "cut hadamard"):
+        return OnlineRotation(layout["blocks"], keep=layout.get("keep", 1.0))
     if layout["kind"] == "kronecker":
         return KroneckerTransform(*layout["factors"])
     raise ModelError(

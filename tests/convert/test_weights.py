@@ -19,6 +19,7 @@ WAYS = [
     {"weights": "gptq", "act_order": True},
     {"weights": "gptq", "clip_search": True, "group_size": 8},
     {"weights": "gptq", "weight_bits": 2},
+    {"weights": "gptq", "clip_search": True, "scale_sweep": True, "code_passes": 2},
     {"weights": "ternary", "weight_steps": 2, "weight_salient_fraction": 0.4, "weight_bits": 2},
     {"weights": "trit_planes", "weight_steps": 3, "weight_salient_fraction": 0.2, "weight_bits": 2},
     {"weights": "pb_llm", "weight_salient_fraction": 0.1, "weight_bits": 2},
@@ -62,7 +63,11 @@ def test_compensation_beats_rounding_on_the_outputs():
     plain, cut = error(weights="rtn"), error(weights="rtn", clip_search=True)
     assert cut < plain
     assert error(weights="gptq", act_order=True) < cut
-    assert error(weights="gptq", act_order=True, clip_search=True) < cut
+    searched = error(weights="gptq", act_order=True, clip_search=True)
+    assert searched < cut
+    swept = error(weights="gptq", act_order=True, clip_search=True, scale_sweep=True)
+    assert swept < searched
+    assert error(weights="gptq", clip_search=True, code_passes=2) < error(weights="gptq", clip_search=True)
 
 
 def test_a_known_float_stream_moves_the_weight_before_it_is_coded():

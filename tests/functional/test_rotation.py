@@ -11,6 +11,7 @@ from darkit_nb.errors import ShapeError
 from darkit_nb.functional.rotation import (
     block_rotation,
     hadamard_transform,
+    narrow_range,
     random_signs,
     rotation_matrix,
     transform_factors,
@@ -63,6 +64,13 @@ def test_gradients_flow_back_through_the_same_transform():
 def test_signs_differ_by_seed_only():
     assert torch.equal(random_signs(100, 1), random_signs(100, 1))
     assert not torch.equal(random_signs(100, 1), random_signs(100, 2))
+
+
+def test_a_cut_range_keeps_zero_and_what_lies_inside():
+    x = torch.tensor([[1.0, -4.0, 0.5, 2.0], [3.0, 1.0, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    expected = torch.tensor([[1.0, -2.0, 0.5, 1.0], [1.5, 1.0, 1.5, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    assert torch.equal(narrow_range(x, 0.5), expected)
+    assert torch.equal(narrow_range(x, 1.0), x)
 
 
 def test_blocks_that_do_not_fit_are_refused():

@@ -20,3 +20,17 @@ def test_loading_brings_the_signs():
     x = torch.randn(3, 12)
     assert torch.equal(saved(x), fresh(x))
     assert "blocks=(12,)" in repr(fresh)
+
+
+def test_the_range_of_the_last_block_can_be_cut_and_no_other():
+    whole, cut = OnlineRotation([8, 24], seed=2), OnlineRotation([8, 24], seed=2, keep=0.5)
+    x = torch.randn(5, 7, 32, generator=torch.Generator().manual_seed(0))
+    expected = whole(x)
+    low, high = expected[..., 8:].amin(-1, keepdim=True), expected[..., 8:].amax(-1, keepdim=True)
+    expected[..., 8:] = expected[..., 8:].clamp(low / 2, high / 2)
+    assert torch.equal(cut(x), expected)
+    assert not torch.equal(cut(x), whole(x))
+    assert torch.equal(cut.matrix(), whole.matrix())
+    assert "keep=0.5" in repr(cut)
+    alone = OnlineRotation([32], seed=2, keep=0.5)
+    assert alone(x).amax(-1).max() < OnlineRotation([32], seed=2)(x).amax(-1).max()
