@@ -18,6 +18,9 @@ FLOAT_BYTES = 4
 GRAM_BYTES = 8
 """Gram matrices are summed in float64."""
 
+PROBE_SIZE, PROBE_SECONDS = 512, 0.03
+"""Of the square products that tell how fast this machine is, and how much processor time each measurement takes."""
+
 
 def plan_for(source: ModelSource, spec: ConversionSpec, out: Path | None = None) -> ConversionPlan:
     """The plan of a conversion.
@@ -149,16 +152,28 @@ def _flops(spec: ConversionSpec, linears: list[tuple[int, int]], tokens: int) ->
 
 
 def machine_flops() -> float:
-    """Floating point operations a second of float32 products on this machine, measured in hundredths of a second."""
-    size = 512
-    one, other = torch.randn(size, size), torch.randn(size, size)
-    torch.mm(one, other)
-    best = 0.0
-    for _ in range(3):
-        begun = time.perf_counter()
+    """Floating point operations a second of float32 products on this machine were it idle.
+
+    Counted by processor time of one thread, times threads: neither other programs nor threads that wait for a turn
+    change that much. The best of three short measurements.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        one, other = torch.randn(PROBE_SIZE, PROBE_SIZE), torch.randn(PROBE_SIZE, PROBE_SIZE)
         torch.mm(one, other)
-        best = max(best, 2.0 * size**3 / max(time.perf_counter() - begun, 1e-9))
-    return best
+        return max(_flops_of(one, other) for _ in range(3)) * threads
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _flops_of(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Operations a second of processor time."""
+    begun, count, used = time.thread_time(), 0, 0.0
+    while used < PROBE_SECONDS:
+        torch.mm(one, other)
+        count, used = count + 1, time.thread_time() - begun
+    return 2.0 * PROBE_SIZE**3 * count / used
 
 
 def _existing(path: Path) -> Path:

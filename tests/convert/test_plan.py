@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from transformers import LlamaConfig
 
 from darkit_nb.config.conversions import PRESETS, preset
 from darkit_nb.convert import conversion_plan, convert_model
+from darkit_nb.convert.plan import machine_flops
 from darkit_nb.errors import ModelError
 from tests.convert.decoders import CONFIGS, decoder
 
@@ -39,6 +43,20 @@ def test_every_preset_has_a_plan(name):
     assert plan.seconds_estimate is not None
     assert plan.seconds_estimate > 0
     assert len(plan.lines) == 6
+
+
+def test_the_speed_of_the_machine_is_found_while_it_is_busy():
+    threads = torch.get_num_threads()
+    quiet = machine_flops()
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        busy = machine_flops()
+    finally:
+        for each in others:
+            each.kill()
+            each.wait()
+    assert 0.4 < busy / quiet < 2.5
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
