@@ -1,10 +1,8 @@
-"""On a GPU: kernels against the definitions bit for bit, captured in a CUDA graph, on torch's current stream."""
+"""On a GPU: kernels against the definitions bit for bit, wherever and whatever their tensors are."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +13,6 @@ from darkit_nb.functional import spike_linear as product_law
 from darkit_nb.functional.gif import gif_encode
 from darkit_nb.functional.packed import pack_codes
 from darkit_nb.functional.weight import weight_encode
-from darkit_nb.models.build import build_model
 from darkit_nb.ops import _gif_kernel
 from darkit_nb.ops._cupy import CupyLauncher
 from darkit_nb.ops._gif_blocked import GifLaw
@@ -23,12 +20,6 @@ from darkit_nb.ops._neuron_blocked import NeuronLaw
 from darkit_nb.ops._neuron_kernel import BITS, BYTES, INPUT, ScanKernel, scan_forward
 from darkit_nb.ops._packed_kernel import matvec, pack_weight
 from darkit_nb.ops._product_kernel import product_kernel
-from darkit_nb.ops.backend import probe_cupy
-from darkit_nb.ops.gif import gif_quantise
-from darkit_nb.ops.neuron_scan import neuron_scan
-from darkit_nb.ops.spike_product import prepare_products
-from darkit_nb.records.spike_spec import SpikeSpec
-from darkit_nb.spikify import spikify
 from tests.conftest import need
 from tests.kernels.cases import LAWS, mask, same, tokens
 
@@ -36,11 +27,7 @@ DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 FEATURES = [1, 63, 128, 129, 4096, 4097, 40000]
 
 
-@pytest.fixture(autouse=True)
-def gpu() -> torch.device:
-    need("gpu", torch.cuda.is_available(), "this torch finds no CUDA device")
-    need("gpu", probe_cupy().works, probe_cupy().finding)
-    return torch.device("cuda", torch.cuda.current_device())
+pytestmark = pytest.mark.usefixtures("gpu")
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -144,91 +131,6 @@ def test_denormal_numbers_are_numbers() -> None:
     assert bool((last > 0).all())
 
 
-def _trained(function: Callable[..., Any], *inputs: torch.Tensor) -> list[torch.Tensor]:
-    """Outputs, and the gradients of all inputs where there are any."""
-    leaves = [each.detach().clone().requires_grad_(each.is_floating_point()) for each in inputs]
-    found = function(*leaves)
-    ends = [end for end in (found if isinstance(found, tuple) else (found,)) if end.requires_grad]
-    torch.autograd.backward(ends, [torch.ones_like(end) for end in ends])
-    return [*ends, *(leaf.grad for leaf in leaves if leaf.grad is not None)]
-
-
-def _functions() -> dict[str, Callable[..., Any]]:
-    salient = torch.arange(256).lt(20).cuda()
-    gif = {"num_levels": 16, "num_steps": 2, "salient": salient}
-    return {
-        "tokens, clipped": lambda x: gif_quantise(x * 2, gradient="clipped", **gif),
-        "tokens, range": lambda x: gif_quantise(x * 2, gradient="range", **gif),
-        "neurons": lambda x: neuron_scan(x * 2, decay=0.5),
-        "neurons, hard": lambda x: neuron_scan(x * 2, decay=0.5, reset="hard", surrogate="sigmoid"),
-    }
-
-
-@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
-@pytest.mark.parametrize("name", ["tokens, clipped", "tokens, range", "neurons", "neurons, hard"])
-def test_compiled_by_inductor_into_one_graph_it_is_what_it_is_without(name: str, mode: str) -> None:
-    """`reduce-overhead` replays CUDA graphs from the third call on."""
-    torch._dynamo.reset()
-    function = _functions()[name]
-    compiled = torch.compile(function, fullgraph=True, mode=mode)
-    for seed in range(4):
-        x = torch.randn(16, 256, generator=torch.Generator().manual_seed(seed)).cuda()
-        torch.compiler.cudagraph_mark_step_begin()
-        found = [each.clone() for each in _trained(compiled, x)]
-        for ours, expected in zip(found, _trained(function, x), strict=True):
-            torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
-
-
-def test_a_spiking_model_trains_compiled_as_one_graph() -> None:
-    torch._dynamo.reset()
-    sizes = {"num_hidden_layers": 1, "hidden_size": 64, "intermediate_size": 96}
-    sizes |= {"num_attention_heads": 2, "num_key_value_heads": 1}
-    ids = torch.randint(0, 250, (2, 16), generator=torch.Generator().manual_seed(0)).cuda()
-    model = build_model("spike-llama-nano", vocab_size=258, seq_len=32, overrides=sizes)
-    model = spikify(model, SpikeSpec(attention=True, reselect_every=0)).cuda().train()
-    model(input_ids=ids, labels=ids, use_cache=False)
-
-    def step(function: Callable[..., Any]) -> list[torch.Tensor]:
-        model.zero_grad()
-        loss = function(input_ids=ids, labels=ids, use_cache=False).loss
-        loss.backward()
-        return [loss.detach(), *(each.grad.clone() for each in model.parameters() if each.grad is not None)]
-
-    expected = step(model)
-    for ours, theirs in zip(step(torch.compile(model, fullgraph=True)), expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
-
-
-def test_the_whole_way_through_a_neuron_is_captured_with_constants_as_numbers() -> None:
-    """A constant copied from the CPU cannot be captured: one never met before is written by the GPU."""
-    x = torch.randn(4, 256).cuda()
-    neuron_scan(x, decay=0.5)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        spikes, _ = neuron_scan(x, decay=0.625)
-    x.copy_(torch.randn(4, 256))
-    graph.replay()
-    same(spikes, neuron_scan(x, decay=0.625)[0])
-
-
-@pytest.mark.parametrize("rows", [1, 64])
-def test_an_integer_product_is_captured(rows: int) -> None:
-    weight = weight_encode(torch.randn(64, 256), 4)
-    weight = dataclasses.replace(weight, **{name: getattr(weight, name).cuda() for name in ("codes", "scale", "zero")})
-    products, x = prepare_products(weight, None, GifLaw(16)), torch.randn(rows, 256).cuda()
-    products.linear(x, torch.bfloat16)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = products.linear(x, torch.bfloat16)
-    x.copy_(torch.randn(rows, 256))
-    graph.replay()
-    same(captured, products.linear(x, torch.bfloat16))
-    expected = product_law.spike_product(gif_encode(x, num_levels=16), weight)
-    same(products.linear(x, torch.float32), expected)
-
-
 def test_memory_that_begins_at_no_multiple_of_16_bytes() -> None:
     """A slice of something larger: element by element then, and the same counts."""
     whole = torch.randn(5 * 256 + 1).to(torch.bfloat16)
@@ -237,14 +139,11 @@ def test_memory_that_begins_at_no_multiple_of_16_bytes() -> None:
     assert on_gpu.data_ptr() % 16
     counts = _gif_kernel.encode(on_gpu, GifLaw(16), None, CupyLauncher())[0]
     same(counts.cpu(), gif_encode(x, num_levels=16).counts)
-    spikes, last = scan_forward(on_gpu, None, *_constants(), NeuronLaw(), CupyLauncher())
+    constants = torch.tensor(0.5).cuda(), torch.tensor(1.0).cuda()
+    spikes, last = scan_forward(on_gpu, None, *constants, NeuronLaw(), CupyLauncher())
     expected, membrane = neuron_law.neuron_scan(x, decay=0.5)
     same(spikes.cpu(), expected)
     same(last.cpu(), membrane)
-
-
-def _constants() -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.tensor(0.5).cuda(), torch.tensor(1.0).cuda()
 
 
 def test_every_device_runs_its_own_kernels() -> None:
@@ -256,48 +155,6 @@ def test_every_device_runs_its_own_kernels() -> None:
         assert counts.device.index == index
         same(counts.cpu(), expected)
     assert torch.cuda.current_device() == 0
-
-
-def _launches() -> dict[str, Callable[[torch.Tensor], Any]]:
-    law, constants = GifLaw(16), _constants()
-    return {
-        "gif": lambda x: _gif_kernel.encode(x, law, None, CupyLauncher())[0],
-        "neuron": lambda x: scan_forward(x, None, *constants, NeuronLaw(), CupyLauncher())[0],
-    }
-
-
-@pytest.mark.parametrize("name", ["gif", "neuron"])
-def test_a_launch_is_captured_in_a_graph_and_replayed_on_new_input(name: str) -> None:
-    launch, x = _launches()[name], torch.randn(16, 256).cuda()
-    launch(x)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = launch(x)
-    x.copy_(torch.randn(16, 256))
-    graph.replay()
-    torch.cuda.synchronize()
-    same(captured, launch(x))
-
-
-@pytest.mark.parametrize("name", ["gif", "neuron"])
-def test_launches_follow_the_stream_of_torch_over_rotating_sets(name: str) -> None:
-    """Work queued before on the same stream is seen, whichever stream that is, set after set."""
-    launch = _launches()[name]
-    sets = [torch.zeros(64, 4096).cuda() for _ in range(8)]
-    wanted = [torch.randn(64, 4096).cuda() for _ in sets]
-    expected = [launch(each) for each in wanted]
-    torch.cuda.synchronize()
-    side = torch.cuda.Stream()
-    with torch.cuda.stream(side):
-        torch.cuda._sleep(10_000_000)
-        found = []
-        for into, each in zip(sets, wanted, strict=True):
-            into.copy_(each)
-            found.append(launch(into))
-    side.synchronize()
-    for mine, other in zip(found, expected, strict=True):
-        same(mine, other)
 
 
 def test_more_than_two_to_the_31_elements() -> None:
