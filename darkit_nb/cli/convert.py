@@ -32,6 +32,7 @@ def convert(
     windows: int = 64,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     runs_dir: str = "runs",
+    revision: str | None = None,
     compare: str | None = None,
     plan: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
@@ -66,6 +67,7 @@ def convert(
         windows: Windows scored at most; 0 scores nothing.
         device: Where the work is done; auto takes a GPU where there is one.
         runs_dir: Folder of runs.
+        revision: Branch, tag or commit of a hub id; the newest one if not given.
         compare: Pipelines whose results are wanted beside this one's, such as rtn,quarot, or all: the same model, texts
             and bits, one after another, in folders with their names behind OUT.
         plan: Print the plan and stop.
@@ -84,6 +86,7 @@ def convert(
         windows=windows,
         device=device,
         runs_dir=runs_dir,
+        revision=revision,
     )
     requests = [request, *_compared(request, compare)]
     if plan:

@@ -135,6 +135,7 @@ class _Conversion:
         self._tell(kind="plan", plan=self.plan.to_dict(), text=self.plan.text)
         finished = check_out(self.out, self.key, resume=resume)
         if finished is not None:
+            self.work.remove()  # of an earlier start that was killed between saving and clearing away
             self._tell(kind="saved", report=finished.to_dict(), text="converted before")
             return finished
         if _main():
@@ -352,6 +353,14 @@ def checked_calibration(calibration: Tensor, spec: ConversionSpec, source: Model
             received=str(list(shape)),
             cause="the text holds fewer tokens than samples × sample_length",
             fix="give a longer text, or lower samples and sample_length",
+        )
+    if calibration.is_floating_point() or calibration.is_complex() or calibration.dtype == torch.bool:
+        raise DataError(
+            "The calibration text holds no token ids.",
+            expected=f"integers 0 … {source.config.vocab_size - 1}",
+            received=f"a tensor of {str(calibration.dtype).removeprefix('torch.')}",
+            cause="embeddings, logits or a mask were given in place of ids",
+            fix="tokenizer(text, return_tensors='pt').input_ids gives ids",
         )
     ids = calibration[: spec.samples, : spec.sample_length].to(torch.int64).contiguous()
     low, high = int(ids.min()), int(ids.max())

@@ -90,7 +90,7 @@ def export_compressed_tensors(folder: str | Path, out: str | Path, *, zero_point
         (partial / "conversion.json").unlink(missing_ok=True)
         partial.replace(target)
     except OSError as error:
-        raise disk_error(target, 0, error) from error
+        raise disk_error(target, None, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target

@@ -95,8 +95,8 @@ def plan_of(request: ConversionRequest) -> ConversionPlan:
     Raises:
         DarkitError: nothing to convert there.
     """
-    model = locate(request).model
-    return conversion_plan(model, _fitted(request.spec, open_source(model)))
+    model, revision = locate(request).model, request.revision
+    return conversion_plan(model, _fitted(request.spec, open_source(model, revision=revision)), revision=revision)
 
 
 def _fitted(spec: ConversionSpec, model: ModelSource) -> ConversionSpec:
@@ -121,11 +121,11 @@ def run_job(request: ConversionRequest, out: Path, listener: Listener, known: tu
     """
     started = time.monotonic()
     subject = locate(request)
-    opened = open_source(subject.model)
+    opened = open_source(subject.model, revision=request.revision)
     if opened.folder is None:
         raise DataError("The model has no tokenizer.", expected="a folder with tokenizer files", received=opened.name)
     spec = _fitted(request.spec, opened)
-    listener.plan(conversion_plan(subject.model, spec))
+    listener.plan(conversion_plan(subject.model, spec, revision=request.revision))
     listener.stage("reading the calibration text")
     calibration = _calibration(spec, subject.data, opened.folder)
     listener.stage("statistics")
@@ -136,12 +136,13 @@ def run_job(request: ConversionRequest, out: Path, listener: Listener, known: tu
         out=out,
         on_event=_events(listener),
         device=_device(request.device),
+        revision=request.revision,
     )
     if request.windows == 0:
         return
     text = held_out_text(opened.folder, subject.data, request.text)
     score = _Scoring(request, text, listener, {row.name: row for row in known})
-    base = score.float_model(subject.model)
+    base = score.float_model(subject.model, opened.folder)
     score.converted(out, report, base, seconds=max(report.seconds, time.monotonic() - started))
 
 
@@ -180,12 +181,12 @@ class _Scoring:
     listener: Listener
     known: dict[str, ConversionRow]
 
-    def float_model(self, model: str | Path) -> ConversionRow:
-        """Score the model that was converted, or take its score from an earlier start."""
+    def float_model(self, model: str | Path, folder: Path) -> ConversionRow:
+        """Score the model that was converted, whose files lie in `folder`, or take its score from an earlier start."""
         if "float" in self.known:
             return self.known["float"]
         self.listener.stage("scoring the float model")
-        loaded = load_model(model, device=_device(self.request.device))
+        loaded = load_model(folder, device=_device(self.request.device))
         row = ConversionRow(name="float", source=self.request.source, path=str(model), losses=self._losses(loaded))
         self.listener.row(row)
         return row

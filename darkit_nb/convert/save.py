@@ -132,11 +132,9 @@ def save_converted(job: Saved, reports: Sequence[BlockReport]) -> ConversionRepo
         write_json(partial / REPORT, {**report.to_dict(), "key": job.key})
         partial.replace(job.out)
     except OSError as error:
+        raise disk_error(job.out, None, error) from error
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise disk_error(job.out, 0, error) from error
-    except ModelError:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return report
 
 

@@ -21,6 +21,9 @@ from darkit_nb.records.bundled import called
 from darkit_nb.runs.safetensors_header import read_header
 
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+"""What a weight to be converted may be stored in."""
+
 PIECE = 1 << 16
 PIECES = 64
 
@@ -61,7 +64,7 @@ class ModelSource(ABC):
         """One tensor, as stored, on the CPU.
 
         Raises:
-            ModelError: the checkpoint lacks it or is damaged.
+            ModelError: the checkpoint lacks it, is damaged, or holds codes in its place.
         """
         stored = self.stored_name(name)
         if stored is None:
@@ -71,7 +74,16 @@ class ModelSource(ABC):
                 received=f"{len(self.names())} tensors in {self.name}, not this one",
                 cause="the download was interrupted, or the config belongs to another model",
             )
-        return self._read(stored)
+        value = self._read(stored)
+        if value.dtype not in FLOATS:
+            raise ModelError(
+                "The weights are no plain floats.",
+                expected=", ".join(_dtype_name(dtype) for dtype in FLOATS),
+                received=f"{_dtype_name(value.dtype)} in {stored}",
+                cause="the checkpoint is quantised, and its scales lie elsewhere",
+                fix="convert the float model it came from",
+            )
+        return value
 
     @property
     def parameters(self) -> int:
@@ -83,6 +95,10 @@ class ModelSource(ABC):
         """Floating dtype the model is kept in."""
         dtype = getattr(self.config, "dtype", None)
         return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 class FolderSource(ModelSource):

@@ -46,18 +46,30 @@ def write_whole(path: Path, data: bytes) -> None:
         raise disk_error(path, len(data), error) from error
 
 
-def disk_error(path: Path, size: int, error: OSError) -> ModelError:
-    """What is said when something cannot be written."""
+def disk_error(path: Path, size: int | None, error: OSError) -> ModelError:
+    """What is said when something cannot be written.
+
+    Args:
+        path: of what was to be.
+        size: its bytes, where they are known.
+        error: what the system said.
+    """
     full = error.errno in _FULL
+    said = error.strerror or str(error)
     return ModelError(
         f"{path.name} cannot be written" + (": the disk is full." if full else "."),
-        expected=f"{size / 1e6:.1f} MB of room in {path.parent}",
-        received=error.strerror or str(error),
+        expected=f"{'' if size is None else f'{size / 1e6:.3g} MB of '}room in {path.parent}",
+        received=f"{said}, {_free_bytes(path) / 1e6:.3g} MB free" if full else said,
         cause="other files fill the disk or the quota" if full else None,
         fix="make room and convert again with the same settings: it goes on behind the last finished block"
         if full
         else "choose another folder with out=…",
     )
+
+
+def _free_bytes(path: Path) -> int:
+    there = next(folder for folder in path.absolute().parents if folder.is_dir())
+    return shutil.disk_usage(there).free
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> int:
@@ -107,7 +119,7 @@ class WorkFolder:
             shutil.rmtree(self.root, ignore_errors=True)
             self.root.mkdir(parents=True)
         except OSError as error:
-            raise disk_error(self.root, 0, error) from error
+            raise disk_error(self.root, None, error) from error
         write_json(state, {"schema": SCHEMA, "key": key, "source": source, "spec": spec.to_dict()})
 
     def finished(self, blocks: int) -> int:

@@ -28,6 +28,7 @@ class ConversionRequest:
         windows: scored at most; 0 leaves scoring out.
         device: where the work is done; auto takes a GPU where there is one.
         runs_dir: where runs are looked up.
+        revision: branch, tag or commit of a hub id; None takes the newest there is.
 
     Raises:
         ConfigError: an empty name, or a number that makes no sense.
@@ -42,6 +43,7 @@ class ConversionRequest:
     windows: int = 64
     device: Device = "auto"
     runs_dir: str = "runs"
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("source", "out"):

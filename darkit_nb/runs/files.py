@@ -25,8 +25,9 @@ def unwritable(path: Path, error: OSError) -> RunError:
             f"The disk is full: {path} could not be written, and what was there before is intact.",
             expected="free space where the run lies",
             received=str(error),
-            cause="checkpoints and caches have used it up",
-            fix="free some space or lower checkpoint.keep, then `darkit-nb resume` the run",
+            cause="checkpoints, converted models and caches have used it up",
+            fix="free some space, or lower checkpoint.keep of a training, then resume: `darkit-nb resume`, "
+            "or `darkit-nb conversions resume`",
         )
     return RunError(
         f"{path} cannot be written.",

@@ -57,6 +57,7 @@ def test_the_plan_alone_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFix
         (["colour=red"], "colour"),
         (["neuron.steps=3"], "no setting"),
         (["--dataset", "text:/nowhere"], "no file or folder"),
+        (["--revision", "v2"], "A folder has no revisions"),
     ],
 )
 def test_mistakes_are_told_with_what_is_possible(

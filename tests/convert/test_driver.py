@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
@@ -26,6 +23,7 @@ from darkit_nb.records.conversion import ConversionReport, ConversionSpec
 from darkit_nb.spikify import load_model, spikify, spiking_modules, unspikify
 from tests.conftest import need
 from tests.convert.decoders import CONFIGS, decoder
+from tests.convert.killing import converted, killed
 
 CALIBRATION = {"samples": 6, "sample_length": 20}
 
@@ -149,45 +147,17 @@ def test_a_plan_reads_no_weights(folder):
 
 # -- interruptions -------------------------------------------------------------------------------------------------
 
-_CHILD = """
-import sys, torch
-from darkit_nb.config.conversions import preset
-from darkit_nb.convert import convert_model
-folder, out, samples = sys.argv[1:]
-ids = torch.randint(2, 97, (6, 20), generator=torch.Generator().manual_seed(1))
-def tell(event):
-    print(event["kind"], flush=True)
-spec = preset("darkit", samples=6, sample_length=20)
-convert_model(folder, spec, calibration=ids, out=out, on_event=tell)
-"""
-
-
-def killed_after(folder: Path, out: Path, blocks: int) -> None:
-    """Convert in a process that is killed, without a chance to clean up, when so many blocks are done."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", _CHILD, str(folder), str(out), "6"], stdout=subprocess.PIPE, text=True
-    )
-    assert child.stdout is not None
-    left = blocks
-    for line in child.stdout:
-        left -= line.strip() == "block"
-        if left == 0:
-            break
-    os.kill(child.pid, signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
-    child.stdout.close()
-
 
 def same_bits(one: Path, other: Path) -> bool:
     a, b = (load_file(path / "model.safetensors") for path in (one, other))
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_after_kill_9_the_result_is_the_same_bit_for_bit(folder, tmp_path):
+def test_killed_in_the_middle_of_a_block_the_result_is_the_same_bit_for_bit(folder, tmp_path):
     out = tmp_path / "out"
-    killed_after(folder, out, 1)
+    assert killed(folder, out, "before a layer", 11)
     assert not out.exists()
-    assert list((tmp_path / "out.conversion").glob("block-*.json"))
+    assert [file.name for file in (tmp_path / "out.conversion").glob("block-*.json")] == ["block-0000.json"]
     events = []
     report = convert_model(folder, small(), calibration=ids(), out=out, on_event=events.append)
     assert report.blocks[0].resumed
@@ -196,14 +166,41 @@ def test_after_kill_9_the_result_is_the_same_bit_for_bit(folder, tmp_path):
     assert same_bits(out, tmp_path / "whole")
 
 
+LAYERS = 7
+KILLS = [
+    *(("before a layer", count) for count in range(1, LAYERS + 1)),
+    ("while tensors are moved to their place", 1),
+    ("behind a file that was moved", 1),
+    ("while tensors are moved to their place", 2),
+    ("behind a file that was moved", 2),
+]
+"""Wherever a process can die in a block: before each layer, and around each of the two files that keep it."""
+
+
 @pytest.mark.slow
-def test_killed_in_every_block_in_turn(folder, tmp_path):
-    out = tmp_path / "out"
-    for blocks in (1, 1, 2, 3):
-        killed_after(folder, out, blocks)
-    convert_model(folder, small(), calibration=ids(), out=out)
-    convert_model(folder, small(), calibration=ids(), out=tmp_path / "whole")
+def test_killed_in_every_block_at_every_moment_the_result_is_the_same_bit_for_bit(folder, tmp_path):
+    out, work = tmp_path / "out", tmp_path / "out.conversion"
+    converted(folder, tmp_path / "whole")
+    assert killed(folder, out, "before a layer", 1)
+    for block in range(3):
+        for moment, count in KILLS:
+            done = len(list(work.glob("block-*.json")))
+            assert done == block, (moment, count)
+            assert killed(folder, out, moment, count)
+            assert not out.exists()
+    assert len(list(work.glob("block-*.json"))) == 3
+    for moment, count in (("before the save", 1), ("while tensors are moved to their place", 1)):
+        assert killed(folder, out, moment, count)
+        assert not out.exists()
+    assert killed(folder, out, "between the save and clearing away", 1)
+    assert out.exists()
+    assert work.exists()
+    converted(folder, out)
+    assert not work.exists()
+    assert not list(tmp_path.glob("*.partial"))
     assert same_bits(out, tmp_path / "whole")
+    for name in ("config.json", "tokenizer.json"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_a_half_written_block_is_made_again(folder, tmp_path):
@@ -337,6 +334,51 @@ def test_a_dead_feature_hurts_nothing(tmp_path):
         assert (found - expected).norm() < 0.06 * expected.norm()
 
 
+def test_calibration_that_is_no_token_ids(folder, tmp_path):
+    for given in (ids().float(), ids() > 5):
+        error = refused(DataError, folder, tmp_path, calibration=given)
+        assert "no token ids" in error.message
+
+
+def test_blocks_before_values_that_are_not_finite_stay(tmp_path):
+    model = decoder("llama", dtype=torch.float32)
+    model.get_parameter("model.layers.1.mlp.up_proj.weight").data[3, 3] = torch.inf
+    refused(DataError, model, tmp_path, spec=small("rtn"))
+    assert [file.name for file in (tmp_path / "refused.conversion").glob("*.json")].count("block-0000.json") == 1
+
+
+@pytest.mark.parametrize("method", ["gptq", "compressed-tensors", "fp8"])
+def test_a_model_quantised_by_others_is_refused(folder, tmp_path, method):
+    shutil.copytree(folder, tmp_path / "theirs")
+    config = json.loads((tmp_path / "theirs" / "config.json").read_text())
+    (tmp_path / "theirs" / "config.json").write_text(
+        json.dumps({**config, "quantization_config": {"quant_method": method, "bits": 4}})
+    )
+    error = refused(ModelError, tmp_path / "theirs", tmp_path)
+    assert "quantised already" in error.message
+    assert method in str(error.received)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
+def test_weights_stored_as_codes_are_refused(folder, tmp_path, dtype):
+    shutil.copytree(folder, tmp_path / "codes")
+    file = tmp_path / "codes" / "model.safetensors"
+    save_file({name: value.to(dtype) for name, value in load_file(file).items()}, file, {"format": "pt"})
+    error = refused(ModelError, tmp_path / "codes", tmp_path)
+    assert "no plain floats" in error.message
+    assert str(dtype).removeprefix("torch.") in str(error.received)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_other_floats_are_converted_and_keep_their_dtype(dtype, tmp_path):
+    model = decoder("llama", dtype=dtype)
+    convert_model(model, small("rtn", "W8A8"), calibration=ids(), out=tmp_path / "out")
+    loaded = load_model(tmp_path / "out")
+    assert loaded.dtype == dtype
+    expected, found = (logits_of(each, ids(2)).double() for each in (model.double(), loaded))
+    assert (found - expected).norm() < 0.08 * expected.norm()
+
+
 def test_a_folder_without_weights(tmp_path, folder):
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
@@ -352,6 +394,19 @@ def test_wrong_names_and_revisions(folder, tmp_path, monkeypatch):
     assert "at revision 'v9'" in error.message
     assert "--revision v9" in str(error.fix)
     assert "no revisions" in refused(ModelError, folder, tmp_path, revision="main").message
+
+
+def test_a_revision_that_was_not_fetched_is_named_and_one_that_was_is_converted(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    cached = tmp_path / "cache" / "models--somebody--something"
+    shutil.copytree(folder, cached / "snapshots" / ("a" * 40))
+    (cached / "refs").mkdir()
+    (cached / "refs" / "v1").write_text("a" * 40)
+    error = refused(ModelError, "somebody/something", tmp_path, revision="v9")
+    assert "'somebody/something' at revision 'v9'" in error.message
+    report = convert_model("somebody/something", small("rtn"), calibration=ids(), out=tmp_path / "out", revision="v1")
+    assert report.source == "somebody/something"
 
 
 def test_a_folder_that_is_taken(folder, tmp_path):

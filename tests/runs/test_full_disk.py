@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,35 +14,14 @@ from darkit_nb.errors import RunError
 from darkit_nb.runs import MetricsReader, Run, RunChange, RunDirectory, RunMonitor, RunSummary, train
 from darkit_nb.runs.launcher import start_supervisor
 from darkit_nb.runs.queue import set_slots
-
-
-def mount(*arguments: str) -> None:
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"this machine does not let the tests mount a small disk: {done.stderr.strip()}")
+from tests.small_disk import fill, mount, small_disk
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of one megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    try:
-        mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder))
-    except FileNotFoundError:
-        pytest.skip("this machine has no mount command")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(disk: Path) -> None:
-    with (disk / "filler").open("wb", buffering=0) as stream:
-        for size in (4096, 1):
-            try:
-                while True:
-                    stream.write(b"x" * size)
-            except OSError as error:
-                assert error.errno == errno.ENOSPC  # noqa: PT017 - the loop's only way out
+    with small_disk(tmp_path / "disk") as folder:
+        yield folder
 
 
 def full(call: Callable[[], object]) -> None:
