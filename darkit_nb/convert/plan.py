@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from darkit_nb.convert.relations import Family, Widths, family_of, widths_of
+from darkit_nb.convert.rounding import MOST_TRIED, SHARES
 from darkit_nb.convert.source import ModelSource
 from darkit_nb.records.conversion import STEPWISE, ConversionPlan, ConversionSpec
 
@@ -118,6 +119,8 @@ def _resident_bytes(block: int, around: int, spec: ConversionSpec, widths: Width
         weights += 3 * FLOAT_BYTES * block
     largest = max(widths.hidden, widths.inner)
     grams = 0 if spec.weights in ("rtn", "lwc") and not spec.clip_search else 5 * GRAM_BYTES * largest**2
+    if spec.scale_sweep:
+        grams += 8 * FLOAT_BYTES * min(MOST_TRIED, len(SHARES) * widths.hidden * widths.inner)
     rotation = 3 * GRAM_BYTES * widths.hidden**2 if spec.rotation in ("hadamard", "split") else 0
     return weights + max(grams, rotation)
 
@@ -145,7 +148,10 @@ def _flops(spec: ConversionSpec, linears: list[tuple[int, int]], tokens: int) ->
     forward = 2.0 * tokens * sum(o * d for o, d in linears)
     total = 4 * forward
     if spec.weights not in ("rtn", "lwc") or spec.clip_search:
-        total += sum(2.0 * tokens * d * d + 2.0 * d**3 + 4.0 * o * d * d for o, d in linears) + forward
+        # A sweep and a pass behind it take o·d² each, its error twice that; scales are tried for two groups.
+        around = (6.0 * len(SHARES) if spec.scale_sweep else 0.0) + 4.0 * spec.code_passes
+        grams = 4.0 if spec.float_target else 2.0
+        total += sum(grams * tokens * d * d + 2.0 * d**3 + (4.0 + around) * o * d * d for o, d in linears) + forward
     if spec.rotation == "split":
         total += forward
     return total + spec.refine_epochs * 4 * forward

@@ -23,6 +23,9 @@ from darkit_nb.convert.grid import WeightGrid
 SHARES = (0.8, 0.85, 0.9, 0.95, 1.05, 1.1)
 """Scales tried, as shares of the one that was found before."""
 
+MOST_TRIED = 2**27
+"""Weights swept at a time, all shares together: bounds the memory, about eight tensors of so many float32 values."""
+
 
 def row_errors(missed: Tensor, matrix: Tensor) -> Tensor:
     """E H Eᵀ of every row of a weight error `[O, D]`, `[O]`."""
@@ -42,18 +45,29 @@ def swept_scales(weight: Tensor, hessian: Hessian, grid: WeightGrid) -> tuple[We
         The grid, and int16 `[O, D]` codes; no row misses more than with the grid it began with.
     """
     matrix = damped_hessian(hessian.gram, hessian.damping)[0].to(weight.dtype)
+    scale, codes = grid.scale.clone(), torch.empty(weight.shape, dtype=torch.int16, device=weight.device)
+    at_once = max(1, MOST_TRIED // (len(SHARES) * weight.shape[1]))
+    for begin in range(0, len(weight), at_once):
+        rows = slice(begin, begin + at_once)
+        part = WeightGrid(grid.scale[rows], grid.low[rows], grid.high[rows], grid.group)
+        found, codes[rows] = _swept_rows(weight[rows], hessian, part, matrix)
+        scale[rows] = found.scale
+    return WeightGrid(scale, grid.low, grid.high, grid.group), codes
+
+
+def _swept_rows(weight: Tensor, hessian: Hessian, grid: WeightGrid, matrix: Tensor) -> tuple[WeightGrid, Tensor]:
+    """`swept_scales` of some outputs: all shares side by side as further rows, as a sweep costs steps more than rows."""
     codes = gptq_codes(weight, hessian, grid)
     least = row_errors(weight - grid.value(codes), matrix)
     outputs, tries = len(weight), len(SHARES)
+    shares = torch.tensor(SHARES, device=weight.device, dtype=grid.scale.dtype).repeat_interleave(outputs)
+    many = weight.repeat(tries, 1)
     for group in range(grid.scale.shape[1]):
-        # All shares side by side as further outputs: a sweep costs its steps, hardly its rows.
         scale = grid.scale.repeat(tries, 1)
-        scale[:, group] *= torch.tensor(SHARES, device=scale.device, dtype=scale.dtype).repeat_interleave(outputs)
+        scale[:, group] *= shares
         tried = WeightGrid(scale, grid.low.repeat(tries, 1), grid.high.repeat(tries, 1), grid.group)
-        many = weight.repeat(tries, 1)
         found = gptq_codes(many, hessian, tried)
-        errors = row_errors(many - tried.value(found), matrix).view(tries, outputs)
-        error, best = errors.min(0)
+        error, best = row_errors(many - tried.value(found), matrix).view(tries, outputs).min(0)
         better, row = error < least, best * outputs + torch.arange(outputs, device=best.device)
         least = torch.where(better, error, least)
         codes = torch.where(better.unsqueeze(1), found[row], codes)

@@ -45,6 +45,16 @@ def test_every_output_keeps_the_best_scale_of_all_that_are_tried(features: int, 
     assert found.sum() < 0.97 * before.sum()
 
 
+def test_outputs_taken_a_few_at_a_time_are_coded_alike(monkeypatch: pytest.MonkeyPatch):
+    weight, hessian = layer(24)
+    grid = uniform_grid(weight, 3, feature_groups(24, 8))
+    whole, codes = swept_scales(weight, hessian, grid)
+    monkeypatch.setattr("darkit_nb.convert.rounding.MOST_TRIED", 2 * len(SHARES) * 24)
+    parted, again = swept_scales(weight, hessian, grid)
+    assert torch.equal(codes, again)
+    torch.testing.assert_close(whole.scale, parted.scale)
+
+
 @pytest.mark.parametrize("bits", [2, 4])
 @pytest.mark.parametrize(("features", "group_size"), [(1, None), (24, 8), (150, None)])
 def test_descent_sets_each_code_to_its_best_given_all_others(bits: int, features: int, group_size: int | None):
