@@ -56,7 +56,7 @@ def swept_scales(weight: Tensor, hessian: Hessian, grid: WeightGrid) -> tuple[We
 
 
 def _swept_rows(weight: Tensor, hessian: Hessian, grid: WeightGrid, matrix: Tensor) -> tuple[WeightGrid, Tensor]:
-    """`swept_scales` of some outputs: all shares side by side as further rows, as a sweep costs steps more than rows."""
+    """`swept_scales` of some outputs: all shares side by side as further rows; a sweep costs steps, not rows."""
     codes = gptq_codes(weight, hessian, grid)
     least = row_errors(weight - grid.value(codes), matrix)
     outputs, tries = len(weight), len(SHARES)
