@@ -19,7 +19,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from darkit_nb.convert.grid import WeightGrid
+from darkit_nb.convert.grid import WeightGrid, by_feature
 from darkit_nb.errors import DataError, ShapeError
 
 SWEEP_BLOCK = 128
@@ -182,21 +182,22 @@ def check_features(weight: Tensor, hessian: Hessian) -> None:
 
 
 def _sweep(weight: Tensor, upper: Tensor, grid: WeightGrid) -> Tensor:
-    """Codes in the order given; within a block errors spread at once, to the rest of the weight block by block."""
-    left, codes = weight.clone(), torch.empty_like(weight)
-    features = weight.shape[1]
-    scales, lows, highs = (value[:, grid.group] for value in (grid.scale, grid.low, grid.high))
+    """Codes in the order given; within a block errors spread at once, to the rest of the weight block by block.
+
+    Features are rows here, so that what one of them does is one stretch of memory.
+    """
+    left = weight.T.contiguous()
+    codes, features = torch.empty_like(left), len(left)
+    scales, lows, highs = (by_feature(value, grid.group) for value in (grid.scale, grid.low, grid.high))
     for start in range(0, features, SWEEP_BLOCK):
         stop = min(start + SWEEP_BLOCK, features)
-        missed = torch.empty_like(left[:, start:stop])
+        missed = torch.empty_like(left[start:stop])
         for j in range(start, stop):
-            column, scale = left[:, j], scales[:, j]
-            codes[:, j] = torch.round(column / scale).clamp(lows[:, j], highs[:, j])
-            error = (column - codes[:, j] * scale) / upper[j, j]
-            left[:, j:stop].addr_(error, upper[j, j:stop], alpha=-1)
-            missed[:, j - start] = error
-        left[:, stop:].addmm_(missed, upper[start:stop, stop:], alpha=-1)
-    return codes
+            codes[j] = torch.round(left[j] / scales[j]).clamp(lows[j], highs[j])
+            missed[j - start] = error = (left[j] - codes[j] * scales[j]) / upper[j, j]
+            left[j:stop].addr_(upper[j, j:stop], error, alpha=-1)
+        left[stop:].addmm_(upper[start:stop, stop:].T, missed, alpha=-1)
+    return codes.T
 
 
 def output_error(missed: Tensor, gram: Tensor) -> float:

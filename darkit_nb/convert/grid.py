@@ -77,6 +77,11 @@ def spread(value: Tensor, group: Tensor) -> Tensor:
     return value if value.shape[1] == 1 else value[:, group]
 
 
+def by_feature(value: Tensor, group: Tensor) -> Tensor:
+    """Values `[O, G]` by feature, features first: `[D, O]`."""
+    return value.T.expand(len(group), -1) if value.shape[1] == 1 else value.T[group]
+
+
 def group_extremes(weight: Tensor, group: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Smallest and largest weight of every output and group, both `[O, G]`, with 0 inside."""
     if count == 1:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from darkit_nb.convert.gptq import SWEEP_BLOCK, Hessian, damped_hessian, gptq_codes
-from darkit_nb.convert.grid import WeightGrid
+from darkit_nb.convert.grid import WeightGrid, by_feature
 
 SHARES = (0.8, 0.85, 0.9, 0.95, 1.05, 1.1)
 """Scales tried, as shares of the one that was found before."""
@@ -91,29 +91,28 @@ def descend(weight: Tensor, hessian: Hessian, grid: WeightGrid, codes: Tensor, p
         int16 `[O, D]`; no row misses more than before.
     """
     matrix = damped_hessian(hessian.gram, hessian.damping)[0].to(weight.dtype)
-    values = codes.to(weight.dtype)
-    scale, low, high = (part[:, grid.group].to(weight.dtype) for part in (grid.scale, grid.low, grid.high))
+    weight, values = weight.T, codes.T.to(weight.dtype)  # features are rows, as in the sweep
+    scale, low, high = (by_feature(part.to(weight.dtype), grid.group) for part in (grid.scale, grid.low, grid.high))
     one_pass = partial(_descend_once, matrix=matrix, scale=scale, low=low, high=high)
     for _ in range(passes):
         values = one_pass(weight - values * scale, values)
-    return values.to(torch.int16)
+    return values.T.to(torch.int16).contiguous()
 
 
 def _descend_once(
     missed: Tensor, values: Tensor, *, matrix: Tensor, scale: Tensor, low: Tensor, high: Tensor
 ) -> Tensor:
-    """One pass; within a block of features the pull spreads at once, to those behind it block by block."""
-    pull, values = missed @ matrix, values.clone()
-    features = values.shape[1]
+    """One pass over `[D, O]`; in a block of features the pull spreads at once, to those behind it block by block."""
+    pull, values = matrix @ missed, values.clone(memory_format=torch.contiguous_format)
+    features = len(values)
     for start in range(0, features, SWEEP_BLOCK):
         stop = min(start + SWEEP_BLOCK, features)
-        moved = torch.empty_like(values[:, start:stop])
+        moved = torch.empty_like(values[start:stop])
         for j in range(start, stop):
-            best = torch.round(values[:, j] + pull[:, j] / (scale[:, j] * matrix[j, j]))
-            best = torch.minimum(torch.maximum(best, low[:, j]), high[:, j])
-            step = (best - values[:, j]) * scale[:, j]
-            pull[:, j:stop].addr_(step, matrix[j, j:stop], alpha=-1)
-            values[:, j] = best
-            moved[:, j - start] = step
-        pull[:, stop:].addmm_(moved, matrix[start:stop, stop:], alpha=-1)
+            best = torch.round(values[j] + pull[j] / (scale[j] * matrix[j, j]))
+            best = torch.minimum(torch.maximum(best, low[j]), high[j])
+            moved[j - start] = step = (best - values[j]) * scale[j]
+            pull[j:stop].addr_(matrix[j, j:stop], step, alpha=-1)
+            values[j] = best
+        pull[stop:].addmm_(matrix[start:stop, stop:].T, moved, alpha=-1)
     return values
