@@ -46,6 +46,11 @@ def quantise_backward_range(rows: int, features: int, x: int, *, groups: int = 1
     return 3 * rows * features * x + token_bytes(rows, groups)
 
 
+def product_epilogue(rows: int, outputs: int, y: int) -> int:
+    """Read the sums (int32), write the outputs; what belongs to an output or a token alone is not counted."""
+    return rows * outputs * (4 + y)
+
+
 def linear_weights(outputs: int, features: int, *, weight_bits: int, group_size: int | None = None) -> int:
     """Codes and scales (float32) of a weight: what decoding one token reads."""
     return outputs * ceil(features * weight_bits / 8) + 4 * outputs * (ceil(features / group_size) if group_size else 1)

@@ -47,6 +47,8 @@ def _lines() -> Iterator[Line]:
         yield "`gif`, values, centred counts, clamped bits", "2x + 9/8 + 8G/D", training, f"{dtype}, {gif}"
         yield "`gif_clip`", "2x + 1/8", counted.quantise_backward_clipped(R, D, x), f"{dtype}, {gif}"
         yield "`gif_backward`", "3x + 8G/D", counted.quantise_backward_range(R, D, x), f"{dtype}, {gif}"
+    moved = counted.product_epilogue(R, OUTPUTS, 2)
+    yield "`spike_epilogue`", "4 + x an output", moved, f"bfloat16, [{R}, {OUTPUTS}]"
     for bits in (4, 2):
         weights = counted.linear_weights(OUTPUTS, D, weight_bits=bits)
         yield f"`packed_matvec`, {bits} bits", f"{bits}/8 a weight", weights, one
@@ -57,6 +59,7 @@ def _lines() -> Iterator[Line]:
 MEASURED = {
     "`neuron_scan`, {dtype} spikes": ("LIF forward", "ours", (S, N)),
     "`neuron_scan`, spikes in bytes": ("LIF forward", "ours to uint8", (S, N)),
+    "`neuron_scan_backward`, S ≤ 8": ("LIF backward", "ours", (S, N)),
     "`gif`, counts in bytes": ("quantise and fire", "ours", (R, D)),
 }
 

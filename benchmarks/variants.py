@@ -24,6 +24,7 @@ FUNCTIONS = {
     "neuron_scan": "scan_forward",
     "neuron_scan_backward": "scan_backward",
     "packed_matvec": "packed_matvec",
+    "spike_epilogue": "spike_epilogue",
     "spike_linear": "spike_product",
 }
 
@@ -60,7 +61,7 @@ def _packs(x: int, vec: int | None = None) -> Iterator[Variant]:
     return iter(({"VEC": wide, "ALIGNED": 1}, {"VEC": 1, "ALIGNED": 0}))
 
 
-def _gif_clip() -> Iterator[Variant]:
+def _streams() -> Iterator[Variant]:
     yield from ({"X": x, "THREADS": BLOCK, **packs} for x in DTYPES for packs in _packs(x))
 
 
@@ -102,10 +103,11 @@ def variants(kernel: str) -> list[Variant]:
     makers = {
         "gif": _gif,
         "gif_backward": _gif_backward,
-        "gif_clip": _gif_clip,
+        "gif_clip": _streams,
         "neuron_scan": _neuron_scan,
         "neuron_scan_backward": _neuron_scan_backward,
         "packed_matvec": _packed_matvec,
+        "spike_epilogue": _streams,
         "spike_linear": _spike_linear,
     }
     return list(makers[kernel]())

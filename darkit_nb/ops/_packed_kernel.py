@@ -121,7 +121,7 @@ def matvec(
         y = torch.ops.darkit.packed_matvec(tokens, scale, zero, *held, bias, *settings)
     else:
         y = _matvec(tokens, scale, zero, weight, bias, ratio, launcher, dtype)
-    return y.view(*code.counts.shape[:-1], -1)
+    return y.view(*code.counts.shape[:-1], y.shape[1])
 
 
 def _matvec(
@@ -137,9 +137,11 @@ def _matvec(
     """`counts` `[R, D]`, their scale and zero point `[R, K]`: outputs `[R, O]`."""
     (rows, features), outputs = counts.shape, weight.packed.shape[0]
     counts, scale, zero = counts.contiguous(), scale.contiguous(), zero.contiguous()
-    tokens = min(rows, TOKENS)
+    tokens = min(max(rows, 1), TOKENS)
     whole = features * weight.bits % 128 == 0 and aligned(counts, weight.packed, weight.salient)
     y = torch.empty(rows, outputs, dtype=dtype, device=counts.device)
+    if not y.numel():
+        return y
     defines = (
         ("DK_X", X_CODES[dtype]),
         ("DK_BITS", weight.bits),

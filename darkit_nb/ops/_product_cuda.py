@@ -10,9 +10,11 @@ from torch import Tensor
 from darkit_nb.functional.spike_code import SpikeCode
 from darkit_nb.functional.spike_linear import parts_of
 from darkit_nb.functional.weight import QuantisedWeight, WeightCode
+from darkit_nb.ops._epilogue_kernel import scaled_sums
 from darkit_nb.ops._launch import Launcher
 from darkit_nb.ops._packed_kernel import MOST_ROWS, PackedWeight, fits, matvec, pack_weight
 from darkit_nb.ops._product_torch import TorchProducts
+from darkit_nb.ops.backend import wants_operators
 from darkit_nb.ops.gif import gif_encode
 
 
@@ -58,4 +60,8 @@ class CudaProducts:
         layout = self.many.layout
         if self.few is not None and code.counts.numel() <= MOST_ROWS * layout.features:
             return matvec(code, self.few, layout.bias, self.launcher, dtype)
-        return self.many.product(code).to(dtype)
+        found = None if wants_operators() else self.many.byte_sums(code)
+        if found is None:
+            return self.many.product(code).to(dtype)
+        y = scaled_sums(*found, code, layout, self.launcher, dtype)
+        return y.view(*code.counts.shape[:-1], layout.outputs)

@@ -33,7 +33,7 @@ def product_kernel(code: SpikeCode, weight: WeightCode, bias: Tensor | None, lau
         )
     else:
         y = _product(counts, scale, zero, salient, weight.codes, weight_scale, bias, bits, cap, ratio, launcher)
-    return y.view(*code.counts.shape[:-1], -1)
+    return y.view(*code.counts.shape[:-1], y.shape[1])
 
 
 def _product(
@@ -54,6 +54,8 @@ def _product(
     counts, codes = counts.contiguous(), codes.to(torch.int8 if largest <= 127 else torch.int16).contiguous()
     members = [None] if salient is None else [~salient, salient]
     y = torch.empty(rows, outputs, dtype=torch.float32, device=counts.device)
+    if not y.numel():
+        return y
     defines = (
         ("DK_X", X_CODES[y.dtype]),
         ("DK_Q", Q_CODES[counts.dtype]),

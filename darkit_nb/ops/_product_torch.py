@@ -57,6 +57,23 @@ class TorchProducts:
         """Outputs of spikes, `[*B, L, O]` float32."""
         return _product(code, self.layout)
 
+    def byte_sums(self, code: SpikeCode) -> tuple[Tensor, int] | None:
+        """Sums `[R, O]` int32 of counts − shift and codes, and that shift; None where it takes more than one product.
+
+        One suffices where all features share a scale, and counts, codes and sums fit bytes and 32 bits.
+        """
+        layout = self.layout
+        if len(layout.segments) != 1 or layout.cap * layout.bound * layout.features >= 2**31:
+            return None
+        (segment,) = layout.segments
+        counts = _chosen(code.counts.reshape(-1, layout.features), layout, segment)
+        high, low = segment.bytes_
+        bytes_ = low is None and counts.dtype in (torch.uint8, torch.int8) and counts.numel() and high.numel()
+        if not bytes_ or not int8_products_are_exact(counts.device.type):
+            return None
+        left, shift = _signed_bytes(counts, layout.cap)
+        return _int8(left, high), shift
+
     def linear(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """Outputs of tokens `[R, D]`, `[R, O]` in `dtype`."""
         law = vars(self.layout.law)
@@ -125,13 +142,19 @@ def _byte_sums(counts: Tensor, segment: Segment, cap: int) -> Tensor:
         return torch.zeros(counts.shape[0], segment.codes.shape[0], dtype=torch.int32, device=counts.device)
     if not int8_products_are_exact(counts.device.type):
         return _float_sums(counts, segment)
-    shifted = counts.dtype == torch.uint8 and cap > 127
-    left = (counts ^ SHIFT).view(torch.int8) if shifted else counts.to(torch.int8)
+    left, shift = _signed_bytes(counts, cap)
     high, low = segment.bytes_
     sums = _int8(left, high)
     if low is not None:
         sums = sums * 2 + _int8(left, low)
-    return sums + SHIFT * segment.row_sums if shifted else sums
+    return sums + shift * segment.row_sums if shift else sums
+
+
+def _signed_bytes(counts: Tensor, cap: int) -> tuple[Tensor, int]:
+    """Counts in bytes less a shift that makes them signed ones, and the shift."""
+    if counts.dtype == torch.uint8 and cap > 127:
+        return (counts ^ SHIFT).view(torch.int8), SHIFT
+    return counts.to(torch.int8), 0
 
 
 def _int8(left: Tensor, right: Tensor) -> Tensor:

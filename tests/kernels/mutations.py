@@ -24,12 +24,14 @@ from darkit_nb.functional.gif import gif_encode
 from darkit_nb.functional.packed import pack_codes
 from darkit_nb.functional.weight import weight_encode
 from darkit_nb.ops import _gif_kernel
+from darkit_nb.ops._epilogue_kernel import scaled_sums
 from darkit_nb.ops._gif_blocked import GifLaw
 from darkit_nb.ops._neuron_blocked import NeuronLaw
 from darkit_nb.ops._neuron_kernel import BITS, ScanKernel, scan_forward
 from darkit_nb.ops._packed_kernel import matvec, pack_weight
 from darkit_nb.ops._product_kernel import product_kernel
 from darkit_nb.ops.gif import encode_rows
+from darkit_nb.ops.weight_layout import WeightLayout
 from tests.kernels.cases import same
 from tests.kernels.shim import ShimLauncher
 
@@ -124,6 +126,16 @@ def spike_linear(shim: ShimLauncher) -> None:
     same(product_kernel(code, weight, None, shim), product_law.spike_product(code, weight))
 
 
+def spike_epilogue(shim: ShimLauncher) -> None:
+    x, salient = _tokens(129, 17)
+    law = GifLaw(16, 2)
+    code, weight = gif_encode(x, num_levels=16, num_steps=2, salient=salient), weight_encode(_tokens(129, 19)[0], 4)
+    layout = WeightLayout(weight, None, law, salient)
+    factor = torch.ones(129) if layout.factor is None else layout.factor
+    sums = (code.counts * factor).int() @ layout.segments[0].codes.int().T
+    same(scaled_sums(sums, 0, code, layout, shim, torch.float32), product_law.spike_product(code, weight))
+
+
 @dataclass(frozen=True)
 class Mutation:
     """One place changed.
@@ -180,6 +192,8 @@ MUTATIONS = [
     Mutation(packed_matvec, "bound", "if (first + i < bytes)", "if (true)"),
     Mutation(packed_matvec, "bound", "if (o >= outputs || r >= rows) continue;", ""),
     Mutation(packed_matvec, "mask", " & FOUR_ONES * ((1u << DK_BITS) - 1)", ""),
+    Mutation(spike_epilogue, "bound", "if (first >= outputs) return;", ""),
+    Mutation(spike_epilogue, "mask", "high != 0 ? (u32)zero[r * groups + 1] : 0u", "0u"),
     Mutation(spike_linear, "barrier", BARRIER, "", 0),
     Mutation(spike_linear, "barrier", BARRIER, "", 1),
     Mutation(spike_linear, "bound", "r0 + i < rows && j < features ?", "true ?"),
@@ -219,7 +233,16 @@ def main(folder: str, *names: str) -> None:
     torch.use_deterministic_algorithms(True)
     flags = ("-g", "-fsanitize=address", "-fsanitize-recover=address")
     launcher = ShimLauncher(Path(folder), flags=flags)
-    cases = (gif, gif_backward, gif_clip, neuron_scan, neuron_scan_backward, packed_matvec, spike_linear)
+    cases = (
+        gif,
+        gif_backward,
+        gif_clip,
+        neuron_scan,
+        neuron_scan_backward,
+        packed_matvec,
+        spike_epilogue,
+        spike_linear,
+    )
     for case in (case for case in cases if not names or case.__name__ in names):
         right, log = _reports(lambda case=case: case(launcher) is None)
         how = "address" if "AddressSanitizer" in log else "clean" if right else "result"

@@ -45,7 +45,9 @@ def check(plan: Launch) -> None:
         assert value is None or isinstance(value, Tensor), f"{where} is a pointer and got {value!r}"
         if value is None:
             continue
-        assert value.is_contiguous(), f"{where} has strides {value.stride()}"
+        # Rows further apart than they are long are what a parameter `stride` is for.
+        apart = value.dim() == 2 and value.stride(1) == 1 and any(each[2] == "stride" for each in wanted)
+        assert apart or value.is_contiguous(), f"{where} has strides {value.stride()}"
         if kind in BY_SETTING:
             setting, dtypes = BY_SETTING[kind]
             assert value.dtype == dtypes[settings[setting]], f"{where} got {value.dtype}"

@@ -16,6 +16,7 @@ USUAL: dict[str, Variant] = {
     "gif": {"X": 2, "Q": 0, "SALIENT": 2, "SIGNED": 0, "EMIT": 7, "VEC": 8, "ALIGNED": 1, "TEAM": 128, "HOLD": 4},
     "gif_backward": {"X": 2, "SALIENT": 2, "SIGNED": 0, "VEC": 8, "ALIGNED": 1, "TEAM": 128, "HOLD": 4},
     "gif_clip": {"X": 2, "VEC": 8, "ALIGNED": 1},
+    "spike_epilogue": {"X": 2, "VEC": 8, "ALIGNED": 1},
     "neuron_scan": {"X": 2, "INTEGER": 0, "HARD": 0, "OUT": 0, "VEC": 8, "ALIGNED": 1},
     "neuron_scan_backward": {
         "X": 2, "INTEGER": 0, "HARD": 0, "SURROGATE": 3, "DETACH": 0, "LEARN": 1, "CHUNK": 4, "KEEP": 0,
@@ -33,6 +34,7 @@ WIDE = {
     "neuron_scan": (4, 4),
     "neuron_scan_backward": (8, 4),
     "packed_matvec": (2, 0),
+    "spike_epilogue": (4, 1),  # two of sums, and what belongs to the outputs once
 }
 
 
