@@ -32,7 +32,15 @@ def test_fractions_of_the_cpu_are_those_of_rows() -> None:
 
 def test_every_generation_and_dtype_is_compiled_without_spills() -> None:
     found = {(row["kernel"], row["architecture"], row["dtype"]): row for row in rows("registers")}
-    kernels = {"gif", "gif_backward", "gif_clip", "neuron_scan", "neuron_scan_backward", "packed_matvec"}
+    kernels = {
+        "gif",
+        "gif_backward",
+        "gif_clip",
+        "neuron_scan",
+        "neuron_scan_backward",
+        "packed_matvec",
+        "spike_epilogue",
+    }
     for kernel in kernels:
         for architecture in (75, 80, 86, 89, 90, 100, 120):
             for dtype in ("float32", "float16", "bfloat16"):

@@ -128,12 +128,13 @@ def spike_linear(shim: ShimLauncher) -> None:
 
 def spike_epilogue(shim: ShimLauncher) -> None:
     x, salient = _tokens(129, 17)
-    law = GifLaw(16, 2)
-    code, weight = gif_encode(x, num_levels=16, num_steps=2, salient=salient), weight_encode(_tokens(129, 19)[0], 4)
-    layout = WeightLayout(weight, None, law, salient)
-    factor = torch.ones(129) if layout.factor is None else layout.factor
-    sums = (code.counts * factor).int() @ layout.segments[0].codes.int().T
-    same(scaled_sums(sums, 0, code, layout, shim, torch.float32), product_law.spike_product(code, weight))
+    code = gif_encode(x, num_levels=16, num_steps=2, salient=salient)
+    for outputs in (16, 19):  # in whole packs, and one by one
+        weight = weight_encode(_tokens(129, outputs)[0], 4)
+        layout = WeightLayout(weight, None, GifLaw(16, 2), salient)
+        factor = torch.ones(129) if layout.factor is None else layout.factor
+        sums = (code.counts * factor).int() @ layout.segments[0].codes.int().T
+        same(scaled_sums(sums, 0, code, layout, shim, torch.float32), product_law.spike_product(code, weight))
 
 
 @dataclass(frozen=True)
