@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import repeat
 from typing import Any, cast
 
 import torch
@@ -19,18 +17,16 @@ from torch import Tensor, nn
 
 from darkit_nb.convert.attention import spike_attention
 from darkit_nb.convert.folding import linear_of, rotation_before
-from darkit_nb.convert.gptq import Hessian
 from darkit_nb.convert.grid import WeightGrid
 from darkit_nb.convert.narrowing import best_share
 from darkit_nb.convert.prepare import Prepared
 from darkit_nb.convert.refining import refine
 from darkit_nb.convert.saliency import feature_saliency
+from darkit_nb.convert.seen import encoded, layer_inputs, seen_by
 from darkit_nb.convert.skeleton import TOKENS_PER_BATCH, Skeleton
-from darkit_nb.convert.statistics import FeatureStatistics, Reached, reduce_sum, watching
+from darkit_nb.convert.statistics import FeatureStatistics, reduce_sum
 from darkit_nb.convert.weights import quantise_weight
-from darkit_nb.functional.gif import gif_quantise
 from darkit_nb.functional.saliency import choose_salient
-from darkit_nb.functional.spike_linear import neuron_settings
 from darkit_nb.nn.packed_linear import PackedLinear, PackedSpikeLinear
 from darkit_nb.nn.rotation import OnlineRotation
 from darkit_nb.records.conversion import STEPWISE, ConversionSpec, LayerError
@@ -140,17 +136,18 @@ def _convert_group(
         masks = _choose(skeleton, index, block, first, layers, stream, spec, share)
     if isinstance(rotation, OnlineRotation) and spec.hidden_clip and spec.spike is not None:
         # Of the coded block only: the float one stays as it was.
-        inputs = (x for x, _ in _inputs(skeleton, index, block, first, stream))
+        inputs = (x for x, _ in layer_inputs(skeleton, index, block, first, stream))
         rotation.keep = best_share(rotation, inputs, lambda x: encoded(x, spec.spike, masks[first]), MEASURED_TOKENS)
-    hessians, crosses, missing = _seen_by(skeleton, index, block, reference, first, masks, floats, stream, spec)
+    seen = seen_by(skeleton, index, block, reference, first, masks, floats, stream, spec)
     for name, layer in layers.items():
         mask = masks[name]
+        known = seen.get(name)
         weight = quantise_weight(
             layer.weight.detach().float(),
             spec,
-            hessian=hessians.get(name),
-            cross=crosses.get(name),
-            missing=missing.get(name),
+            hessian=known and known.hessian,
+            cross=known and known.cross,
+            missing=known and known.missing,
             grid=grids.get(name),
             salient=mask,
         )
@@ -179,7 +176,7 @@ def _choose(
     features = next(iter(layers.values())).in_features
     width = features if spike.saliency == "energy" else None
     seen = FeatureStatistics(features, gram_width=width, device=skeleton.device)
-    for x, _ in _inputs(skeleton, index, block, first, stream):
+    for x, _ in layer_inputs(skeleton, index, block, first, stream):
         seen.update(x)
     seen.reduce()
     masks: dict[str, Tensor | None] = {}
@@ -190,95 +187,6 @@ def _choose(
         )
         masks[name] = choose_salient(score, share)
     return masks
-
-
-def _seen_by(
-    skeleton: Skeleton,
-    index: int,
-    block: nn.Module,
-    reference: nn.Module,
-    first: str,
-    masks: dict[str, Tensor | None],
-    floats: list[Tensor],
-    stream: list[Tensor],
-    spec: ConversionSpec,
-) -> tuple[dict[str, Hessian], dict[str, Tensor], dict[str, Tensor]]:
-    """What calibration says about the coded input x̂ of each layer; layers with equal masks share it.
-
-    Returns:
-        E[x̂ x̂ᵀ], empty where nothing needs it; where weights move towards the float stream, E[x x̂ᵀ] with x the input
-        of the same layer there; and where they make good what the residual stream h lacks, E[(h − ĥ) x̂ᵀ].
-    """
-    if spec.weights in ("rtn", "lwc") and not spec.clip_search and not spec.float_target:
-        return {}, {}, {}
-    features = linear_of(block, first).in_features
-    kinds: list[Tensor | None] = []
-    kind_of: dict[str, int] = {}
-    for name, mask in masks.items():
-        same = [i for i, other in enumerate(kinds) if _same(mask, other)]
-        kind_of[name] = same[0] if same else len(kinds)
-        if not same:
-            kinds.append(mask)
-    seen = [FeatureStatistics(features, gram_width=features, device=skeleton.device) for _ in kinds]
-    sums = [torch.zeros(features, features, dtype=torch.float64, device=skeleton.device) for _ in kinds]
-    writes = spec.float_target and spec.residual_target and first in skeleton.family.writers
-    width = skeleton.widths.hidden if writes else 0
-    lacks = [torch.zeros(width, features, dtype=torch.float64, device=skeleton.device) for _ in kinds]
-    exact = _inputs(skeleton, index, reference, first, floats) if spec.float_target else repeat(None)
-    for (x, hidden), wanted in zip(_inputs(skeleton, index, block, first, stream), exact, strict=False):
-        for mask, statistics, total, lack in zip(kinds, seen, sums, lacks, strict=True):
-            value = encoded(x, spec.spike, mask)
-            statistics.update(value)
-            if wanted is not None:
-                total += (wanted[0].flatten(0, -2).T @ value.flatten(0, -2)).double()
-            if wanted is not None and writes:
-                lack += ((wanted[1] - hidden).flatten(0, -2).T @ value.flatten(0, -2)).double()
-    for statistics, *others in zip(seen, sums, lacks, strict=True):
-        statistics.reduce()
-        for other in others:
-            reduce_sum(other)
-    hessians = [Hessian(statistics.matrix, spec.damping, spec.act_order) for statistics in seen]
-
-    def means(totals: list[Tensor], wanted: bool) -> dict[str, Tensor]:
-        return {name: totals[kind] / max(1, seen[kind].count) for name, kind in kind_of.items()} if wanted else {}
-
-    return (
-        {name: hessians[kind] for name, kind in kind_of.items()},
-        means(sums, spec.float_target),
-        means(lacks, writes),
-    )
-
-
-def _same(one: Tensor | None, other: Tensor | None) -> bool:
-    return one is other if one is None or other is None else torch.equal(one, other)
-
-
-def encoded(x: Tensor, spike: SpikeSpec | None, mask: Tensor | None) -> Tensor:
-    """The value of the spikes of `x`; `x` itself where activations stay in float."""
-    return x if spike is None else gif_quantise(x, salient=mask, **neuron_settings(spike))
-
-
-def _inputs(
-    skeleton: Skeleton, index: int, block: nn.Module, first: str, stream: list[Tensor]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """What the layer `first` is given, rotated where a rotation stands before it, and the residual stream its half of
-    the block reads and adds to; the block runs no further.
-    """
-    rotation, family = rotation_before(block, first), skeleton.family
-    norm = family.attention_norm if first in (*family.attention_inputs, family.output) else family.mlp_norm
-    caught: dict[str, Tensor] = {}
-
-    def reached(name: str, x: Tensor) -> None:
-        caught[name] = x
-        if name == first:
-            raise Reached
-
-    modules = {name: block.get_submodule(name) for name in (norm, first)}
-    for hidden in stream:
-        with watching(modules, reached), suppress(Reached):
-            skeleton.call(block, index, hidden)
-        x = caught.pop(first)
-        yield x if rotation is None else rotation(x), caught.pop(norm)
 
 
 def relative_error(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
