@@ -8,8 +8,9 @@ Every reading does the same layers on the same tokens; only the arithmetic diffe
 - steps: each non-zero spike is one low-bit multiply-accumulate.
 - unary: a spike of level q is q additions.  bitwise: it is popcount(q) additions; shifts are wires and cost nothing.
 
-What stays float is float16 beside integers and spikes. Integer sums of all kinds go into accumulators of the same
-width, the one that cannot overflow.
+What stays float is float16 beside integers and spikes. Rotations and other transforms that mix features while the model
+runs are part of encoding: integers and spikes pay for them, float does without. Integer sums of all kinds go into
+accumulators of the same width, the one that cannot overflow.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ def account(
     """The arithmetic of `energy_report`, from plain records."""
     c = constants or EnergyConstants()
     load = tokens_per_weight_load or spikes.window
-    encoding = encoding_parts(spikes)
-    readings = tuple(_reading(way, spikes, facts.parts, encoding, c, load) for way in _ways(spikes))
+    encoding = facts.mixing + encoding_parts(spikes)
+    readings = tuple(_reading(way, spikes, facts, encoding, c, load) for way in _ways(spikes))
     return EnergyReport(
         readings=readings,
         float_parts=facts.parts + encoding,
@@ -155,7 +156,7 @@ def _ways(spikes: SpikeReport) -> tuple[_Way, ...]:
 def _reading(
     way: _Way,
     spikes: SpikeReport,
-    parts: tuple[FloatPart, ...],
+    facts: ModelFacts,
     encoding: tuple[FloatPart, ...],
     c: EnergyConstants,
     load: int,
@@ -170,8 +171,8 @@ def _reading(
         operations=sum(way.operations(layer) for layer in layers) / tokens,
         layers_pj=sum(way.operations(layer) * way.cost(layer, c) for layer in layers) / tokens,
         encoding_pj=encoded,
-        float_pj=arithmetic_pj(parts, c, way.float_bits),
-        memory_pj=_memory(way, spikes, parts, c, load),
+        float_pj=arithmetic_pj(facts.parts, c, way.float_bits),
+        memory_pj=_memory(way, spikes, facts.parts + (facts.mixing if way.encodes else ()), c, load),
     )
 
 

@@ -1,8 +1,8 @@
 """What a model computes outside its spiking layers, and how each figure was obtained.
 
 By forward hooks, from the shapes that really passed: embeddings, norms, activation functions, gates, residual
-additions, rotary tables, every linear layer left in float, biases. From the configuration, because they happen inside
-functions: attention products, softmax, rotation of queries and keys.
+additions, rotary tables, every linear layer left in float, biases, transforms that mix features before encoding. From
+the configuration, because they happen inside functions: attention products, softmax, rotation of queries and keys.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from darkit_nb.nn.kronecker import KroneckerTransform
 from darkit_nb.nn.linear import SpikingLinear
 from darkit_nb.nn.packed_linear import PackedLinear
+from darkit_nb.nn.rotation import OnlineRotation
 from darkit_nb.records.energy import FloatPart, ModelFacts
 from darkit_nb.spikify.attention import KEYS, attention_modules
 from darkit_nb.trace.attention import (
@@ -32,6 +34,10 @@ from darkit_nb.trace.mode import evaluating
 
 PROBE_TOKENS = 8
 """Tokens of the forward that is watched; everything hooked grows with the number of tokens and nothing else."""
+
+ROTATION, LEARNED = "online rotation", "learned transform"
+MIXING = (ROTATION, LEARNED)
+"""Names of the parts that only stand before encoding."""
 
 _Counts = dict[str, dict[str, float]]
 
@@ -52,8 +58,10 @@ def model_facts(model: nn.Module, window: int) -> ModelFacts:
             model(input_ids=torch.zeros(1, probe, dtype=torch.long, device=device), use_cache=False)
         else:
             model(torch.zeros(1, probe, dtype=torch.long, device=device))
-    parts = [_part(name, work, probe) for name, work in counts.items()]
-    return ModelFacts(tuple(parts) + tuple(attention_parts(model, window)), window)
+    parts = tuple(_part(name, work, probe) for name, work in counts.items())
+    mixing = tuple(part for part in parts if part.name in MIXING)
+    others = tuple(part for part in parts if part.name not in MIXING)
+    return ModelFacts(others + tuple(attention_parts(model, window)), window, mixing)
 
 
 def _part(name: str, work: dict[str, float], probe: int) -> FloatPart:
@@ -100,6 +108,11 @@ def _watcher(name: str, module: nn.Module, add: Callable[..., None]) -> Callable
             own = module.in_features * module.out_features
         part = "output head" if name.rpartition(".")[2] == "lm_head" else f"float layer {name.rpartition('.')[2]}"
         return hook(lambda x, y: add(part, macs=x.numel() * y.shape[-1], additions=bias * y.numel(), weights=own))
+    if isinstance(module, OnlineRotation):
+        return hook(lambda x, y: add(ROTATION, **_times(rotation_work(module), y.numel() // y.shape[-1])))
+    if isinstance(module, KroneckerTransform):
+        mixed = module.left.shape[0] + module.right.shape[0]
+        return hook(lambda x, y: add(LEARNED, macs=mixed * y.numel(), weights=own))
     if isinstance(module, nn.Embedding):
         position = "position" in name or name.endswith("wpe")  # learned positions are added to the token embedding
         return hook(lambda x, y: add("embeddings", lookups=y.numel(), additions=position * y.numel()))
@@ -119,6 +132,29 @@ def _watcher(name: str, module: nn.Module, add: Callable[..., None]) -> Callable
     if kind.endswith("DecoderLayer") or kind.endswith("Block"):
         return hook(lambda x, y: add("residual additions", additions=2 * y.numel()))
     return None
+
+
+def rotation_work(rotation: OnlineRotation) -> dict[str, float]:
+    """What rotating one token takes: butterflies, and a product with a matrix on the odd axis of each block.
+
+    A block of n = 2^a · m features has n additions for each of its a binary axes, n · m products for the odd one, and n
+    multiplications by its scale. Signs are flipped for free. A range that is cut is found and applied: two comparisons
+    a feature each.
+    """
+    work = {"additions": 0.0, "macs": 0.0, "multiplications": 0.0}
+    for width in rotation.blocks:
+        binary = width & -width
+        odd = width // binary
+        work["additions"] += width * (binary.bit_length() - 1)
+        work["macs"] += width * odd if odd > 1 else 0
+        work["multiplications"] += width
+    if rotation.keep != 1.0:
+        work["additions"] += 4 * rotation.blocks[-1]
+    return work
+
+
+def _times(work: dict[str, float], rows: int) -> dict[str, float]:
+    return {name: rows * value for name, value in work.items()}
 
 
 def _norm_work(y: Tensor, means: int) -> dict[str, float]:

@@ -95,10 +95,12 @@ class ModelFacts:
     Attributes:
         parts: the float work, per token.
         window: tokens of context the attention parts are averaged over.
+        mixing: the float work of transforms before encoding, per token, which a network in float does without.
     """
 
     parts: tuple[FloatPart, ...]
     window: int
+    mixing: tuple[FloatPart, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,6 +73,8 @@ def test_both_models_are_scored_on_the_same_windows(finished: Conversion, source
     assert converted.cost.ace == 16
     assert converted.cost.unary_events > converted.cost.bitwise_events > 0
     assert converted.cost.energy is not None
+    rotation = {part.name: part for part in converted.cost.energy.float_parts}["online rotation"]
+    assert rotation.additions > 0
     ids = [ord(letter) for letter in TEXT[-400:]]
     losses = [window_losses(load_model(folder), ids, window=32).loss for folder in (source, finished.out)]
     assert losses[1] == pytest.approx(losses[0], abs=1.0)

@@ -138,6 +138,23 @@ def test_encoding_is_charged_to_integers_and_spikes_but_not_to_floats():
     assert report.reading("unary").encoding_pj == pytest.approx(encoding + 15 * 64 * 2 * C.integer_add(4))
 
 
+def test_rotating_before_encoding_is_charged_to_integers_and_spikes_but_not_to_floats():
+    rotation = FloatPart(name="online rotation", origin="hooks", additions=640.0, macs=64.0, multiplications=64.0)
+    spikes = SpikeReport((layer(),), 10, 10)
+    without, with_it = account(spikes, NOTHING), account(spikes, ModelFacts((), 10, (rotation,)))
+    spent = 640 * C.float16_add + 64 * (C.float16_add + C.float16_multiply) + 64 * C.float16_multiply
+    for before, after in zip(without.readings, with_it.readings, strict=True):
+        dense = after.key.startswith("float")
+        assert after.encoding_pj - before.encoding_pj == pytest.approx(0 if dense else spent)
+        assert after.memory_pj - before.memory_pj == pytest.approx(0 if dense else 64 * 2 * C.local_pj_per_byte)
+        assert (after.operations, after.layers_pj, after.float_pj) == (
+            before.operations,
+            before.layers_pj,
+            before.float_pj,
+        )
+    assert rotation in with_it.float_parts
+
+
 def test_groups_signs_and_radix_change_what_bringing_back_costs():
     def back(**changes: object) -> FloatPart:
         report = account(SpikeReport((layer(**changes),), 10, 10), NOTHING)

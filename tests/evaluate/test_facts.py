@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from darkit_nb.evaluate import measure_spikes, model_facts
+from darkit_nb.evaluate.facts import rotation_work
+from darkit_nb.functional.rotation import mixing_matrix
+from darkit_nb.nn.kronecker import KroneckerTransform
+from darkit_nb.nn.rotation import OnlineRotation
 from darkit_nb.records.energy import FloatPart, ModelFacts
 from darkit_nb.spikify import spikify
 from tests.evaluate.models import Stack, decoder
@@ -93,3 +98,47 @@ def test_looking_leaves_no_hook_and_no_mode_behind():
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
     assert int(next(m for m in model.modules() if hasattr(m, "forwards")).forwards) == 0
+
+
+class Mixed(nn.Module):
+    """A layer behind a rotation, and one behind a learned transform, over embedded tokens."""
+
+    def __init__(self, rotation: OnlineRotation) -> None:
+        super().__init__()
+        self.table = nn.Embedding(32, rotation.features)
+        self.rotation, self.learned = rotation, KroneckerTransform(4, 10)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.learned(self.rotation(self.table(ids)))
+
+
+def test_rotating_while_the_model_runs_is_counted_by_its_butterflies_and_its_odd_axis():
+    rotation = OnlineRotation([16, 24], seed=0)
+    facts = model_facts(Mixed(rotation), 5)
+    mixing = {part.name: part for part in facts.mixing}
+    assert {part.name for part in facts.parts} == {"embeddings"}
+    # 16 = 2⁴ and 24 = 2³ · 3.
+    found = mixing["online rotation"]
+    assert (found.additions, found.macs, found.multiplications) == (16 * 4 + 24 * 3, 24 * 3, 40)
+    assert mixing["learned transform"].macs == 40 * (4 + 10)
+    rotation.keep = 0.9
+    cut = {part.name: part for part in model_facts(Mixed(rotation), 5).mixing}["online rotation"]
+    assert cut.additions == found.additions + 4 * 24
+
+
+@pytest.mark.parametrize("width", [64, 96, 7, 40])
+def test_the_work_of_a_rotation_is_that_of_its_small_matrices_when_each_axis_is_mixed_alone(width: int):
+    """Counted by doing it: an axis of two is an addition a feature, an axis of m is m products."""
+    x, steps = torch.randn(width), {"additions": 0, "macs": 0}
+    y, left = x.clone().double(), width
+    while left % 2 == 0:
+        left //= 2
+        pairs = y.reshape(-1, 2, left)
+        y = torch.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], 1).reshape(-1)
+        steps["additions"] += width
+    if left > 1:
+        y = (y.reshape(-1, left) @ mixing_matrix(left)).reshape(-1)
+        steps["macs"] += width * left
+    expected = OnlineRotation([width])(x.double())
+    torch.testing.assert_close(y / (width // left) ** 0.5, expected)
+    assert rotation_work(OnlineRotation([width])) == {**steps, "multiplications": width}
