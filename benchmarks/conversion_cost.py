@@ -91,7 +91,7 @@ def block(model: PreTrainedModel, name: str, size: str) -> dict[str, Any]:
 def block_sizes(name: str) -> list[tuple[int, int, int]]:
     """Samples, their length and epochs of every run of a preset."""
     if preset(name).refine_epochs:
-        return [(SAMPLES, LENGTH, 1), (SAMPLES, LENGTH, 2), (SAMPLES, TIMES * LENGTH, 1)]
+        return [(1, LENGTH, 1), (1, LENGTH, 2), (1, TIMES * LENGTH, 1)]
     return [(SAMPLES, LENGTH, 0), (TIMES * SAMPLES, LENGTH, 0)]
 
 
@@ -126,8 +126,8 @@ def _trained(runs: list[dict[str, Any]], epochs: int) -> float:
     What tokens cost outside training is counted with the steps' once and by epoch, so it is counted too often.
     """
     once, twice, longer = (run["seconds"] for run in runs)
-    step = max(0.0, twice - once) / SAMPLES
-    per_token = max(0.0, longer - once) / (SAMPLES * LENGTH * (TIMES - 1))
+    step = max(0.0, twice - once) / runs[0]["samples"]
+    per_token = max(0.0, longer - once) / (runs[0]["samples"] * LENGTH * (TIMES - 1))
     full_step = step + per_token * (FULL_LENGTH - LENGTH)
     return once + FULL_SAMPLES * epochs * full_step
 
