@@ -22,7 +22,7 @@ from darkit_nb.convert.narrowing import best_share
 from darkit_nb.convert.prepare import Prepared
 from darkit_nb.convert.refining import refine
 from darkit_nb.convert.saliency import feature_saliency
-from darkit_nb.convert.seen import encoded, layer_inputs, seen_by
+from darkit_nb.convert.seen import Coding, encoded, seen_by
 from darkit_nb.convert.skeleton import TOKENS_PER_BATCH, Skeleton
 from darkit_nb.convert.statistics import FeatureStatistics, reduce_sum
 from darkit_nb.convert.weights import quantise_weight
@@ -96,10 +96,11 @@ def convert_block(
     prepared.salient |= learned.salient
     reference = copy.deepcopy(block)
     chosen = chosen_layers(skeleton, index, spec)
+    at = Coding(skeleton, index, spec, block, reference, floats, stream)
     for group in skeleton.family.groups:
         members = [name for name in group if name in chosen]
         if members:
-            _convert_group(skeleton, index, prepared, reference, members, floats, stream, spec, learned.grids)
+            _convert_group(at, prepared, members, learned.grids)
         if group == skeleton.family.attention_inputs and spec.spike is not None and spec.spike.attention:
             spike_attention(skeleton, index, prepared, stream, spec.spike)
     with _LayerErrors(block, reference, sorted(chosen)) as errors:
@@ -115,30 +116,19 @@ def convert_block(
     return Converted(block, outputs, error, own_error, tuple(layers), learned.losses)
 
 
-def _convert_group(
-    skeleton: Skeleton,
-    index: int,
-    prepared: Prepared,
-    reference: nn.Module,
-    members: Sequence[str],
-    floats: list[Tensor],
-    stream: list[Tensor],
-    spec: ConversionSpec,
-    grids: dict[str, WeightGrid],
-) -> None:
-    block = prepared.block
-    first = members[0]
+def _convert_group(at: Coding, prepared: Prepared, members: Sequence[str], grids: dict[str, WeightGrid]) -> None:
+    """Code the layers `members`, which share their input; `grids` are scales learned for some of them."""
+    spec, block, first = at.spec, at.block, members[0]
     layers = {name: linear_of(block, name) for name in members}
     rotation = rotation_before(block, first)
     masks = {name: prepared.salient.get(name) for name in members}
     if uses_salience(spec.spike) and any(mask is None for mask in masks.values()):
-        share = prepared.share_of(skeleton.family.group_of(first), spec)
-        masks = _choose(skeleton, index, block, first, layers, stream, spec, share)
+        masks = _choose(at, layers, prepared.share_of(at.skeleton.family.group_of(first), spec))
     if isinstance(rotation, OnlineRotation) and spec.hidden_clip and spec.spike is not None:
         # Of the coded block only: the float one stays as it was.
-        inputs = (x for x, _ in layer_inputs(skeleton, index, block, first, stream))
+        inputs = (x for x, _ in at.inputs(first))
         rotation.keep = best_share(rotation, inputs, lambda x: encoded(x, spec.spike, masks[first]), MEASURED_TOKENS)
-    seen = seen_by(skeleton, index, block, reference, first, masks, floats, stream, spec)
+    seen = seen_by(at, first, masks)
     for name, layer in layers.items():
         mask = masks[name]
         known = seen.get(name)
@@ -155,28 +145,20 @@ def _convert_group(
             packed: nn.Module = PackedLinear.from_weight(weight, layer.bias, rotation)
         else:
             packed = PackedSpikeLinear.from_weight(weight, layer.bias, spec.spike, mask, rotation)
-            object.__setattr__(packed, "spike_name", f"{skeleton.block_name(index)}.{name}")
+            object.__setattr__(packed, "spike_name", f"{at.skeleton.block_name(at.index)}.{name}")
         block.set_submodule(name, packed.eval().requires_grad_(False))
 
 
-def _choose(
-    skeleton: Skeleton,
-    index: int,
-    block: nn.Module,
-    first: str,
-    layers: dict[str, nn.Linear],
-    stream: list[Tensor],
-    spec: ConversionSpec,
-    share: float,
-) -> dict[str, Tensor | None]:
+def _choose(at: Coding, layers: dict[str, nn.Linear], share: float) -> dict[str, Tensor | None]:
     """Salient features of each layer by the score of the spec, from the quantised stream before coding."""
-    spike = spec.spike
+    spike = at.spec.spike
     if spike is None:
         return dict.fromkeys(layers)
-    features = next(iter(layers.values())).in_features
+    first = next(iter(layers))
+    features = layers[first].in_features
     width = features if spike.saliency == "energy" else None
-    seen = FeatureStatistics(features, gram_width=width, device=skeleton.device)
-    for x, _ in layer_inputs(skeleton, index, block, first, stream):
+    seen = FeatureStatistics(features, gram_width=width, device=at.skeleton.device)
+    for x, _ in at.inputs(first):
         seen.update(x)
     seen.reduce()
     masks: dict[str, Tensor | None] = {}

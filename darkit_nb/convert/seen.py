@@ -38,50 +38,59 @@ class Seen:
     missing: Tensor | None
 
 
-def seen_by(
-    skeleton: Skeleton,
-    index: int,
-    block: nn.Module,
-    reference: nn.Module,
-    first: str,
-    masks: dict[str, Tensor | None],
-    floats: list[Tensor],
-    stream: list[Tensor],
-    spec: ConversionSpec,
-) -> dict[str, Seen]:
+@dataclass(frozen=True, eq=False)
+class Coding:
+    """A block while its layers are coded, one group after another, and what they are coded from.
+
+    Attributes:
+        skeleton: the model.
+        index: of the block.
+        spec: what to do.
+        block: with every group before this one coded.
+        reference: the float block.
+        floats: the float stream before it, batch by batch.
+        stream: the quantised stream before it.
+    """
+
+    skeleton: Skeleton
+    index: int
+    spec: ConversionSpec
+    block: nn.Module
+    reference: nn.Module
+    floats: list[Tensor]
+    stream: list[Tensor]
+
+    def inputs(self, first: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `layer_inputs`, in the quantised stream."""
+        return layer_inputs(self.skeleton, self.index, self.block, first, self.stream)
+
+    def float_inputs(self, first: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `layer_inputs`, in the float stream."""
+        return layer_inputs(self.skeleton, self.index, self.reference, first, self.floats)
+
+
+def seen_by(at: Coding, first: str, masks: dict[str, Tensor | None]) -> dict[str, Seen]:
     """What calibration says about the coded input x̂ of each layer; layers with equal masks share it.
 
     Args:
-        skeleton: the model.
-        index: of the block.
-        block: with everything before `first` coded.
-        reference: the float block.
+        at: the block, with everything before `first` coded.
         first: first layer of the group that shares the input.
         masks: salient features by layer of the group.
-        floats: the float stream before the block, batch by batch.
-        stream: the quantised stream before it.
-        spec: says what is needed.
 
     Returns:
         By layer; empty where nothing needs it.
     """
+    spec, skeleton = at.spec, at.skeleton
     if spec.weights in ("rtn", "lwc") and not spec.clip_search and not spec.float_target:
         return {}
-    features = linear_of(block, first).in_features
-    kinds: list[Tensor | None] = []
-    kind_of: dict[str, int] = {}
-    for name, mask in masks.items():
-        same = [i for i, other in enumerate(kinds) if _same(mask, other)]
-        kind_of[name] = same[0] if same else len(kinds)
-        if not same:
-            kinds.append(mask)
+    kinds, kind_of = _kinds(masks)
+    writes = spec.float_target and spec.residual_target and first in skeleton.family.writers
+    features, width = linear_of(at.block, first).in_features, skeleton.widths.hidden if writes else 0
     seen = [FeatureStatistics(features, gram_width=features, device=skeleton.device) for _ in kinds]
     sums = [torch.zeros(features, features, dtype=torch.float64, device=skeleton.device) for _ in kinds]
-    writes = spec.float_target and spec.residual_target and first in skeleton.family.writers
-    width = skeleton.widths.hidden if writes else 0
     lacks = [torch.zeros(width, features, dtype=torch.float64, device=skeleton.device) for _ in kinds]
-    exact = layer_inputs(skeleton, index, reference, first, floats) if spec.float_target else repeat(None)
-    for (x, hidden), wanted in zip(layer_inputs(skeleton, index, block, first, stream), exact, strict=False):
+    exact = at.float_inputs(first) if spec.float_target else repeat(None)
+    for (x, hidden), wanted in zip(at.inputs(first), exact, strict=False):
         for mask, statistics, total, lack in zip(kinds, seen, sums, lacks, strict=True):
             value = encoded(x, spec.spike, mask)
             statistics.update(value)
@@ -102,6 +111,18 @@ def seen_by(
         for statistics, total, lack in zip(seen, sums, lacks, strict=True)
     ]
     return {name: kinds_seen[kind] for name, kind in kind_of.items()}
+
+
+def _kinds(masks: dict[str, Tensor | None]) -> tuple[list[Tensor | None], dict[str, int]]:
+    """The masks that differ, and which of them each layer has."""
+    kinds: list[Tensor | None] = []
+    kind_of: dict[str, int] = {}
+    for name, mask in masks.items():
+        same = [i for i, other in enumerate(kinds) if _same(mask, other)]
+        kind_of[name] = same[0] if same else len(kinds)
+        if not same:
+            kinds.append(mask)
+    return kinds, kind_of
 
 
 def _same(one: Tensor | None, other: Tensor | None) -> bool:
