@@ -1,6 +1,6 @@
 """Host side of `kernels/cpu/gif.cpp`: outputs, arguments, and autograd.
 
-Axes: `x [R, D]`, scale and zero point `[R, G]`, salient `[D]` boolean or None.
+Axes: `x [R, D]`, scale and zero point `[R, G]`, salient `[D]` boolean, or `[M, D]` for R/M rows each, or None.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from darkit_nb.functional.spike_code import count_dtype
 from darkit_nb.ops._gif_blocked import GifLaw
 from darkit_nb.ops._native import STREAMED_BYTES, TYPES, UINT4, Record, address, empty, rows_of
 
-_INPUT = "PqqqqPfffqq"
+_INPUT = "PqqqqPfffqqq"
 _gif_forward = Record("dk_gif_forward", _INPUT + "PqqPqPPPq")
 _gif_backward = Record("dk_gif_backward", _INPUT + "PPPPqq")
 _NO_MEMORY = "no memory for a row of features in float32"
@@ -26,11 +26,13 @@ def _inputs(x: Tensor, law: GifLaw, flags: Tensor | None) -> tuple[Any, ...]:
     """What both functions take first; `flags` are the salient features as int32."""
     own = int(law.ranges == "own" and flags is not None)
     caps = (float(law.cap_lo), float(law.cap_hi), float(law.ratio or 0))
-    return x.data_ptr(), TYPES[x.dtype], x.stride(0), *x.shape, address(flags), *caps, own, int(law.signed)
+    one_mask = 1 if flags is None else x.shape[0] // (flags.numel() // x.shape[1])  # rows it serves
+    settings = (*caps, own, int(law.signed), one_mask)
+    return x.data_ptr(), TYPES[x.dtype], x.stride(0), *x.shape, address(flags), *settings
 
 
 def _flags(salient: Tensor | None) -> Tensor | None:
-    return None if salient is None else salient.to(torch.int32)
+    return None if salient is None else salient.to(torch.int32).contiguous()
 
 
 def _forward(

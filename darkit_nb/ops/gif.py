@@ -1,16 +1,19 @@
 """The GIF neuron, fast: the law of `functional/gif.py` on the backend that suits the device.
 
-Axes: `R` rows (tokens of all batch axes), `D` features, `G` range groups (1, or 2 = normal, salient).
+Axes: `R` rows (tokens of all batch axes), `D` features, `G` range groups (1, or 2 = normal, salient), `M` masks, each
+for R/M rows in turn: those of key/value heads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from darkit_nb.errors import ShapeError
 from darkit_nb.functional import gif as reference
 from darkit_nb.functional.gif import check_gif_input, check_packs
 from darkit_nb.functional.packed import pack_codes
@@ -23,32 +26,77 @@ from darkit_nb.ops._cupy import CupyLauncher
 from darkit_nb.ops._gif_blocked import GifLaw
 from darkit_nb.ops._gif_kernel import QuantiseKernel
 from darkit_nb.ops._gif_native import NativeQuantise
-from darkit_nb.ops.backend import backend_name, wants_operators
+from darkit_nb.ops._gif_operators import settings_of
+from darkit_nb.ops.backend import backend_name, exporting, wants_operators
 from darkit_nb.records.spike_spec import Backend, Coding, Gradient, Ranges
 
 Encoded = tuple[Tensor, Tensor, Tensor, Tensor | None]
+LEAST_BLOCK = 32768
+"""Elements of the rows of one mask from which cache blocks are faster than the definition on all of them."""
+
+
+def _keywords(law: GifLaw) -> dict[str, Any]:
+    """The settings by name; `vars` of an object breaks a graph of torch 2.11."""
+    return dict(zip(_SETTINGS, settings_of(law), strict=True))
+
+
+_SETTINGS = ("num_levels", "num_steps", "coding", "ranges", "signed")
 
 
 def _feature_mask(x: Tensor, salient: Tensor | None) -> Tensor | None:
-    """A mask that is the same for every token as `[D]`, any other as `[R, D]`."""
+    """A mask that is the same for every token as `[D]`, any other as `[M, D]`, as few as its shape says."""
     if salient is None:
         return None
     if salient.numel() == salient.shape[-1]:
         return salient.reshape(-1)
-    return salient.expand(x.shape).reshape(-1, x.shape[-1])
+    salient = salient.reshape((1,) * (x.dim() - salient.dim()) + salient.shape)
+    shared = x.dim() - 1
+    while salient.shape[shared - 1] == 1:
+        shared -= 1
+    return salient.expand(*x.shape[:shared], *salient.shape[shared:]).reshape(-1, x.shape[-1])
+
+
+def _fitting(salient: Tensor, x2d: Tensor) -> Tensor:
+    """Masks `[M, D]` as they are, if they share the rows out evenly."""
+    if len(x2d) % max(1, len(salient)):
+        raise ShapeError(
+            "These masks cannot share these tokens out.",
+            expected=f"a number of masks that divides {len(x2d)} tokens",
+            received=f"{len(salient)} masks",
+        )
+    return salient
 
 
 def _chosen(x: Tensor, salient: Tensor | None, backend: Backend) -> str:
-    """Backend of this call. Gradient checks in double and masks that differ between tokens take the definition."""
+    """Backend of this call. Gradient checks in double take the definition, and so do several masks where none pays."""
     name = backend_name(backend, x.device.type)
-    plain = x.dtype == torch.float64 or (salient is not None and salient.dim() > 1) or x.numel() == 0
+    plain = x.dtype == torch.float64 or x.numel() == 0
+    if salient is not None and salient.dim() > 1:
+        # Kernels and operators have one mask for all tokens. Cache blocks take the rows of one mask at a time.
+        plain |= name == "cupy" or wants_operators() or (name == "blocked" and x.numel() < len(salient) * LEAST_BLOCK)
     # Fast paths ask for values, which neither the meta device nor torch.export has.
     # Nor do cache blocks fit a graph: what is compiled is fused anyway.
     fused = name == "blocked" and torch.compiler.is_compiling()
-    return "reference" if plain or fused or x.is_meta or torch.compiler.is_exporting() else name
+    return "reference" if plain or fused or x.is_meta or exporting() else name
+
+
+def _per_mask(
+    encode: Callable[[Tensor, GifLaw, Tensor | None], Encoded], x: Tensor, law: GifLaw, salient: Tensor | None
+) -> Encoded:
+    """What `encode`, which knows one mask, returns for the rows of every mask."""
+    if salient is None or salient.dim() == 1:
+        return encode(x, law, salient)
+    parts = [encode(rows, law, mask) for rows, mask in zip(x.chunk(len(salient)), salient, strict=True)]
+    first, second, third = (torch.cat(each) for each in zip(*(part[:3] for part in parts), strict=True))
+    if all(part[3] is None for part in parts):
+        return first, second, third, None
+    none = torch.zeros(len(x) // len(salient), x.shape[1], dtype=torch.bool)
+    return first, second, third, torch.cat([none if flag is None else flag for _, _, _, flag in parts])
 
 
 def _encode_reference(x: Tensor, law: GifLaw, salient: Tensor | None) -> Encoded:
+    if salient is not None and salient.dim() > 1:
+        salient = salient.repeat_interleave(len(x) // max(1, len(salient)), 0)
     xc = x.to(reference.compute_dtype(x))
     scale, zero = law.scales(xc, salient)
     codes = blocked.raw_codes(xc, scale, zero, salient)
@@ -79,7 +127,7 @@ def encode_rows(
         x2d: `[R, D]` activations, any float dtype.
         num_levels: Q, levels of one spike.
         num_steps: S, steps of the salient features.
-        salient: `[D]` or `[R, D]` boolean, or None.
+        salient: `[D]` boolean, or `[M, D]` for R/M rows each, or None.
         coding: rate, radix or paper.
         ranges: shared or own range of the salient features.
         signed: symmetric spikes without a zero point.
@@ -101,12 +149,13 @@ def encode_rows(
     """
     check_gif_input(x2d, salient)
     law = GifLaw(num_levels, num_steps, coding, ranges, signed)
-    salient = _feature_mask(x2d, salient)
+    if salient is not None:
+        salient = salient.reshape(-1) if salient.numel() == salient.shape[-1] else _fitting(salient, x2d)
     if packed:
         check_packs(law.cap_lo if salient is None else law.cap_hi, signed)
     match _chosen(x2d, salient, backend):
         case "blocked":
-            found = blocked.encode(x2d, law, salient)
+            found = _per_mask(blocked.encode, x2d, law, salient)
         case "native" | "cupy" if wants_operators():
             return operators.encode(x2d, law, salient, packed=packed, mask=mask)
         case "native":
@@ -139,7 +188,7 @@ def encode_centred(
     law = GifLaw(**settings)
     match _chosen(x2d, salient, backend):
         case "blocked":
-            return blocked.quantise_centred(x2d, law, salient)
+            return _per_mask(blocked.quantise_centred, x2d, law, salient)
         case "native" | "cupy" if wants_operators():
             return operators.encode_centred(x2d, law, salient)
         case "native":
@@ -196,7 +245,7 @@ def gif_encode(
         BackendError: the backend cannot be had for this device.
     """
     check_gif_input(x, salient)
-    settings = vars(GifLaw(num_levels, num_steps, coding, ranges, signed))
+    settings = _keywords(GifLaw(num_levels, num_steps, coding, ranges, signed))
     rows = x.reshape(-1, x.shape[-1])
     counts, scale, zero, _ = encode_rows(
         rows, salient=_feature_mask(x, salient), mask=False, backend=backend, **settings
@@ -280,11 +329,14 @@ def gif_quantise(
     match _chosen(x, mask, backend):
         case "blocked":
             function = _QuantiseRange if follow_range else _QuantiseClipped
-            return function.apply(rows, law, mask).view(x.shape)
+            if mask is None or mask.dim() == 1:
+                return function.apply(rows, law, mask).view(x.shape)
+            parts = zip(rows.chunk(len(mask)), mask, strict=True)
+            return torch.cat([function.apply(part, law, one) for part, one in parts]).view(x.shape)
         case "native" | "cupy" if wants_operators():
             return operators.quantise(rows, law, mask, follow_range=follow_range).view(x.shape)
         case "native":
             return NativeQuantise.apply(rows, law, mask, follow_range).view(x.shape)
         case "cupy":
             return QuantiseKernel.apply(rows, law, mask, follow_range, CupyLauncher()).view(x.shape)
-    return reference.gif_quantise(x, salient=salient, gradient=gradient, **vars(law))
+    return reference.gif_quantise(x, salient=salient, gradient=gradient, **_keywords(law))

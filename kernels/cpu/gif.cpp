@@ -57,7 +57,8 @@ bool encode_row(const Rows& rows, const Groups& groups, const Outputs& out, i64 
 struct Call {
     const void* x;
     i64 x_type, x_stride, rows, features;
-    Law law;
+    Law law;  // its salient features those of every mask, [M, D]
+    Masks masks;
     Outputs out;
     i64 threads;
 };
@@ -75,6 +76,7 @@ DK_EXPORT(dk_gif_forward)(const Call* call) {
         if (!room.held) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
         for (i64 r = begin; r < end; ++r) {
             rows.row = widened_row(call->x, call->x_type, r * call->x_stride, call->features, room.row);
+            rows.salient = mask_of(call->law, call->masks, call->features, r);
             Groups groups = groups_of(rows);
             i64 at = r * groups_per_row;
             out.scale[at] = groups.normal.scale, out.zero[at] = (i32)groups.normal.zero;

@@ -137,7 +137,8 @@ void backward_row(const Rows& rows, const Back& back, const float* scale, const 
 struct Call {
     const void* x;
     i64 x_type, x_stride, rows, features;
-    Law law;
+    Law law;  // its salient features those of every mask, [M, D]
+    Masks masks;
     const void* grad;
     const float* scale;
     const i32* zero;
@@ -158,6 +159,7 @@ DK_EXPORT(dk_gif_backward)(const Call* call) {
         for (i64 r = begin; r < end; ++r) {
             rows.row = widened_row(call->x, call->x_type, r * call->x_stride, features, room.row);
             rows.grad = widened_row(call->grad, call->x_type, r * features, features, room.grad);
+            rows.salient = mask_of(call->law, call->masks, features, r);
             backward_row(rows, back, call->scale, call->zero, r);
         }
         if (back.past_caches) settle_streams();

@@ -15,7 +15,7 @@ const i64 LANES = 4;  // vectors a reduction keeps apart, to hide the time one o
 
 // The law as a caller states it.
 struct Law {
-    const i32* salient;  // [D], 0 or not; null: no feature is
+    const i32* salient;  // [D] of the row, 0 or not; null: no feature is
     float cap_lo, cap_hi, ratio;  // ratio 0: the two scales are no integer apart
     i64 own, is_signed;
 };
@@ -49,6 +49,15 @@ inline Room room_for(i64 type, i64 features) {
     if (type == FLOAT32) return {0, 0, true};
     float* memory = (float*)malloc((size_t)features * 8);
     return {memory, memory ? memory + features : 0, memory != 0};
+}
+
+// The salient features of row r: each mask serves `rows` rows in turn.
+struct Masks {
+    i64 rows;
+};
+
+inline const i32* mask_of(const Law& law, Masks masks, i64 features, i64 r) {
+    return law.salient ? law.salient + r / masks.rows * features : 0;
 }
 
 enum Members { EVERYONE = -1, NORMAL = 0, SALIENT = 1 };

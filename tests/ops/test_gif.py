@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from darkit_nb.errors import BackendError, ShapeError
 from darkit_nb.functional import gif as reference
-from darkit_nb.ops import _gif_blocked
+from darkit_nb.ops import _gif_blocked, native_build
+from darkit_nb.ops import gif as gif_ops
 from darkit_nb.ops.gif import clip_gradient, encode_rows, gif_encode, gif_quantise
-from tests.ops.native import without_library
+from tests.ops.native import need_library, poisoned, without_library
 
 LAWS = [
     {"num_levels": levels, "num_steps": steps, "coding": coding, "ranges": ranges, "signed": signed}
@@ -99,11 +100,73 @@ def test_any_strides_and_batch_axes(dtype: torch.dtype) -> None:
     same(gif_quantise(x, num_levels=16), reference.gif_quantise(x, num_levels=16))
 
 
-def test_masks_that_differ_between_heads() -> None:
-    x, salient = torch.randn(2, 4, 5, 16), torch.rand(4, 1, 16) < 0.3
-    settings_ = {"num_levels": 16, "num_steps": 2, "salient": salient}
-    same(gif_encode(x, **settings_).counts, reference.gif_encode(x, **settings_).counts)
-    same(gif_quantise(x, **settings_), reference.gif_quantise(x, **settings_))
+HEADS = [((2, 4, 5, 16), (4, 1, 16)), ((3, 2, 40, 63), (2, 1, 63)), ((1, 2, 1, 129), (2, 1, 129))]
+OTHERS = [((2, 5, 7), (5, 7)), ((2, 3, 5, 7), (2, 1, 5, 7)), ((6, 7), (6, 7)), ((0, 3, 7), (3, 7))]
+
+
+@pytest.mark.parametrize("backend", ["native", "blocked"])
+@pytest.mark.parametrize("law", LAWS[::3], ids=str)
+@pytest.mark.parametrize(("shape", "mask"), HEADS + OTHERS, ids=str)
+def test_masks_that_differ_between_heads(monkeypatch: pytest.MonkeyPatch, shape, mask, law, backend) -> None:
+    """Keys and values have a mask a head; masks that differ between tokens come along."""
+    if backend == "native":
+        monkeypatch.undo()
+        need_library()
+    monkeypatch.setattr(gif_ops, "LEAST_BLOCK", 1)
+    random = torch.Generator().manual_seed(0)
+    x, salient = torch.randn(shape, generator=random), torch.rand(mask, generator=random) < 0.3
+    x[..., ::2, :] = (x[..., ::2, :] * 4).round() / 2  # ties, which clamp
+    if len(shape) == 4:  # as attention has them
+        x = x.transpose(1, 2).contiguous().transpose(1, 2)
+    with poisoned():
+        for dtype in (torch.float32, torch.bfloat16):
+            ours = gif_encode(x.to(dtype), salient=salient, backend=backend, **law)
+            theirs = reference.gif_encode(x.to(dtype), salient=salient, **law)
+            same(ours.counts, theirs.counts)
+            same(ours.scale, theirs.scale)
+            same(ours.zero_point, theirs.zero_point)
+        for gradient in ("clipped", "range"):
+            grad, results = torch.randn(shape, generator=random), []
+            for quantise, more in ((gif_quantise, {"backend": backend}), (reference.gif_quantise, {})):
+                leaf = x.clone().requires_grad_()
+                values = quantise(leaf, salient=salient, gradient=gradient, **law, **more)
+                values.backward(grad)
+                results.append((values.detach(), leaf.grad))
+            same(results[0][0], results[1][0])
+            torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-5, atol=1e-5 * shape[-1])
+
+
+@pytest.mark.parametrize("backend", ["native", "blocked", "reference"])
+def test_rows_take_turns_with_masks(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    if backend == "native":
+        monkeypatch.undo()
+        need_library()
+    monkeypatch.setattr(gif_ops, "LEAST_BLOCK", 1)
+    x, salient = torch.randn(12, 9), torch.arange(9).expand(3, 9) == torch.tensor([[3], [4], [0]])
+    x[5] = torch.tensor([7.5, -7.5, *[1.0] * 7])  # clamped, for one mask only
+    law = {"num_levels": 16, "num_steps": 2}
+    every = salient.repeat_interleave(4, 0)
+    expected = encode_rows(x, salient=every, backend="reference", **law)
+    found = encode_rows(x, salient=salient, backend=backend, **law)
+    assert expected[3] is not None
+    for got, wanted in zip(found, expected, strict=True):
+        same(got, wanted)
+    with pytest.raises(ShapeError, match="share"):
+        encode_rows(x, salient=salient[:, :9].repeat(2, 1)[:5], backend=backend, **law)
+
+
+def test_no_head_takes_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proof that the tests above ran a fast path."""
+    monkeypatch.setattr(gif_ops, "LEAST_BLOCK", 4096)
+    monkeypatch.setattr(gif_ops, "_encode_reference", None)
+    monkeypatch.setattr(gif_ops.reference, "gif_quantise", None)
+    x, salient = torch.randn(2, 4, 64, 64), torch.rand(4, 1, 64) < 0.3
+    for backend in ("blocked", "native"):
+        if backend == "native":
+            need_library()
+        monkeypatch.setattr("darkit_nb.ops.backend.probe_native", native_build.probe_native)
+        gif_encode(x, num_levels=16, num_steps=2, salient=salient, backend=backend)
+        gif_quantise(x, num_levels=16, num_steps=2, salient=salient, backend=backend)
 
 
 def test_clamped_codes_pass_no_gradient() -> None:
