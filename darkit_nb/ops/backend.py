@@ -136,6 +136,11 @@ def wants_operators() -> bool:
     return torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
 
 
+def exporting() -> bool:
+    """Whether torch.export records. Its own question for that has the answer yes in every graph of torch 2.11."""
+    return torch.compiler._is_exporting_flag
+
+
 def _unavailable(name: str, received: str, cause: str | None, fix: str | None) -> BackendError:
     wanted = {"cupy": "CuPy with a working CUDA device", "native": "tensors on the CPU, and the C++ library built"}
     expected = wanted.get(name, "tensors on the CPU")

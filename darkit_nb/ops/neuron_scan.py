@@ -14,7 +14,7 @@ from darkit_nb.ops._cupy import CupyLauncher
 from darkit_nb.ops._neuron_blocked import BlockedScan, NeuronLaw
 from darkit_nb.ops._neuron_kernel import ScanKernel
 from darkit_nb.ops._neuron_native import eager_scan
-from darkit_nb.ops.backend import backend_name, wants_operators
+from darkit_nb.ops.backend import backend_name, exporting, wants_operators
 from darkit_nb.records.spike_spec import Backend
 
 
@@ -64,15 +64,15 @@ def neuron_scan(
     law = NeuronLaw(reset, max_count, surrogate, alpha, detach_reset)
     emitted = resolve_spike_dtype(x, max_count, spike_dtype, packed=packed)
     name = backend_name(backend, x.device.type)
-    if name == "native" and torch.compiler.is_exporting():
+    if name == "native" and exporting():
         name = "blocked"  # a graph for people and other programs shows the steps, not one operator of ours
-    if name == "blocked" and torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+    if name == "blocked" and torch.compiler.is_compiling() and not exporting():
         name = "reference"  # cache blocks do not fit a graph, and what is compiled is fused anyway
     # Kernels know no double: it serves gradient checks.
     if name == "reference" or x.numel() == 0 or (name in ("cupy", "native") and x.dtype == torch.float64):
-        return reference.neuron_scan(
-            x, state, decay=decay, threshold=threshold, spike_dtype=spike_dtype, packed=packed, **vars(law)
-        )
+        constants = {"decay": decay, "threshold": threshold, "reset": reset, "max_count": max_count}
+        slope = {"surrogate": surrogate, "alpha": alpha, "detach_reset": detach_reset}
+        return reference.neuron_scan(x, state, spike_dtype=spike_dtype, packed=packed, **constants, **slope)
     recorded = name in ("native", "cupy") and wants_operators()
     if name == "native" and not recorded:
         each = [_flat(value, x) if isinstance(value, Tensor) else value for value in (decay, threshold)]

@@ -15,6 +15,7 @@ from torch.nn.functional import linear
 from darkit_nb.functional import spike_linear as reference
 from darkit_nb.functional.gif import check_gif_input
 from darkit_nb.functional.weight import weight_quantise
+from darkit_nb.ops.backend import exporting
 from darkit_nb.ops.gif import clip_gradient, decode_centred, encode_centred, gif_quantise
 from darkit_nb.records.spike_spec import SpikeSpec
 
@@ -76,9 +77,9 @@ def spike_linear(
     """
     check_gif_input(x, salient)
     rows = x.reshape(-1, x.shape[-1])
-    if x.is_meta and not torch.compiler.is_exporting():
+    if x.is_meta and not exporting():
         return linear(x, weight, bias)  # shapes only: the product is all there is to know
-    if x.dtype == torch.float64 or torch.compiler.is_exporting():
+    if x.dtype == torch.float64 or exporting():
         return reference.spike_linear(x, weight, bias, spec, salient)
     matrix = weight_quantise(weight, spec.weight_bits)
     if spec.gradient == "range":
