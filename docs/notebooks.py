@@ -1,4 +1,4 @@
-"""Executes the teaching notebooks as a newcomer would, and keeps their outputs: `python docs/notebooks.py`.
+"""Executes the teaching notebooks as a newcomer would, and keeps their outputs: `python docs/notebooks.py [NAME…]`.
 
 What is kept is text and static pictures. Widget state, timings and paths of this machine are not.
 """
@@ -6,6 +6,7 @@ What is kept is text and static pictures. Widget state, timings and paths of thi
 from __future__ import annotations
 
 import os
+import sys
 import sysconfig
 import tempfile
 from pathlib import Path
@@ -17,7 +18,7 @@ from nbclient import NotebookClient
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
 
-def execute(book: Any, folder: Path, *, timeout_s: int = 300) -> Any:
+def execute(book: Any, folder: Path, *, timeout_s: int = 600) -> Any:
     """Run every cell in a fresh kernel.
 
     Args:
@@ -54,9 +55,11 @@ def stripped(book: Any, folder: Path) -> Any:
     return nbformat.reads(text, as_version=4)
 
 
-def main() -> None:
-    """Execute all of them."""
+def main(names: list[str]) -> None:
+    """Execute those whose file names begin so; all of them where none is named."""
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        if names and not path.name.startswith(tuple(names)):
+            continue
         with tempfile.TemporaryDirectory() as folder:
             book = execute(nbformat.read(path, as_version=4), Path(folder))
             nbformat.write(stripped(book, Path(folder)), path)
@@ -64,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -24,25 +24,36 @@ def figures(text: str) -> list[float]:
     return [float(each) for each in re.findall(r"([\d.]+) % error", text)]
 
 
+def largest(text: str) -> list[float]:
+    """Medians of the largest feature of each panel of a figure."""
+    return [float(each) for each in re.findall(r"is ([\d.]+) × the median", text)]
+
+
 def check(book: Any) -> None:
     """What the notebook teaches, in its own numbers."""
     levels = figures(told(book, "for levels in"))
     assert levels == sorted(levels, reverse=True)
     all_spike, *kept = figures(told(book, "for kept in"))
     assert all(each < all_spike for each in kept)
-    ways = dict(re.findall(r"^(.{32})\s*([\d.]+) % error$", told(book, "ways = {"), re.MULTILINE))
+    ways = dict(re.findall(r"^(.{32})\s*([\d.]+) % error  ▇+$", told(book, "ways = {"), re.MULTILINE))
     found = {name.strip(): float(value) for name, value in ways.items()}
     assert found["one step, rotated"] < found["one step"]
     assert found["radix, own range"] < found["rate, shared range (SpikeLLM)"] < found["one step"]
     assert found["radix, own range, split"] < found["one step, rotated"]
+    towers = [float(each) for each in re.findall(r"is ([\d.]+) × the median", told(book, "feature_bars({name"))]
+    assert towers[1] > 2 * towers[0]
+    before, after = (float(each) for each in re.findall(r"is ([\d.]+) × the median", told(book, 'feature_bars({"down')))
+    assert before == towers[1]
+    assert after < 0.5 * before
+    assert "darkit W4A4: finished, 5 of 5 blocks" in told(book, "panel.wait()")
     for name in ("rtn W4A4", "quarot W4A4", "darkit W4A4"):
-        assert f"{name} is done" in told(book, "for pipeline in")
         assert name in told(book, "result_view")
+        assert name in pictures(book, "ConvertPanel(")
+    assert "data:image/svg+xml" in pictures(book, "operation_points")
     lost = dict(re.findall(r"^(\w+) W4A4 .*?([+−-][\d.]+) ±", told(book, "result_view"), re.MULTILINE))
     assert float(lost["quarot"]) < float(lost["rtn"])
     assert float(lost["darkit"]) < float(lost["rtn"])
     assert "model.layers" in told(book, "dk.measure_spikes") or "mlp" in told(book, "dk.measure_spikes")
-    assert "darkit W4A4" in pictures(book, "ConvertPanel(")
 
 
 @pytest.mark.slow
