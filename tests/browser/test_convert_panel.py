@@ -61,6 +61,10 @@ def test_choosing_looking_and_comparing(notebook: Notebook, pytestconfig: pytest
     notebook.page.keyboard.press("ArrowUp")
     expect(panel.get_by_role("radio", name="flatquant")).to_be_focused()
     expect(command).to_contain_text("--pipeline flatquant --compare rtn,quarot")
+    panel.get_by_role("radio", name="W4A4").focus()
+    notebook.page.keyboard.press("ArrowRight")
+    expect(panel.get_by_role("radio", name="W4A8")).to_be_focused()
+    expect(command).to_contain_text("--pipeline flatquant --bits W4A8 --compare rtn,quarot")
     for name in ("rtn", "quarot"):
         panel.get_by_label(f"Compare with {name}", exact=True).click()
     expect(panel.get_by_role("button", name="Start conversion")).to_be_enabled()

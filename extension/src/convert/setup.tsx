@@ -48,21 +48,25 @@ export function Source({ id, layout, state, text, onWrite }: {
   );
 }
 
+/** Radio buttons by the keyboard rules of ARIA: arrows choose, one tab stop. */
+function arrows(names: readonly string[], chosen: string, choose: (name: string) => void) {
+  return (event: KeyboardEvent) => {
+    const step = ["ArrowDown", "ArrowRight"].includes(event.key) ? 1 : ["ArrowUp", "ArrowLeft"].includes(event.key) ? -1 : 0;
+    if (!step || !(event.target as HTMLElement).matches("[role=radio]")) return;
+    event.preventDefault();
+    const next = (names.indexOf(chosen) + step + names.length) % names.length;
+    choose(names[next] as string);
+    (event.currentTarget as HTMLElement).querySelectorAll<HTMLElement>("[role=radio]")[next]?.focus();
+  };
+}
+
 const TAGS: Record<string, string> = {
   spikes: "Features may send more than one spike",
   trains: "Every block is trained first: minutes where others take seconds",
 };
 
 export function Pipelines({ layout, state, act }: { layout: Layout; state: SetupState; act: Act }) {
-  const names = layout.presets.map((preset) => preset.name);
-  const move = (event: KeyboardEvent) => {
-    const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
-    if (!step || !(event.target as HTMLElement).matches("[role=radio]")) return;
-    event.preventDefault();
-    const next = (names.indexOf(state.pipeline) + step + names.length) % names.length;
-    act("choose", { pipeline: names[next] });
-    (event.currentTarget as HTMLElement).querySelectorAll<HTMLElement>("[role=radio]")[next]?.focus();
-  };
+  const move = arrows(layout.presets.map((preset) => preset.name), state.pipeline, (pipeline) => act("choose", { pipeline }));
   const chosen = layout.presets.find((preset) => preset.name === state.pipeline);
   return (
     <Part title="Pipeline" aside={<span class="cv-compare-head" aria-hidden="true">compare</span>}>
@@ -101,11 +105,13 @@ function Pipeline({ preset, state, act }: { preset: Preset; state: SetupState; a
 }
 
 export function Bits({ layout, state, act }: { layout: Layout; state: SetupState; act: Act }) {
+  const choose = (bits: string) => act("choose", { pipeline: state.pipeline, bits });
+  const known = layout.bits.includes(state.bits);
   return (
     <Part title="Bits">
-      <div class="cv-bits" role="radiogroup" aria-label="Bits of weights and activations">
+      <div class="cv-bits" role="radiogroup" aria-label="Bits of weights and activations" onKeyDown={arrows(layout.bits, state.bits, choose)}>
         {layout.bits.map((bits) => (
-          <button key={bits} type="button" role="radio" aria-checked={bits === state.bits} onClick={() => act("choose", { pipeline: state.pipeline, bits })}>
+          <button key={bits} type="button" role="radio" aria-checked={bits === state.bits} tabIndex={bits === state.bits || (!known && bits === layout.bits[0]) ? 0 : -1} onClick={() => choose(bits)}>
             {bits}
           </button>
         ))}
