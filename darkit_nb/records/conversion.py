@@ -16,6 +16,7 @@ from darkit_nb.records.conversion_spec import (
     Scaling,
     WeightMethod,
 )
+from darkit_nb.records.plain import own_fields
 
 __all__ = [
     "ADDITIVE",
@@ -106,8 +107,7 @@ class BlockReport:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> BlockReport:
         """Read what `to_dict` wrote; keys of newer versions are passed over."""
-        known = {info.name for info in dataclasses.fields(cls)}
-        fields = {key: value for key, value in data.items() if key in known}
+        fields = own_fields(cls, data)
         fields["layers"] = tuple(LayerError(**layer) for layer in data["layers"])
         fields["losses"] = tuple(data.get("losses", ()))
         return cls(**fields)
@@ -156,9 +156,7 @@ class ConversionPlan:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ConversionPlan:
         """Read what `to_dict` wrote."""
-        known = {info.name for info in dataclasses.fields(cls)}
-        fields: dict[str, Any] = {key: value for key, value in data.items() if key in known}
-        return cls(**{**fields, "lines": tuple(data["lines"])})
+        return cls(**{**own_fields(cls, data), "lines": tuple(data["lines"])})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from darkit_nb.errors import ConfigError
 from darkit_nb.records.conversion_spec import ConversionSpec
+from darkit_nb.records.plain import own_fields
 
 Device = Literal["auto", "cpu", "cuda"]
 DEVICES: tuple[Device, ...] = ("auto", "cpu", "cuda")
@@ -73,5 +74,5 @@ class ConversionRequest:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ConversionRequest:
         """Read what `to_dict` wrote; unknown keys are ignored."""
-        own: dict[str, Any] = {info.name: data[info.name] for info in dataclasses.fields(cls) if info.name in data}
+        own = own_fields(cls, data)
         return cls(**{**own, "spec": ConversionSpec.from_dict(own["spec"])})

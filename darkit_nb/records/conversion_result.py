@@ -9,6 +9,7 @@ from typing import Any
 
 from darkit_nb.records.energy import EnergyReport
 from darkit_nb.records.paired import PairedDifference, WindowLosses
+from darkit_nb.records.plain import own_fields
 
 DENSE_ACE = 256.0
 """Arithmetic effort of one product of 16-bit numbers, what float16 is counted as."""
@@ -50,7 +51,7 @@ class ConversionCost:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ConversionCost:
         """Read what `to_dict` wrote; unknown keys are ignored."""
-        own: dict[str, Any] = {info.name: data[info.name] for info in dataclasses.fields(cls) if info.name in data}
+        own = own_fields(cls, data)
         energy = own.get("energy")
         return cls(**{**own, "energy": None if energy is None else EnergyReport.from_dict(energy)})
 
@@ -89,7 +90,7 @@ class ConversionRow:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ConversionRow:
         """Read what `to_dict` wrote; derived and unknown keys are ignored."""
-        own: dict[str, Any] = {info.name: data[info.name] for info in dataclasses.fields(cls) if info.name in data}
+        own = own_fields(cls, data)
         kinds = {"losses": WindowLosses, "delta": PairedDifference, "cost": ConversionCost}
         parts = {name: kind.from_dict(own[name]) for name, kind in kinds.items() if own.get(name) is not None}
         return cls(**(own | parts))

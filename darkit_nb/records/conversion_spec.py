@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args, get_type_hints
 
 from darkit_nb.errors import ConfigError
+from darkit_nb.records.plain import only_fields
 from darkit_nb.records.spike_spec import SpikeSpec, described
 
 Scaling = Literal["none", "smooth", "let"]
@@ -154,16 +155,7 @@ class ConversionSpec:
         Raises:
             ConfigError: a key this version does not know, or a value out of range.
         """
-        known = {info.name for info in dataclasses.fields(cls)}
-        unknown = sorted(set(data) - known)
-        if unknown:
-            raise ConfigError(
-                "The conversion settings hold keys this version does not know.",
-                expected=f"only {', '.join(sorted(known))}",
-                received=", ".join(unknown),
-                cause="a misspelt name, or they were written by a newer version",
-            )
-        return cls(**data)
+        return cls(**only_fields(cls, data, "conversion"))
 
 
 def _check_fields(spec: ConversionSpec) -> None:

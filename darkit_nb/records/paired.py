@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from darkit_nb.records.plain import own_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class WindowLosses:
@@ -49,7 +51,7 @@ class WindowLosses:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> WindowLosses:
         """Read what `to_dict` wrote; unknown keys are ignored."""
-        own: dict[str, Any] = {info.name: data[info.name] for info in dataclasses.fields(cls) if info.name in data}
+        own = own_fields(cls, data)
         return cls(**{**own, "nats": tuple(own["nats"])})
 
 

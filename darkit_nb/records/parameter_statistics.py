@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal
 
+from darkit_nb.records.plain import own_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterStatistics:
@@ -69,6 +71,6 @@ class ParameterStatistics:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ParameterStatistics:
         """The record `to_dict` described; unknown keys are ignored, so that newer files stay readable."""
-        own = {info.name: data[info.name] for info in dataclasses.fields(cls) if info.name in data}
+        own = own_fields(cls, data)
         own |= {name: tuple(own[name]) for name in ("shape", "histogram", "edges") if name in own}
         return cls(**own)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from darkit_nb.errors import ConfigError
+from darkit_nb.records.plain import only_fields
 
 Coding = Literal["rate", "radix", "paper"]
 Ranges = Literal["shared", "own"]
@@ -136,17 +137,7 @@ class SpikeSpec:
         Raises:
             ConfigError: a key this version does not know, or a value out of range.
         """
-        known = {info.name for info in dataclasses.fields(cls)}
-        unknown = sorted(set(data) - known)
-        if unknown:
-            raise ConfigError(
-                "The spike settings hold keys this version does not know.",
-                expected=f"only {', '.join(sorted(known))}",
-                received=", ".join(unknown),
-                cause="they were written by a newer version",
-                fix="pip install --upgrade darkit-nb",
-            )
-        return cls(**data)
+        return cls(**only_fields(cls, data, "spike"))
 
     @property
     def cap(self) -> int:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from darkit_nb.errors import ModelError
+from darkit_nb.records.plain import own_fields
 from darkit_nb.records.spike_spec import Coding
 
 SCHEMA = 1
@@ -203,12 +204,12 @@ class TraceNode:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TraceNode:
         """The record `to_dict` described; unknown keys are ignored, so that newer files stay readable."""
-        own = _known(cls, data)
+        own = own_fields(cls, data)
         for name in ("inputs", "outputs"):
             own[name] = tuple(TensorSpec(key, tuple(shape), dtype) for key, shape, dtype in own.get(name, ()))
         own["aliases"] = tuple(own.get("aliases", ()))
         if own.get("spikes") is not None:
-            spikes = _known(SpikeFacts, own["spikes"])
+            spikes = own_fields(SpikeFacts, own["spikes"])
             spikes["histogram"] = tuple(spikes.get("histogram", ()))
             own["spikes"] = SpikeFacts(**spikes)
         return cls(**own)
@@ -216,10 +217,6 @@ class TraceNode:
 
 _NEVER = object()
 _DEFAULTS = {info.name: info.default for info in dataclasses.fields(TraceNode)}
-
-
-def _known(record: Any, data: Mapping[str, Any]) -> dict[str, Any]:
-    return {info.name: data[info.name] for info in dataclasses.fields(record) if info.name in data}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,7 +340,7 @@ class ModelTrace:
         """
         check_schema(data)
         nodes: Iterable[Mapping[str, Any]] = data["nodes"]
-        own = _known(cls, data)
+        own = own_fields(cls, data)
         return cls(**own | {"notes": tuple(own["notes"]), "nodes": tuple(map(TraceNode.from_dict, nodes))})
 
     def to_json(self, indent: int | None = None) -> str:

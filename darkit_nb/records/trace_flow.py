@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from darkit_nb.records.plain import own_fields
 from darkit_nb.records.trace import SCHEMA, check_schema
 
 FlowKind = Literal["input", "output", "module", "operator"]
@@ -104,7 +105,7 @@ class TraceFlow:
 
 
 def _known(record: Any, data: Mapping[str, Any]) -> dict[str, Any]:
-    own = {info.name: data[info.name] for info in dataclasses.fields(record) if info.name in data}
+    own = own_fields(record, data)
     if own.get("shape") is not None:
         own["shape"] = tuple(own["shape"])
     return own
