@@ -62,8 +62,11 @@ def _forward(
 
 def _clamped(x: Tensor, law: GifLaw, salient: Tensor | None, rows: int) -> Tensor | None:
     """Mask of clamped codes if `rows` have any: a second pass, for the few inputs that need it."""
-    if rows == 0:
-        return None
+    return clamped_codes(x, law, salient) if rows else None
+
+
+def clamped_codes(x: Tensor, law: GifLaw, salient: Tensor | None) -> Tensor:
+    """Which codes of tokens are clamped, `[R, D]` bool."""
     clamped = torch.empty(x.shape, dtype=torch.bool, device="cpu")
     _forward(x, law, salient, clamped=clamped)
     return clamped

@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from darkit_nb.functional import spike_linear as reference
 from darkit_nb.functional.gif import check_gif_input
 from darkit_nb.functional.weight import weight_quantise
-from darkit_nb.ops.backend import exporting
+from darkit_nb.ops._gif_blocked import GifLaw
+from darkit_nb.ops._training_native import Forward, decode, fits, forward
+from darkit_nb.ops.backend import backend_name, exporting
 from darkit_nb.ops.gif import clip_gradient, decode_centred, encode_centred, gif_quantise
 from darkit_nb.records.spike_spec import SpikeSpec
 
@@ -50,6 +53,45 @@ class _SpikeLinear(torch.autograd.Function):
         return grad_x, grad_matrix, grad.sum(0) if need_bias else None, None, None
 
 
+class _WholeSpikeLinear(torch.autograd.Function):
+    """The same with the weight quantised on the way: one call forward, an exact product, and float32 throughout.
+
+    Saves what `_SpikeLinear` saves, and which weights were clamped where one was.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, salient: Tensor | None, found: Forward
+    ) -> Tensor:
+        ctx.save_for_backward(found.centred, found.scale, found.clamped, salient, found.values)
+        ctx.clamped_weight = found.clamped_weight
+        return found.y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        centred, scale, clamped, salient, matrix = ctx.saved_tensors
+        need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
+        grad_x = clip_gradient(grad @ matrix, clamped) if need_x else None
+        grad_weight = None
+        if need_weight:
+            grad_weight = clip_gradient(grad.t() @ decode(centred, scale, salient), ctx.clamped_weight)
+        return grad_x, grad_weight, grad.sum(0) if need_bias else None, None, None
+
+
+def _in_one_call(
+    x: Tensor, weight: Tensor, bias: Tensor | None, salient: Tensor | None, spec: SpikeSpec
+) -> Tensor | None:
+    """The output by the library's single call, or None where it cannot be had."""
+    watched = torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
+    if watched or spec.gradient == "range" or not x.is_cpu or backend_name(spec.backend, "cpu") != "native":
+        return None
+    law = GifLaw(**reference.neuron_settings(spec))
+    if product_dtype(x) != torch.float32 or not fits(x, weight, spec.weight_bits, law, salient):
+        return None
+    found = forward(x, weight, bias, spec.weight_bits, law, salient)
+    return None if found is None else _WholeSpikeLinear.apply(x, weight, bias, salient, found)
+
+
 def product_dtype(x: Tensor) -> torch.dtype:
     """What a linear layer gives for `x`: its dtype, or that of autocast where it is on."""
     kind = x.device.type
@@ -81,6 +123,9 @@ def spike_linear(
         return linear(x, weight, bias)  # shapes only: the product is all there is to know
     if x.dtype == torch.float64 or exporting():
         return reference.spike_linear(x, weight, bias, spec, salient)
+    exact = _in_one_call(rows, weight, bias, salient, spec)
+    if exact is not None:
+        return exact.view(*x.shape[:-1], -1)
     matrix = weight_quantise(weight, spec.weight_bits)
     if spec.gradient == "range":
         settings = reference.neuron_settings(spec)

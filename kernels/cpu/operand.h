@@ -7,25 +7,41 @@
 
 namespace {
 
-// Counts of a vector of features of the row as unsigned bytes, in units of the salient scale where that serves all.
+// What a backward needs of tokens beside their products.
+struct Kept {
+    i8* centred;   // [R, D], counts less zero points
+    float* scale;  // [R, G]
+    i32 clamped;   // whether a code was
+};
+
+// Counts of a vector of features of the row as unsigned bytes, in units of the salient scale where that serves all; in
+// `centred`, unless it is null, less their zero point. Whether one was clamped.
 template <bool SOUND, class V>
-DK_INLINE void encode_bytes(const Rows& rows, const Groups& groups, float ratio, u8* line, i64 j) {
+DK_INLINE typename Of<V>::Int encode_bytes(const Rows& rows, const Groups& groups, float ratio, u8* line, i8* centred, i64 j) {
     Terms<V> terms = terms_of<V>(rows, groups, j);
     V code = rounded_quotient(read<V>(rows.row + j), terms.scale, terms.inverse) + terms.zero;
     V count = SOUND ? code : limited(code, terms);
+    auto clamped = SOUND ? typename Of<V>::Int{} : typename Of<V>::Int(count != code);
+    if (centred) write_as<i8>(centred + j, integers(count - terms.zero));
     if (ratio > 0.0f) {
         auto is_salient = read<typename Of<V>::Int>(rows.salient + j) != 0;
         count = is_salient ? count : count * ratio;
     }
     if (rows.is_signed) count = count + 128.0f;
     write_as<u8>(line + j, integers(count));
+    return clamped;
 }
 
 template <bool SOUND>
-void encode_line(const Rows& rows, const Groups& groups, float ratio, u8* line) {
+bool encode_line(const Rows& rows, const Groups& groups, float ratio, u8* line, i8* centred) {
+    WideInt wide = {};
+    i32 any = 0;
     i64 j = 0;
-    for (; j + WIDTH <= rows.features; j += WIDTH) encode_bytes<SOUND, Wide>(rows, groups, ratio, line, j);
-    for (; j < rows.features; ++j) encode_bytes<SOUND, float>(rows, groups, ratio, line, j);
+    for (; j + WIDTH <= rows.features; j += WIDTH) {
+        wide |= encode_bytes<SOUND, Wide>(rows, groups, ratio, line, centred, j);
+    }
+    for (; j < rows.features; ++j) any |= encode_bytes<SOUND, float>(rows, groups, ratio, line, centred, j);
+    return any != 0 || bits_of(wide != 0) != 0;
 }
 
 // What the operand of a token is too large by, over usual and over salient features.
@@ -35,13 +51,13 @@ inline Token token_of(const Plan& plan, const float* scale, const i32* zero, i64
     return {{scale[0], scale[last]}, {low, high}};
 }
 
-// Tokens `rows.row`: their bytes in `line`.
-inline Token encode_token(const Plan& plan, const Rows& rows, u8* line) {
+// Tokens `rows.row`: their bytes in `line`, and what a backward needs where that is wanted.
+inline Token encode_token(const Plan& plan, const Rows& rows, u8* line, i8* centred, bool& clamped) {
     Groups groups = groups_of(rows);
     float scale[2] = {groups.normal.scale, groups.salient.scale}, ratio = plan.merged ? (float)plan.ratio : 0.0f;
     i32 zero[2] = {(i32)groups.normal.zero, (i32)groups.salient.zero};
-    if (groups.sound) encode_line<true>(rows, groups, ratio, line);
-    else encode_line<false>(rows, groups, ratio, line);
+    if (groups.sound) encode_line<true>(rows, groups, ratio, line, centred);
+    else clamped = encode_line<false>(rows, groups, ratio, line, centred);
     return token_of(plan, scale, zero, 1);
 }
 

@@ -19,13 +19,16 @@ from hypothesis import strategies as st
 from darkit_nb.functional import gif as gif_law
 from darkit_nb.functional import neuron as neuron_law
 from darkit_nb.functional.gif import gif_encode as encode_by_definition
+from darkit_nb.functional.rotation import block_rotation as rotation_by_definition
+from darkit_nb.functional.rotation import random_signs
 from darkit_nb.functional.spike_linear import spike_product
 from darkit_nb.functional.weight import QuantisedWeight, weight_encode
-from darkit_nb.ops import _native, _neuron_native, native_build
+from darkit_nb.ops import _native, _neuron_native, _training_native, native_build
 from darkit_nb.ops import spike_product as products
 from darkit_nb.ops._gif_blocked import GifLaw
 from darkit_nb.ops.gif import encode_centred, encode_rows, gif_encode, gif_quantise
 from darkit_nb.ops.neuron_scan import neuron_scan
+from darkit_nb.ops.rotation import block_rotation
 from darkit_nb.ops.weight_only import prepare_float_products
 from tests.kernels.cases import same
 from tests.ops import test_gif_native as gif_cases
@@ -53,7 +56,8 @@ def tokens_of(features: int, dtype: torch.dtype) -> None:
     x, salient = torch.randn(19, features).to(dtype), torch.rand(features) < 0.3
     x[3, 0] = torch.nan
     x[4] = (x[4] * 4).round() / 2  # ties, which clamp
-    for mask, ranges in ((None, "shared"), (salient, "shared"), (salient, "own")):
+    every = torch.rand(19, features) < 0.3  # a mask a row
+    for mask, ranges in ((None, "shared"), (salient, "shared"), (salient, "own"), (every, "own")):
         law: dict[str, Any] = {"num_levels": 16, "num_steps": 2, "ranges": ranges, "salient": mask}
         same(gif_encode(x, backend="native", **law).counts, encode_by_definition(x, **law).counts)
         encode_rows(x, backend="native", **law)
@@ -103,6 +107,47 @@ def chosen_products() -> None:
         with product_cases.way(level, most), poisoned():
             for rows, features, outputs in ((1, 129, 33), (9, 63, 5), (140, 130, 50)):
                 multiply(rows, features, outputs)
+                multiply_neighbours(rows, features, outputs)
+                train(rows, features, outputs)
+    for level in levels():
+        with use_level(level), poisoned():
+            for rows, blocks in ((1, (3, 130)), (9, (7, 24, 64)), (70, (43, 172)), (16, (512,))):
+                rotate(rows, blocks)
+
+
+def multiply_neighbours(rows: int, features: int, outputs: int) -> None:
+    """Salient features side by side, with weights of their own: they are copied, not gathered."""
+    x, w, front = torch.randn(rows, features), torch.randn(outputs, features), torch.arange(features) < features // 8
+    places = [part.nonzero().squeeze(1) for part in (~front, front)]
+    weight = QuantisedWeight(tuple((part, weight_encode(w[:, part], 4)) for part in places), (outputs, features))
+    law: dict[str, Any] = {"num_levels": 16, "num_steps": 2, "ranges": "own"}
+    prepared = products.prepare_products(weight, None, GifLaw(**law), front, backend="native")
+    same(prepared.linear(x, torch.float32), spike_product(encode_by_definition(x, salient=front, **law), weight))
+
+
+def train(rows: int, features: int, outputs: int) -> None:
+    """The forward of a layer in training: a float weight the other way round, and one that is clamped."""
+    x, w, bias = torch.randn(rows, features), torch.randn(features, outputs).t(), torch.randn(outputs)
+    w[0, :4] = torch.tensor([7.5, -7.5, 1.0, 3.0])
+    mask = torch.rand(features) < 0.2
+    for law, salient in ((GifLaw(16), None), (GifLaw(16, 2), mask), (GifLaw(2, 3, signed=True), mask)):
+        for bits in (2, 4, 7):
+            kept = _training_native.forward(x, w, bias, bits, law, salient)
+            assert kept is not None
+            code, weight = encode_by_definition(x, salient=salient, **vars(law)), weight_encode(w, bits)
+            same(kept.y, spike_product(code, weight, bias))
+            same(kept.values, weight.dequantise())
+            same(_training_native.decode(kept.centred, kept.scale, salient), code.dequantise())
+
+
+def rotate(rows: int, blocks: tuple[int, ...]) -> None:
+    """Mixing and its gradient, which mixes the other way."""
+    x, signs = torch.randn(rows, sum(blocks)).requires_grad_(), random_signs(sum(blocks), 1)
+    ours, theirs = block_rotation(x, blocks, signs), rotation_by_definition(x.double(), blocks, signs)
+    torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5)
+    (found,), (wanted,) = (torch.autograd.grad(each.cos().sum(), x) for each in (ours, theirs))
+    torch.testing.assert_close(found, wanted.float(), rtol=1e-5, atol=1e-5)
+    block_rotation(x.detach().bfloat16(), blocks, signs)
 
 
 def multiply(rows: int, features: int, outputs: int) -> None:

@@ -12,6 +12,17 @@ MUTATIONS = {
     "the zero of a few tokens": Edit("product.h", "if (operand_sums) sum -= zero * operand_sums[i * sums_stride];", ""),
     "codes beyond their ends": Edit("operand.h", "if (groups.sound) encode_line<true>", "if (true) encode_line<true>"),
     "the units that lie as they are": Edit("operand.h", "if (unit >= plan.plain) {", "if (unit > plan.plain) {"),
+    "where neighbours begin": Edit(
+        "operand.h", "copy_places(line + order[0], run, out)", "copy_places(line, run, out)"
+    ),
+    "zeros behind neighbours": Edit("operand.h", "memset(out + count, 0, (size_t)(UNIT - count));", ""),
+    "half of a vector's smallest": Edit("gif_law.h", "other < one ? other : one", "one"),
+    "the signs of a row": Edit("rotation.cpp", "scaled(line[j], call.after, j)", "line[j]"),
+    "the signs behind a rotation": Edit("rotation.cpp", "scaled(part[i], call.after, j)", "part[i]"),
+    "the second level of butterflies": Edit("rotation.cpp", "== end) butterflies<2>", "== end) butterflies<1>"),
+    "codes of weights beyond their ends": Edit("training.cpp", "kept = kept > top ? all<V>(top) : kept;", ""),
+    "the sums of salient weights": Edit("training.cpp", "(is_salient ? high : low) += codes[j];", "low += codes[j];"),
+    "the zero point of what is kept": Edit("operand.h", "integers(count - terms.zero)", "integers(count)"),
     "a sum kept apart": Edit("dot.h", "for (i64 a = 1; a < apart; ++a) total += sum[a][i][v];", ""),
     "the second tile": Edit("amx.h", "_tile_dpbusd(2, 5, 6);", "_tile_dpbusd(2, 4, 6);"),
 }
