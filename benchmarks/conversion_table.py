@@ -92,8 +92,14 @@ def grouped(found: Sequence[dict[str, Any]]) -> dict[tuple[str, str], dict[str, 
 CLAIMS = (
     ("darkit W4A4", "quarot W4A4", "at most 0.8 at the upper end"),
     ("darkit W4A4", "spikellm-omniquant W4A4", "at most 0.25 at the upper end"),
+    ("darkit W4A4", "the same at A5", "below 1, were the extra steps the best use of bits"),
     ("spikellm-omniquant W4A4", "omniquant W4A4", "below 1"),
+    ("spikellm-omniquant W4A4", "the same trained, no spikes", "below 1"),
+    ("spikellm-omniquant W4A4", "the same trained, widest tokens at A5", "below 1"),
+    ("spikellm-omniquant W4A4", "spikellm-omniquant, random features", "below 1"),
     ("ternary, T=2 on 40 %", "PB-LLM, 10 % at 8 bits", "below 1"),
+    ("ternary, T=2 on 40 %", "PB-LLM, 20 % at 8 bits", "below 1"),
+    ("darkit W2A16", "quarot W2A16", "below 1"),
     ("darkit, plain INT8 on the subspace", "darkit W4A4", "1"),
 )
 
