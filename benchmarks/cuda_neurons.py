@@ -34,7 +34,7 @@ def _lif(x: Tensor) -> Tensor:
 
 
 def _spikingjelly(device: str) -> Callable[[Tensor], Tensor] | None:
-    """The same LIF of SpikingJelly 2.0, on Triton where it offers that; None where it is not installed."""
+    """The same LIF of SpikingJelly 2.0, which chooses its kernels itself; None where it is not installed."""
     if find_spec("spikingjelly") is None:
         return None
     made: list[Any] = []
@@ -44,7 +44,7 @@ def _spikingjelly(device: str) -> Callable[[Tensor], Tensor] | None:
             parts = (import_module(f"spikingjelly.activation_based.{name}") for name in ("neuron", "surrogate"))
             neuron, surrogate = parts
             made.append(neuron.LIFNode(2.0, False, 1.0, None, surrogate.ATan(2.0), step_mode="m"))
-            if device == "cuda" and "triton" in made[0].supported_backends:
+            if device == "cuda" and "triton" in getattr(made[0], "supported_backends", ()):  # before 2.0.0
                 made[0].backend = "triton"
         made[0].reset()
         return made[0](x)
