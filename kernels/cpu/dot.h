@@ -83,6 +83,38 @@ DK_KERNEL void sum_up_to_16(const u8* codes, const u8* operand, i64 units, i64 r
     if (i < rows) sum_rows<BITS, 1>(codes, operand + i * UNIT, units, sums + i * BLOCK);
 }
 
+#if DK_VNNI
+// Sums of ROWS tokens and two blocks of outputs over one segment of bytes: each count is read once for both, and twice as
+// many sums wait for one another.
+template <i64 ROWS>
+DK_KERNEL DK_INLINE void sum_rows_twice(const u8* codes_0, const u8* codes_1, const u8* operand, i64 units, i32* sums) {
+    WideBits sum[2][ROWS];
+    for (i64 i = 0; i < ROWS; ++i) sum[0][i] = sum[1][i] = WideBits{};
+    for (i64 at = 0; at < units * UNIT_BYTES; at += UNIT_BYTES) {
+        for (i64 line = 0; line < LINES; ++line) {
+            WideBits one = read<WideBits>(codes_0 + at + line * UNIT), other = read<WideBits>(codes_1 + at + line * UNIT);
+            for (i64 i = 0; i < ROWS; ++i) {
+                WideBits counts = WideBits{} + read<u32>(operand + at + i * UNIT + line * 4);
+                sum[0][i] = dot4(sum[0][i], counts, one);
+                sum[1][i] = dot4(sum[1][i], counts, other);
+            }
+        }
+    }
+    for (i64 i = 0; i < ROWS; ++i) {
+        write(sums + i * BLOCK, sum[0][i]);
+        write(sums + BLOCK * BLOCK + i * BLOCK, sum[1][i]);
+    }
+}
+
+// Sums of up to 16 tokens and two blocks of outputs over one segment of bytes; those of the second block follow.
+DK_KERNEL void sum_segment_twice(const u8* codes_0, const u8* codes_1, const u8* operand, i64 units, i64 rows, i32* sums) {
+    i64 i = 0;
+    for (; i + 8 <= rows; i += 8) sum_rows_twice<8>(codes_0, codes_1, operand + i * UNIT, units, sums + i * BLOCK);
+    for (; i + 2 <= rows; i += 2) sum_rows_twice<2>(codes_0, codes_1, operand + i * UNIT, units, sums + i * BLOCK);
+    if (i < rows) sum_rows_twice<1>(codes_0, codes_1, operand + i * UNIT, units, sums + i * BLOCK);
+}
+#endif
+
 // Sums of up to 16 tokens and one block of outputs over one segment.
 DK_KERNEL void sum_segment(i64 bits, const u8* codes, const u8* operand, i64 units, i64 rows, i32* sums) {
     if (bits == 8) sum_up_to_16<8>(codes, operand, units, rows, sums);

@@ -159,6 +159,13 @@ void sum_square(const Job& job, const Panel& panel, const u8* operand, i64 units
     if (job.hand == TILES) return sum_tiles(panel.codes[0], panel.codes[1], operand, second, units, sums);
     for (i64 tile = 0; tile * BLOCK < rows; ++tile) {
         i64 mine = rows - tile * BLOCK < BLOCK ? rows - tile * BLOCK : BLOCK;
+#if defined(__x86_64__) && defined(__AVX512BW__)
+        if (job.hand == VNNI && panel.blocks == 2) {
+            vnni::sum_segment_twice((const u8*)panel.codes[0], (const u8*)panel.codes[1], tile ? second : operand, units, mine,
+                                    sums + tile * 2 * BLOCK * BLOCK);
+            continue;
+        }
+#endif
         for (i64 b = 0; b < panel.blocks; ++b) {
             sum_block(job.hand, 8, (const u8*)panel.codes[b], tile ? second : operand, units, mine,
                       sums + (tile * 2 + b) * BLOCK * BLOCK);

@@ -24,6 +24,7 @@ MUTATIONS = {
     "the sums of salient weights": Edit("training.cpp", "(is_salient ? high : low) += codes[j];", "low += codes[j];"),
     "the zero point of what is kept": Edit("operand.h", "integers(count - terms.zero)", "integers(count)"),
     "a sum kept apart": Edit("dot.h", "for (i64 a = 1; a < apart; ++a) total += sum[a][i][v];", ""),
+    "the second block of two": Edit("dot.h", "dot4(sum[1][i], counts, other)", "dot4(sum[1][i], counts, one)"),
     "the second tile": Edit("amx.h", "_tile_dpbusd(2, 5, 6);", "_tile_dpbusd(2, 4, 6);"),
 }
 
