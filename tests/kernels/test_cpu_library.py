@@ -53,6 +53,7 @@ MUTATIONS = {
     ),
     "neurons at the end": Edit("neuron_scan.cpp", "for (; n < end; ++n) forward<", "for (; n + 1 < end; ++n) forward<"),
     "the mask of salient features": Edit("gif_law.h", "out.scale = is_salient ? all<V>(b.scale) : out.scale;", ""),
+    "the mask of a row": Edit("gif_law.h", "law.salient + r / masks.rows * features", "law.salient"),
     "a NaN in the range": Edit("gif_law.h", "nan[k] |= value != value;", ""),
     "a thread's share": Edit("threads.h", "if (index < work.parts) run_part(work, index);", "work.done[index] = true;"),
     "a half near a quotient": Edit(
