@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -22,6 +21,7 @@ from darkit_nb.convert import folding
 from darkit_nb.convert.attention import route_attention
 from darkit_nb.convert.block import Converted, convert_block
 from darkit_nb.convert.budget import find_shares
+from darkit_nb.convert.checks import check_finite, checked_calibration
 from darkit_nb.convert.plan import plan_for
 from darkit_nb.convert.prepare import (
     float_block,
@@ -30,12 +30,12 @@ from darkit_nb.convert.prepare import (
     residual_statistics,
     rotates,
 )
+from darkit_nb.convert.processes import PeakMemory, is_main, rank, wait_for_all, world
 from darkit_nb.convert.save import Saved, check_out, save_converted, saved_report
 from darkit_nb.convert.skeleton import Skeleton
 from darkit_nb.convert.source import ModelSource, open_source
-from darkit_nb.convert.statistics import distributed, not_finite
 from darkit_nb.convert.work import WorkFolder
-from darkit_nb.errors import DarkitError, DataError, ModelError
+from darkit_nb.errors import DarkitError, ModelError
 from darkit_nb.records.conversion import BlockReport, ConversionPlan, ConversionReport, ConversionSpec
 from darkit_nb.spikify.converted import fill_block, layer_layout, rotate_keys
 
@@ -127,7 +127,7 @@ class _Conversion:
         self.tell = on_event or (lambda _: None)
         self.should_stop = should_stop or (lambda: False)
         self.device = device
-        self.peak = _Peak()
+        self.peak = PeakMemory()
         self.begun, self.block_seconds = time.perf_counter(), 0.0
 
     def run(self, resume: bool) -> ConversionReport:
@@ -138,24 +138,24 @@ class _Conversion:
             self.work.remove()  # of an earlier start that was killed between saving and clearing away
             self._tell(kind="saved", report=finished.to_dict(), text="converted before")
             return finished
-        if _main():
+        if is_main():
             self.work.begin(self.key, self.spec, self.source.name, resume=resume)
-        _wait()
+        wait_for_all()
         skeleton = Skeleton(self.source, device=self.device)
         rotation = self._rotation(skeleton)
         tables = self._front(skeleton, rotation)
-        ids = self.ids[_rank() :: _world()]
+        ids = self.ids[rank() :: world()]
         if self.spec.refine_epochs:
             skeleton.enter(ids[:1])  # training takes one sequence at a time
         floats = skeleton.enter(ids)
         shares = find_shares(skeleton, rotation, floats, self.spec)
-        _finite(floats, "What the embeddings give")
+        check_finite(floats, "What the embeddings give")
         reports = self._blocks(skeleton, rotation, floats, shares)
         saved = None
-        if _main():
+        if is_main():
             saved = save_converted(self._saved(skeleton, rotation, tables), reports)
             self.work.remove()
-        _wait()
+        wait_for_all()
         report = saved if saved is not None else saved_report(self.out, self.key)
         if report is None:
             raise ModelError("The first process did not save the model.", expected=f"a model in {self.out}")
@@ -177,12 +177,12 @@ class _Conversion:
         covariance = None
         if self.spec.rotation == "split":
             self._tell(kind="statistics", text="looking for the strongest directions of the float model")
-            stream = skeleton.enter(self.ids[_rank() :: _world()])
+            stream = skeleton.enter(self.ids[rank() :: world()])
             covariance = residual_statistics(skeleton, self.spec, stream)
         rotation = residual_rotation(self.spec, skeleton.widths.hidden, covariance).to(self.device)
-        if _main():
+        if is_main():
             self.work.write_rotation(rotation)
-        _wait()
+        wait_for_all()
         return rotation
 
     def _front(self, skeleton: Skeleton, rotation: Tensor | None) -> dict[str, Tensor]:
@@ -249,9 +249,9 @@ class _Conversion:
     ) -> tuple[BlockReport, list[Tensor], list[Tensor]]:
         begun = time.perf_counter()
         prepared = prepare_block(skeleton, index, floats, self.spec, rotation, shares)
-        _finite(prepared.outputs, f"The output of {skeleton.block_name(index)}")
+        check_finite(prepared.outputs, f"The output of {skeleton.block_name(index)}")
         made = convert_block(skeleton, index, prepared, floats, stream, self.spec)
-        _finite(made.outputs, f"The converted {skeleton.block_name(index)}")
+        check_finite(made.outputs, f"The converted {skeleton.block_name(index)}")
         report = BlockReport(
             index=index,
             name=skeleton.block_name(index),
@@ -267,7 +267,7 @@ class _Conversion:
         return report, prepared.outputs, made.outputs
 
     def _keep(self, skeleton: Skeleton, report: BlockReport, made: Converted) -> None:
-        if _main():
+        if is_main():
             name = skeleton.block_name(report.index)
             tensors = {f"{name}.{key}": value for key, value in made.block.state_dict().items()}
             layers = {
@@ -275,7 +275,7 @@ class _Conversion:
                 for layer in skeleton.family.linears
             }
             self.work.write_block(report, layers, tensors)
-        _wait()
+        wait_for_all()
 
     def _rms(self, skeleton: Skeleton, rotation: Tensor | None) -> tuple[str, ...]:
         """Norms of a block that became RMSNorms."""
@@ -300,85 +300,8 @@ class _Conversion:
         )
 
     def _tell(self, **event: Any) -> None:
-        if _main():
+        if is_main():
             self.tell(event)
-
-
-class _Peak:
-    """Most memory this process held, as far as the system tells."""
-
-    def __init__(self) -> None:
-        self.bytes: int | None = None
-
-    def update(self, device: torch.device) -> int:
-        """Look now."""
-        if device.type == "cuda":
-            found = torch.cuda.max_memory_allocated(device)
-        else:
-            info = psutil.Process().memory_info()
-            found = getattr(info, "peak_wset", 0) or _peak_of_linux() or info.rss
-        self.bytes = most = max(found, self.bytes or 0)
-        return most
-
-
-def _peak_of_linux() -> int:
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0
-
-
-def checked_calibration(calibration: Tensor, spec: ConversionSpec, source: ModelSource) -> Tensor:
-    """The part of the calibration that is used, `[samples, sample_length]` int64.
-
-    Raises:
-        DataError: too few or too short sequences, or tokens the model does not know.
-    """
-    context = getattr(source.config, "max_position_embeddings", None)
-    if context is not None and spec.sample_length > context:
-        raise DataError(
-            "The calibration sequences are longer than the model's context.",
-            expected=f"sample_length ≤ {context}",
-            received=str(spec.sample_length),
-            fix=f"use sample_length={context}",
-        )
-    shape = tuple(calibration.shape)
-    if len(shape) != 2 or shape[0] < spec.samples or shape[1] < spec.sample_length:
-        raise DataError(
-            "The calibration text is too short.",
-            expected=f"token ids [{spec.samples}, {spec.sample_length}] or more",
-            received=str(list(shape)),
-            cause="the text holds fewer tokens than samples × sample_length",
-            fix="give a longer text, or lower samples and sample_length",
-        )
-    if calibration.is_floating_point() or calibration.is_complex() or calibration.dtype == torch.bool:
-        raise DataError(
-            "The calibration text holds no token ids.",
-            expected=f"integers 0 … {source.config.vocab_size - 1}",
-            received=f"a tensor of {str(calibration.dtype).removeprefix('torch.')}",
-            cause="embeddings, logits or a mask were given in place of ids",
-            fix="tokenizer(text, return_tensors='pt').input_ids gives ids",
-        )
-    ids = calibration[: spec.samples, : spec.sample_length].to(torch.int64).contiguous()
-    low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high >= source.config.vocab_size:
-        raise DataError(
-            "The calibration text holds tokens this model does not know.",
-            expected=f"token ids 0 … {source.config.vocab_size - 1}",
-            received=f"{low} … {high}",
-            cause="the text was tokenised with another tokenizer than the model was trained with",
-            fix="use the tokenizer saved beside the model",
-        )
-    if _world() > len(ids):
-        raise DataError(
-            "There are more processes than calibration sequences.",
-            expected=f"at most {len(ids)} processes",
-            received=str(_world()),
-        )
-    return ids
 
 
 def _key(source: ModelSource, spec: ConversionSpec, ids: Tensor) -> str:
@@ -386,28 +309,5 @@ def _key(source: ModelSource, spec: ConversionSpec, ids: Tensor) -> str:
     digest = hashlib.sha256(source.fingerprint().encode())
     digest.update(json.dumps(spec.to_dict(), sort_keys=True).encode())
     digest.update(ids.numpy().tobytes())
-    digest.update(str(_world()).encode())
+    digest.update(str(world()).encode())
     return digest.hexdigest()
-
-
-def _finite(stream: list[Tensor], where: str) -> None:
-    faulty = sum(int((~torch.isfinite(hidden)).any(-1).any(-1).sum()) for hidden in stream)
-    if faulty:
-        raise not_finite(where, faulty, sum(len(hidden) for hidden in stream), "sequences")
-
-
-def _rank() -> int:
-    return torch.distributed.get_rank() if distributed() else 0
-
-
-def _world() -> int:
-    return torch.distributed.get_world_size() if distributed() else 1
-
-
-def _main() -> bool:
-    return _rank() == 0
-
-
-def _wait() -> None:
-    if distributed():
-        torch.distributed.barrier()
