@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from benchmarks.conversion_judges import judged
-from benchmarks.conversion_methods import Method, all_methods, controls, headline, weights
+from benchmarks.conversion_methods import Method, all_methods, changed, controls, headline, weights
 from benchmarks.harness import RESULTS
 from benchmarks.planting import outlier_statistics, planted
 from darkit_nb.convert.driver import convert_model
@@ -60,15 +59,6 @@ class Combination:
         method = self.method
         parts = (self.model, self.planting, method.name, method.judged_as, changed(method.spec))
         return "|".join(map(str, (*parts, self.seed, self.rotation_seed, SAMPLES, LENGTH, WINDOWS)))
-
-
-def changed(spec: ConversionSpec) -> str:
-    """Digest of the fields that differ from their defaults: a new field with a default keeps the rows there are."""
-    plain, usual = spec.to_dict(), ConversionSpec().to_dict()
-    spike, usual_spike = plain.pop("spike"), usual.pop("spike")
-    own = {name: value for name, value in plain.items() if value != usual[name] and name != "pipeline"}
-    own["spike"] = spike and {name: value for name, value in spike.items() if value != usual_spike[name]}
-    return sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def combinations(model: str) -> Iterator[Combination]:

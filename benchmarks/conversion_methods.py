@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from darkit_nb.config.conversions import preset
@@ -49,6 +51,15 @@ def _preset(pipeline: str, bits: str, **changes: Any) -> Method:
 
 def _control(name: str, pipeline: str, judged_as: str = "spikes", bits: str = "W4A4", **changes: Any) -> Method:
     return Method(name, preset(pipeline, bits=bits, **changes), judged_as, "controls")
+
+
+def changed(spec: ConversionSpec) -> str:
+    """Digest of the fields that differ from their defaults: a new field with a default keeps the rows there are."""
+    plain, usual = spec.to_dict(), ConversionSpec().to_dict()
+    spike, usual_spike = plain.pop("spike"), usual.pop("spike")
+    own = {name: value for name, value in plain.items() if value != usual[name] and name != "pipeline"}
+    own["spike"] = spike and {name: value for name, value in spike.items() if value != usual_spike[name]}
+    return sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def headline() -> list[Method]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.conversion_methods import all_methods, changed
 from benchmarks.harness import RESULTS
 from darkit_nb.evaluate.paired import student_t
 
@@ -117,9 +118,15 @@ def text(found: Sequence[dict[str, Any]]) -> str:
             f"{settings['samples']} × {settings['length']} calibration tokens, {settings['windows']} windows.\n"
         )
         parts.append("| " + " | ".join(HEADERS) + " |\n|" + "---|" * len(HEADERS))
-        parts += [_line(name, summary(group)) for name, group in methods.items()]
+        parts += [_line(name + _mark(name, group), summary(group)) for name, group in methods.items()]
         parts += ["", *_claims(methods), ""]
     return "\n".join(parts)
+
+
+def _mark(name: str, group: Sequence[dict[str, Any]]) -> str:
+    """Whether the method's settings have changed since its rows were made."""
+    now = {method.name: changed(method.spec) for method in all_methods()}
+    return "" if group[0]["settings"].get("spec") == now.get(name) else " (settings since changed)"
 
 
 def _line(name: str, each: dict[str, Any]) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.conversion_methods import all_methods
+from benchmarks.conversion_methods import all_methods, changed
 from benchmarks.conversion_table import ratio, rows, summary, text
 
+CURRENT = {method.name: changed(method.spec) for method in all_methods()}
 COSTS = {"mean_steps": 1.0, "code_bits": 4.0, "storage_bits": 4.2, "ace": 16.0}
 
 
@@ -26,7 +27,7 @@ def row(method: str, differences: list[float], seed: int = 0, **more: object) ->
         "rotation_seed": 0,
         "differences": differences,
         "outliers": {"kurtosis_mean": 2.0},
-        "settings": {"samples": 1, "length": 2, "windows": len(differences)},
+        "settings": {"samples": 1, "length": 2, "windows": len(differences), "spec": CURRENT.get(method)},
         "float_bits_per_byte": 1.5,
         "float_perplexity": 9.0,
         **COSTS,
@@ -80,6 +81,13 @@ def test_the_text_has_a_line_a_method_and_says_what_the_claims_come_to():
     shown = text(found)
     assert "| darkit W4A4 | 1 | 4 | 4.2 | 16 | +0.0200 |" in shown
     assert "- darkit W4A4 loses 0.55 (" in shown
+
+
+def test_rows_of_settings_that_have_changed_say_so():
+    old = {"samples": 1, "length": 2, "windows": 2, "spec": "of another time"}
+    shown = text([row("quarot W4A4", [0.01, 0.02], settings=old), row("darkit W4A4", [0.01, 0.02])])
+    assert "| quarot W4A4 (settings since changed) |" in shown
+    assert "| darkit W4A4 |" in shown
 
 
 def test_every_method_has_a_name_of_its_own_and_the_claims_name_methods_there_are():
