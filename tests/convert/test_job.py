@@ -123,6 +123,50 @@ def test_killed_outright_it_is_lost_and_resumed_gives_the_same_bits(
     assert conversion.rows()[1].losses == finished.rows()[1].losses
 
 
+@pytest.mark.slow
+def test_whoever_is_killed_in_the_middle_of_a_block_the_result_is_the_same_bit_for_bit(
+    finished: Conversion, source: Path, corpus: Path, tmp_path: Path
+):
+    conversion = Conversion.start(request(source, corpus, tmp_path / "m"))
+    work = tmp_path / "m.conversion"
+    for done, victims in ((1, ("worker",)), (2, ("supervisor",)), (4, ("supervisor", "worker"))):
+        _freeze_in_a_block(conversion, done)
+        kept = {file.name: file.read_bytes() for file in work.glob("block-*.json")}
+        assert done <= len(kept) < BLOCKS
+        pids = _pids(conversion)
+        for victim in victims:
+            os.kill(pids[victim], signal.SIGKILL)
+        if "worker" not in victims:
+            os.kill(pids["worker"], signal.SIGCONT)  # goes on alone, until it is ended for the next start
+        while conversion.status.active:
+            time.sleep(0.02)
+        assert conversion.state == ("failed" if victims == ("worker",) else "lost")
+        conversion.resume()
+        for name, content in kept.items():
+            assert (work / name).read_bytes() == content
+    conversion.wait(120)
+    assert conversion.state == "finished"
+    for name in ("model.safetensors", "config.json"):
+        assert (conversion.out / name).read_bytes() == (finished.out / name).read_bytes()
+    assert conversion.rows()[1].losses == finished.rows()[1].losses
+
+
+def _pids(conversion: Conversion) -> dict[str, int]:
+    status = conversion.status
+    assert status.launch is not None
+    assert status.pid is not None
+    return {"supervisor": status.launch.pid, "worker": status.pid}
+
+
+def _freeze_in_a_block(conversion: Conversion, done: int) -> None:
+    """Stop the worker between the end of one block and that of the next, at whatever instruction it is."""
+    wait_for_blocks(conversion, done)
+    pid = _pids(conversion)["worker"]
+    time.sleep(0.05)
+    os.kill(pid, signal.SIGSTOP)
+    assert len(conversion.reports()) < BLOCKS, "it was faster than the test: the model needs more blocks"
+
+
 def test_a_stop_keeps_the_blocks_that_are_done(source: Path, corpus: Path, tmp_path: Path):
     conversion = Conversion.start(request(source, corpus, tmp_path / "m", windows=0))
     wait_for_blocks(conversion, 1)
