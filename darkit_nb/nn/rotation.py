@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from darkit_nb.functional.rotation import narrow_range, random_signs, rotation_matrix
-from darkit_nb.ops.rotation import block_rotation
+from darkit_nb.functional.rotation import random_signs, rotation_matrix
+from darkit_nb.ops.rotation import block_rotation, cut_last
 
 
 class OnlineRotation(nn.Module):
@@ -51,14 +51,11 @@ class OnlineRotation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix the last axis of `x`, and cut the range of its last block."""
-        return self.cut(block_rotation(x, self.blocks, self.signs), self.keep)
+        return block_rotation(x, self.blocks, self.signs, keep=self.keep)
 
     def cut(self, mixed: Tensor, keep: float) -> Tensor:
         """Mixed features with the range of their last block cut to the share `keep` of it."""
-        if keep == 1.0:
-            return mixed
-        first, last = mixed.split([self.features - self.blocks[-1], self.blocks[-1]], -1)
-        return torch.cat([first, narrow_range(last, keep)], -1)
+        return cut_last(mixed, self.blocks, keep)
 
     def matrix(self) -> Tensor:
         """R, float64 `[D, D]`, on the CPU, whatever is cut behind it."""

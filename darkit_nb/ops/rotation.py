@@ -18,7 +18,7 @@ from darkit_nb.functional import rotation as reference
 from darkit_nb.ops._native import TYPES, Record, address, empty, rows_of, scratch
 from darkit_nb.ops.backend import backend_name
 
-_rotate = Record("dk_rotate", "PqPqqqqPPPqPq")
+_rotate = Record("dk_rotate", "PqPqqqqPPqfPqPq")
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 WIDEST_VECTOR = 64
 """Bytes; a token and an axis of it need a vector for every number."""
@@ -26,13 +26,14 @@ Plan = tuple[Tensor, list[Tensor], int]
 """Steps as the library reads them; what makes them orthogonal, `[D]`, and their matrices; the longest of these."""
 
 
-def block_rotation(x: Tensor, blocks: Sequence[int], signs: Tensor | None = None) -> Tensor:
+def block_rotation(x: Tensor, blocks: Sequence[int], signs: Tensor | None = None, *, keep: float = 1.0) -> Tensor:
     """`functional.rotation.block_rotation` on the fastest backend; differentiable in `x`.
 
     Args:
         x: `[*B, D]`.
         blocks: widths, in the order of features; together D.
         signs: ±1 `[D]` of any dtype, or None.
+        keep: share of each token's range that is let through in the last block (`functional.rotation.narrow_range`).
 
     Raises:
         ShapeError: the blocks do not make up the features.
@@ -42,11 +43,19 @@ def block_rotation(x: Tensor, blocks: Sequence[int], signs: Tensor | None = None
     """
     reference.check_blocks(x, blocks)
     if not _by_library(x):
-        return reference.block_rotation(x, blocks, signs)
+        return cut_last(reference.block_rotation(x, blocks, signs), blocks, keep)
     factor = None if signs is None else signs.to(torch.float32)
     if torch.is_grad_enabled() and x.requires_grad:
-        return _BlockRotation.apply(x, tuple(blocks), factor, False)
-    return _rotated(x, tuple(blocks), factor, False)
+        return cut_last(_BlockRotation.apply(x, tuple(blocks), factor, False), blocks, keep)
+    return _rotated(x, tuple(blocks), factor, False, keep)
+
+
+def cut_last(mixed: Tensor, blocks: Sequence[int], keep: float) -> Tensor:
+    """Mixed features with the range of their last block cut to the share `keep` of it."""
+    if keep == 1.0:
+        return mixed
+    first, last = mixed.split([mixed.shape[-1] - blocks[-1], blocks[-1]], -1)
+    return torch.cat([first, reference.narrow_range(last, keep)], -1)
 
 
 class _BlockRotation(torch.autograd.Function):
@@ -86,13 +95,14 @@ def _plan(blocks: tuple[int, ...]) -> Plan:
     return torch.tensor(words, dtype=torch.int64, device="cpu").reshape(-1, 5), kept, max(map(len, kept[1:]), default=1)
 
 
-def _rotated(x: Tensor, blocks: tuple[int, ...], signs: Tensor | None, transposed: bool) -> Tensor:
+def _rotated(x: Tensor, blocks: tuple[int, ...], signs: Tensor | None, transposed: bool, keep: float = 1.0) -> Tensor:
     words, (scale, *_), widest = _plan(blocks)
     before, after = (scale, signs) if transposed or signs is None else (scale * signs, None)
     rows = rows_of(x.detach().reshape(-1, x.shape[-1]))
     y = empty(rows.shape, x.dtype)
     source = (rows.data_ptr(), TYPES[x.dtype], rows.stride(0), *rows.shape)
-    outputs = (address(before), address(after), y.data_ptr(), TYPES[x.dtype])
+    cut = (rows.shape[1] - blocks[-1], keep)
+    outputs = (address(before), address(after), *cut, y.data_ptr(), TYPES[x.dtype])
     each = (rows.shape[1] + widest) * WIDEST_VECTOR
     room = scratch(each * torch.get_num_threads())
     _rotate(words.data_ptr(), words.shape[0], *source, *outputs, room, each)

@@ -41,6 +41,8 @@ struct Call {
     const void* x;
     i64 x_type, x_stride, rows, features;
     const float *before, *after;
+    i64 cut;     // from this feature on a token is cut to a share of its range, functional/rotation.py: narrow_range
+    float keep;  // which; 1 leaves it
     void* y;
     i64 y_type;
     char* room;  // for every thread `room_bytes`: WIDTH tokens side by side, then an axis of them
@@ -138,6 +140,24 @@ void mix(const Call& call, float* data, i64 lanes, float* room) {
     }
 }
 
+// Numbers of V tokens side by side, `lanes` apart, from feature `cut` on.
+template <class V>
+void narrow(const Call& call, float* data, i64 lanes) {
+    V low = {}, high = {};
+    typename Of<V>::Int broken = {};
+    for (i64 j = call.cut; j < call.features; ++j) {
+        V value = read<V>(data + j * lanes);
+        low = value < low ? value : low, high = value > high ? value : high;
+        broken |= value != value;
+    }
+    low = low * call.keep, high = high * call.keep;
+    for (i64 j = call.cut; j < call.features; ++j) {
+        V value = read<V>(data + j * lanes);
+        value = value < low ? low : value > high ? high : value;
+        write(data + j * lanes, broken != 0 ? all<V>(__builtin_nanf("")) : value);
+    }
+}
+
 // Rows become columns: every turn interleaves the first half of the rows with the second, which turns the bits of each
 // element's place by one.
 DK_INLINE void turn(Wide* rows) {
@@ -202,6 +222,7 @@ void mix_row(const Call& call, i64 row, float* line, float* room) {
     }
     for (; j < call.features; ++j) line[j] = scaled(load<float>(call.x, call.x_type, from + j), call.before, j);
     mix(call, line, 1, room);
+    if (call.keep != 1.0f) narrow<float>(call, line, 1);
     for (j = 0; j + WIDTH <= call.features; j += WIDTH) {
         store(call.y, call.y_type, to + j, scaled(read<Wide>(line + j), call.after, j));
     }
@@ -222,6 +243,7 @@ DK_EXPORT(dk_rotate)(const Call* call) {
             }
             gather(*call, row, rows, lanes);
             mix(*call, lanes, WIDTH, room);
+            if (call->keep != 1.0f) narrow<Wide>(*call, lanes, WIDTH);
             scatter(*call, row, rows, lanes);
         }
     };

@@ -20,7 +20,7 @@ from darkit_nb.functional import gif as gif_law
 from darkit_nb.functional import neuron as neuron_law
 from darkit_nb.functional.gif import gif_encode as encode_by_definition
 from darkit_nb.functional.rotation import block_rotation as rotation_by_definition
-from darkit_nb.functional.rotation import random_signs
+from darkit_nb.functional.rotation import narrow_range, random_signs
 from darkit_nb.functional.spike_linear import spike_product
 from darkit_nb.functional.weight import QuantisedWeight, weight_encode
 from darkit_nb.ops import _native, _neuron_native, _training_native, native_build
@@ -148,6 +148,8 @@ def rotate(rows: int, blocks: tuple[int, ...]) -> None:
     (found,), (wanted,) = (torch.autograd.grad(each.cos().sum(), x) for each in (ours, theirs))
     torch.testing.assert_close(found, wanted.float(), rtol=1e-5, atol=1e-5)
     block_rotation(x.detach().bfloat16(), blocks, signs)
+    cut = torch.cat([ours[:, : -blocks[-1]], narrow_range(ours[:, -blocks[-1] :], 0.8)], -1).detach()
+    same(block_rotation(x.detach(), blocks, signs, keep=0.8), cut)
 
 
 def multiply(rows: int, features: int, outputs: int) -> None:

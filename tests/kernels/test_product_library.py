@@ -20,6 +20,7 @@ MUTATIONS = {
     "the signs of a row": Edit("rotation.cpp", "scaled(line[j], call.after, j)", "line[j]"),
     "the signs behind a rotation": Edit("rotation.cpp", "scaled(part[i], call.after, j)", "part[i]"),
     "the second level of butterflies": Edit("rotation.cpp", "== end) butterflies<2>", "== end) butterflies<1>"),
+    "the share of a range": Edit("rotation.cpp", "high = high * call.keep", "high = high"),
     "codes of weights beyond their ends": Edit("training.cpp", "kept = kept > top ? all<V>(top) : kept;", ""),
     "the sums of salient weights": Edit("training.cpp", "(is_salient ? high : low) += codes[j];", "low += codes[j];"),
     "the zero point of what is kept": Edit("operand.h", "integers(count - terms.zero)", "integers(count)"),

@@ -52,6 +52,20 @@ def test_sixteen_bits_are_mixed_in_float32_and_rounded_once(dtype: torch.dtype):
     assert torch.equal(block_rotation(x, (56,), signs), expected)
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_range_of_the_last_block_is_cut_as_by_the_definition(level: str):
+    signs, x = law.random_signs(40, 5), torch.randn(21, 40)
+    x[7, 20], x[9, 3] = torch.nan, torch.inf
+    with use_level(level), poisoned():
+        mixed = block_rotation(x, (8, 32), signs)
+        expected = torch.cat([mixed[:, :8], law.narrow_range(mixed[:, 8:], 0.85)], -1)
+        found = block_rotation(x, (8, 32), signs, keep=0.85)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+        assert torch.equal(block_rotation(x[:1], (8, 32), signs, keep=0.85), found[:1])
+    leaf = x[:5].clone().requires_grad_()
+    torch.testing.assert_close(block_rotation(leaf, (8, 32), signs, keep=0.85).detach(), found[:5])
+
+
 def test_its_gradients_are_those_of_the_definition():
     signs, weight = law.random_signs(40, 2), torch.randn(6, 40)
     gradients = []
