@@ -38,7 +38,7 @@ from darkit_nb.records.conversion import ConversionReport, ConversionSpec
 from darkit_nb.records.paired import WindowLosses
 from darkit_nb.spikify import load_model
 
-SAMPLES, LENGTH, WINDOWS = 32, 256, 64
+SAMPLES, LENGTH, WINDOWS = 32, 256, 256
 CALIBRATION_BYTES = 12_000_000
 """Of the training novels: what the calibration segments are drawn from."""
 

@@ -111,7 +111,10 @@ def _kernels() -> str:
 
 def _conversion() -> str:
     """What the main pipelines lose on a small model trained on novels, as far as rows have them."""
-    methods = grouped(conversion_rows()).get(("novel-llama", "none"), {})
+    tables = {
+        key[2]: methods for key, methods in grouped(conversion_rows()).items() if key[:2] == ("novel-llama", "none")
+    }
+    methods = tables.get(max(tables, default=0), {})
     names = ("rtn", "gptq", "omniquant", "spikellm-omniquant", "quarot", "darkit")
     lines = []
     for name in names:
@@ -123,10 +126,11 @@ def _conversion() -> str:
             )
     if not lines:
         return ""
-    row = methods["rtn W4A4"][0]
+    row = next(iter(methods.values()))[0]
     head = (
         f"A Llama of {row['parameters'] / 1e6:.1f} M parameters, converted at W4A4: bits per byte lost against float "
-        f"({row['float_bits_per_byte']:.3f}), with the 95 % interval ({_source('conversion', row)}):"
+        f"({row['float_bits_per_byte']:.3f}) on {max(tables)} windows of {row['settings']['length']} tokens, with the "
+        f"95 % interval ({_source('conversion', row)}):"
     )
     table = ["| Pipeline | steps | stored bits a weight | ACE | loss | seeds |", "|---|---|---|---|---|---|", *lines]
     return "\n".join([head, "", *table])

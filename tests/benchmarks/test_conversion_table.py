@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.conversion_methods import all_methods, changed
-from benchmarks.conversion_table import ratio, rows, summary, text
+from benchmarks.conversion_table import grouped, ratio, rows, summary, text
 
 CURRENT = {method.name: changed(method.spec) for method in all_methods()}
 COSTS = {"mean_steps": 1.0, "code_bits": 4.0, "storage_bits": 4.2, "ace": 16.0}
@@ -74,6 +74,13 @@ def test_the_newest_row_of_a_combination_counts(tmp_path: Path):
     with (tmp_path / "conversion.jsonl").open("a") as file:
         file.write(json.dumps(other) + "\n")
     assert rows(tmp_path) == [other]
+
+
+def test_rows_of_other_windows_are_a_table_of_their_own(tmp_path: Path):
+    few, many = row("a", [1.0, 2.0]), row("a", [1.0, 2.0, 3.0], seed=1)
+    (tmp_path / "conversion.jsonl").write_text("".join(json.dumps(each) + "\n" for each in (few, many)))
+    assert grouped(rows(tmp_path)) == {("m", "none", 2): {"a": [few]}, ("m", "none", 3): {"a": [many]}}
+    assert "planted: none, 3 windows" in text(rows(tmp_path))
 
 
 def test_the_text_has_a_line_a_method_and_says_what_the_claims_come_to():
