@@ -132,8 +132,11 @@ def measure(preset: str, batch: int, seq_len: int, *, rounds: int, compiled: boo
         steps[OURS_COMPILED] = Step(copy.deepcopy(model), ids, compiled=True)
 
     def agree(losses: Any) -> None:
-        spread_ = max(losses.values()) - min(losses.values())
-        assert spread_ < 0.1 * losses[FLOAT], losses  # the same model and text, with and without spikes
+        spiking_ = [loss for name, loss in losses.items() if name != FLOAT]
+        # The same spikes in other orders of sums; and the same model and text without them, which a deep untrained
+        # model feels more than a shallow one.
+        assert max(spiking_) - min(spiking_) < 0.02 * losses[FLOAT], losses
+        assert abs(losses[OURS] - losses[FLOAT]) < 0.25 * losses[FLOAT], losses
 
     saved = {name: step.saved_bytes() for name, step in steps.items()}
     peak = {name: step.peak_bytes() for name, step in steps.items()}
