@@ -120,6 +120,7 @@ def _train(
             {"params": parts.clips, "lr": spec.refine_clip_rate},
         ],
         weight_decay=0.0,
+        fused=True,
     )
     losses, count = [], _shared_length(len(inputs))
     with torch.enable_grad():

@@ -16,10 +16,10 @@ from torch.nn.functional import linear
 
 from darkit_nb.convert.grid import feature_groups
 from darkit_nb.convert.lwc import LearnedClipping
-from darkit_nb.functional.gif import gif_quantise
 from darkit_nb.functional.spike_linear import neuron_settings
 from darkit_nb.functional.weight import weight_quantise
 from darkit_nb.nn.kronecker import KroneckerTransform
+from darkit_nb.ops.gif import gif_quantise
 from darkit_nb.records.conversion import ConversionSpec
 
 SMALLEST = 1e-2
