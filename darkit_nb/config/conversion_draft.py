@@ -8,21 +8,20 @@ from typing import Any
 
 from darkit_nb.config.conversions import BITS, preset
 from darkit_nb.config.field_text import text_of, value_of
-from darkit_nb.config.keys import Setting, record_settings
-from darkit_nb.config.problems import Problem, settings_error, shown
 from darkit_nb.errors import ConfigError
 from darkit_nb.records.conversion_spec import ConversionSpec
+from darkit_nb.records.problem import Problem, SettingsError, settings_error, shown
+from darkit_nb.records.setting import Setting, record_settings
 from darkit_nb.records.spike_spec import SpikeSpec
 
 _NOT_OF_CONVERSIONS = ("spike.weight_bits", "spike.reselect_every", "spike.gradient")
-_ALL = {**record_settings(ConversionSpec), **record_settings(SpikeSpec, "spike.")}
+_ALL = {**record_settings(SpikeSpec, "spike."), **record_settings(ConversionSpec)}
 SPEC_FIELDS: dict[str, Setting] = {
     key: setting for key, setting in _ALL.items() if key not in ("pipeline", "spike", *_NOT_OF_CONVERSIONS)
 }
 """The settings of a conversion that a form has a field for; those of training alone are left out."""
 
 _OF_THE_TEXT = ("samples", "sample_length", "seed")
-_NUMBERS: dict[str, tuple[type, ...]] = {"integer": (int,), "number": (int, float)}
 
 
 @dataclass(frozen=True)
@@ -136,15 +135,18 @@ class SpecDraft:
 
     def check(self) -> CheckedSpec:
         """What it comes to, or what is wrong."""
-        problems = {key: found for key, value in self.changed.items() if (found := _misfit(key, value)) is not None}
+        found: tuple[Problem, ...] = ()
+        try:
+            spec = self._spec()
+        except SettingsError as error:
+            spec, found = None, error.problems
+        problems: dict[str, Problem] = {}
+        for problem in found:
+            for key in _fields_of(problem):
+                problems.setdefault(key, problem)
         if self._refused is not None:
             problems["bits"] = self._refused
-        if problems:
-            return CheckedSpec(None, problems)
-        try:
-            return CheckedSpec(self._spec(), {})
-        except ConfigError as error:
-            return CheckedSpec(None, dict.fromkeys(_meant(error), _problem("", error)))
+        return CheckedSpec(None if problems else spec, problems)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -153,7 +155,7 @@ class SpecDraft:
         spike = None
         if not self.off:
             own = {key.partition(".")[2]: self._value(key) for key in SPEC_FIELDS if key.startswith("spike.")}
-            spike = SpikeSpec.from_dict({**SpikeSpec().to_dict(), **own, "weight_bits": fields["weight_bits"]})
+            spike = {**SpikeSpec().to_dict(), **own}
         return ConversionSpec.from_dict({**fields, "pipeline": self.pipeline, "spike": spike})
 
     def _value(self, key: str) -> Any:
@@ -201,39 +203,13 @@ def _unknown(key: str, value: Any) -> Problem:
     )
 
 
-def _misfit(key: str, value: Any) -> Problem | None:
-    """What is wrong with one value by itself."""
-    if key == "spike":
-        return None
-    setting = SPEC_FIELDS[key]
-    if (value is None and setting.nullable) or _fits(setting, value):
-        return None
-    what = shown(value)
-    return Problem(key=key, message=f"{key} cannot be {what}.", expected=setting.expected, received=what)
-
-
 def _problem(key: str, error: ConfigError) -> Problem:
     return Problem(key=key, message=error.message, expected=error.expected, received=error.received, fix=error.fix)
 
 
-def _fits(setting: Setting, value: Any) -> bool:
-    if setting.choices:
-        return str(value) in setting.choices
-    if setting.kind == "true/false":
-        return isinstance(value, bool)
-    if setting.kind == "list":
-        return isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
-    if setting.kind not in _NUMBERS:
-        return True
-    if isinstance(value, bool) or not isinstance(value, _NUMBERS[setting.kind]):
-        return False
-    low, high = setting.minimum, setting.maximum
-    above = low is None or (value > low if setting.exclusive_minimum else value >= low)
-    return above and (high is None or (value < high if setting.exclusive_maximum else value <= high))
-
-
-def _meant(error: ConfigError) -> list[str]:
-    """Fields named in an error about several of them; "" where there are none."""
-    words = re.findall(r"\b((?:spike\.)?\w+)=", error.received or "")
+def _fields_of(problem: Problem) -> list[str]:
+    """The field a problem belongs to and those it names, as in `num_levels=6, num_steps=2`; "" where there are none."""
+    words = re.findall(r"\b((?:spike\.)?\w+)=", problem.received or "")
     found = [key for word in words for key in (word, f"spike.{word}") if key in SPEC_FIELDS]
-    return list(dict.fromkeys(found)) or [""]
+    own = [problem.key] if problem.key in SPEC_FIELDS else []
+    return list(dict.fromkeys([*own, *found])) or [""]

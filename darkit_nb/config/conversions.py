@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Mapping
@@ -182,8 +181,3 @@ def alternative(spec: ConversionSpec, pipeline: str) -> ConversionSpec:
     if spec.spike is not None:
         changes["spike"] = {name: getattr(spec.spike, name) for name in _SAME_SPIKES}
     return conversion_preset(pipeline, bits=bits_of(spec), **changes)
-
-
-def fields_of(spec: ConversionSpec) -> dict[str, str]:
-    """Description of every field, for forms."""
-    return {info.name: info.metadata["description"] for info in dataclasses.fields(spec)}

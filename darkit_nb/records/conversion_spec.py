@@ -6,13 +6,14 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args, get_type_hints
+from typing import Any, ClassVar, Literal
 
-from darkit_nb.errors import ConfigError
 from darkit_nb.records.plain import only_fields
-from darkit_nb.records.spike_spec import SpikeSpec, described
+from darkit_nb.records.problem import Problem, SettingsError, settings_error
+from darkit_nb.records.setting import described, misfits
+from darkit_nb.records.spike_spec import SpikeSpec
 
 Scaling = Literal["none", "smooth", "let"]
 Rotation = Literal["none", "hadamard", "split", "learned"]
@@ -29,11 +30,12 @@ STEPWISE: tuple[WeightMethod, ...] = ("ternary", "trit_planes")
 class ConversionSpec:
     """Every choice of a conversion. A preset (`config.conversions`) only fills these fields.
 
-    Plain data without torch. Limits live in the field metadata, where `__post_init__` and forms read them.
-    `spike.weight_bits` always equals `weight_bits`.
+    Plain data without torch. Descriptions and limits live on the fields, in the order and groups in which forms show
+    them; `__post_init__` reads the limits. `spike.weight_bits` always equals `weight_bits`.
 
     Raises:
-        ConfigError: a value outside its range, or a combination that has no meaning.
+        SettingsError: values of another kind or outside their range; or combinations that have no meaning. All of them
+            are told at once.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -42,82 +44,212 @@ class ConversionSpec:
     spike: SpikeSpec | None = described(
         SpikeSpec(num_steps=1, salient_fraction=0.0), "How activations spike; none leaves them in float (A16)."
     )
-    weight_bits: int = described(4, "Bits of a weight. Additive weights have bits of their own.", ge=2, le=8)
-    scaling: Scaling = described(
-        "none",
-        "Per-feature scales that move outliers from activations into weights. smooth: the closed form of SmoothQuant. "
-        "let: learned block by block, beginning there.",
-    )
-    scaling_alpha: float = described(
-        0.5, "Share of an outlier that moves into the weights: s = max|x|^α / max|w|^(1−α).", ge=0.0, le=1.0
-    )
-    rotation: Rotation = described(
-        "none",
-        "hadamard: spread outliers over all features. split: the strongest directions become the salient features, "
-        "each part spread within itself. learned: small matrices learned per layer, applied online.",
-    )
-    rotation_seed: int = described(0, "Seed of the random signs of the rotation.", ge=0)
-    rotation_weighted: bool = described(
-        False, "Split by D C D instead of C, D holding the norms of the weight columns behind each feature."
-    )
-    online_rotation: bool = described(
-        False, "Also rotate the input of the MLP's last layer while the model runs, where no fold is exact."
+    steps_budget: float | None = described(
+        None,
+        "Spike steps of the whole model on the mean. Layers that gain more get more of them; none gives all layers "
+        "the same share of salient features.",
+        label="Steps to share out",
+        unit="steps",
+        group="spike",
+        ge=1.0,
     )
     weights: WeightMethod = described(
         "rtn",
-        "rtn: round to nearest. lwc: learned clipping. gptq: error compensated column by column. ternary, trit_planes: "
-        "weights are spikes, added without products. pb_llm: one bit, salient weights 8 bits.",
+        "How weights become codes. rtn: round to nearest. lwc: round within a range that is learned. gptq: column by "
+        "column, each error made good by the columns still to come. ternary, trit_planes: weights are spikes −1, 0, 1 "
+        "that are only added. pb_llm: one bit, and 8 bits for the salient share.",
+        label="Method",
+        group="coding",
+    )
+    weight_bits: int = described(
+        4,
+        "Bits of a weight: 4 bits are 16 values. Ternary, trit-plane and PB-LLM weights have bits of their own.",
+        unit="bits",
+        group="coding",
+        ge=2,
+        le=8,
     )
     group_size: int | None = described(
-        None, "Input features that share a weight scale; none gives one scale per output.", ge=1
+        None,
+        "Neighbouring input features whose weights share a scale. Smaller groups lose less and store more; none gives "
+        "one scale for each output.",
+        unit="features",
+        group="coding",
+        ge=1,
+    )
+    clip_search: bool = described(
+        False,
+        "Try narrower ranges of the weights before they are coded, and keep the one with the least error of the "
+        "output: large weights are cut so that the others are coded more finely.",
+        label="Search the range",
+        group="coding",
+    )
+    act_order: bool = described(
+        False,
+        "GPTQ codes the features with the largest activations first, while most columns can still make good for them.",
+        label="Largest activations first",
+        group="coding",
+    )
+    damping: float = described(
+        0.01,
+        "What GPTQ adds to the diagonal of its Hessian, as a share of the mean: more of it trusts the calibration text "
+        "less.",
+        group="coding",
+        gt=0.0,
+        le=1.0,
     )
     salient_scale: bool = described(
-        False, "Weights behind the salient features of spikes have scales of their own, one more for each output."
+        False,
+        "Weights behind the salient features of spikes have scales of their own: one more number for each output.",
+        label="Scales of the salient",
+        group="coding",
     )
-    act_order: bool = described(False, "GPTQ takes the features with the largest activations first.")
-    clip_search: bool = described(False, "Search the weight range with the least output error before coding.")
     float_target: bool = described(
-        False, "Before coding, move each weight to where the quantised stream gives most nearly the float output."
+        False,
+        "Before they are coded, move weights so that what the layer really gets, spikes and earlier errors included, "
+        "leads most nearly to the float layer's output.",
+        label="Aim at the float output",
+        group="coding",
     )
     residual_target: bool = described(
-        False, "With float_target: layers that write into the residual stream also make good what it lacks by then."
+        False,
+        "With float_target: layers that write into the residual stream also make good what it lacks by then.",
+        label="Aim at the float stream",
+        group="coding",
     )
     target_damping: float = described(
-        1.0, "How strongly float_target holds weights where they were, as a share of the Hessian's mean.", gt=0.0
+        1.0,
+        "How strongly float_target and residual_target hold weights where they were, as a share of the Hessian's mean: "
+        "more of it trusts the calibration text less.",
+        label="Damping of the aim",
+        group="coding",
+        gt=0.0,
     )
     scale_sweep: bool = described(
-        False, "GPTQ runs with a few scales around the one found before, and each output keeps the best."
+        False,
+        "GPTQ runs once for each of a few scales around the one found before, and each output keeps its best. Several "
+        "times the work.",
+        label="Try scales",
+        group="coding",
     )
     code_passes: int = described(
-        0, "Passes of coordinate descent behind GPTQ: each code once more, given all others.", ge=0, le=8
+        0,
+        "Passes behind GPTQ in which every code is chosen once more, given all others.",
+        label="Passes over codes",
+        unit="passes",
+        group="coding",
+        ge=0,
+        le=8,
+    )
+    weight_steps: int = described(
+        1,
+        "Ternary and trit-plane weights: spike steps of the salient input features; all others have one.",
+        unit="steps",
+        group="coding",
+        ge=1,
+        le=8,
+    )
+    weight_salient_fraction: float = described(
+        0.0,
+        "Ternary and trit-plane weights: share of the input features with all weight steps. PB-LLM: share of the "
+        "weights with 8 bits.",
+        label="Salient weights",
+        group="coding",
+        ge=0.0,
+        le=1.0,
+    )
+    scaling: Scaling = described(
+        "none",
+        "Divide each feature by a factor and multiply the weights behind it by the same: the model stays what it was, "
+        "and large activations become smaller. smooth: factors by SmoothQuant's formula. let: those, then trained "
+        "block by block.",
+        label="Scales",
+        group="outliers",
+    )
+    scaling_alpha: float = described(
+        0.5,
+        "How much of a large activation the weights take over: 0 nothing, 1 all. s = max|x|^α / max|w|^(1−α).",
+        label="Share of the weights",
+        group="outliers",
+        ge=0.0,
+        le=1.0,
+    )
+    rotation: Rotation = described(
+        "none",
+        "Mix features so that no single one is large; the weights undo it. hadamard: all features alike. split: the "
+        "strongest directions become the salient features, and both parts are mixed within themselves. learned: two "
+        "small matrices a layer, trained and applied while the model runs.",
+        group="outliers",
+    )
+    online_rotation: bool = described(
+        False,
+        "Also mix the input of the MLP's last layer, while the model runs: the activation function before it lets no "
+        "weights take the mixing in.",
+        label="Rotate hidden features",
+        group="outliers",
     )
     hidden_clip: bool = described(
-        False, "Behind the online rotation, cut each token's range to the share whose spikes miss it least."
+        False,
+        "Behind that rotation, cut the range of each token to the share of it with which spikes miss least.",
+        label="Cut hidden ranges",
+        group="outliers",
     )
-    damping: float = described(0.01, "Added to the Hessian's diagonal, as a share of its mean.", gt=0.0, le=1.0)
-    weight_steps: int = described(1, "Weight spiking: steps T of the salient input features; others get 1.", ge=1, le=8)
-    weight_salient_fraction: float = described(
-        0.0, "Share of input features with all weight steps, or of weights with 8 bits (pb_llm).", ge=0.0, le=1.0
+    rotation_weighted: bool = described(
+        False,
+        "Directions of a split are weighed by the weights behind them: D C D in place of C, D holding the norms of the "
+        "weights each feature meets.",
+        label="Weigh directions",
+        group="outliers",
     )
-    refine_epochs: int = described(0, "Epochs of block-wise training of scales and clipping (OmniQuant).", ge=0)
-    refine_scaling_rate: float = described(1e-3, "Learning rate of the scales.", gt=0.0)
-    refine_clip_rate: float = described(1e-2, "Learning rate of the clipping.", gt=0.0)
-    steps_budget: float | None = described(
-        None, "Mean spike steps of the whole model, shared out among layers by benefit; none: the same everywhere.",
-        ge=1.0,
-    )  # fmt: skip
-    samples: int = described(128, "Calibration sequences.", ge=1)
-    sample_length: int = described(2048, "Tokens of a calibration sequence.", ge=2)
-    seed: int = described(0, "Seed of the calibration sequences and of training.", ge=0)
+    rotation_seed: int = described(0, "Seed of the random signs of the rotation.", group="outliers", ge=0)
+    refine_epochs: int = described(
+        0,
+        "How often each block is trained on the calibration text to give what the float block gives. It trains learned "
+        "scales, ranges and matrices, and nothing else.",
+        label="Epochs a block",
+        unit="epochs",
+        group="training",
+        ge=0,
+    )
+    refine_scaling_rate: float = described(
+        1e-3, "Learning rate of scales and matrices.", label="Rate of scales", group="training", gt=0.0
+    )
+    refine_clip_rate: float = described(
+        1e-2, "Learning rate of the ranges of weights.", label="Rate of ranges", group="training", gt=0.0
+    )
+    samples: int = described(
+        128,
+        "Pieces of text the model listens to while it is converted. More of them take longer and give better figures "
+        "of what it does.",
+        label="Sequences",
+        unit="sequences",
+        group="calibration",
+        ge=1,
+    )
+    sample_length: int = described(
+        2048,
+        "Tokens of each sequence, at most the model's context.",
+        label="Tokens of each",
+        unit="tokens",
+        group="calibration",
+        ge=2,
+    )
+    seed: int = described(0, "Seed by which the sequences are drawn, and of training.", group="calibration", ge=0)
 
     def __post_init__(self) -> None:
+        found: list[Problem] = []
         if isinstance(self.spike, Mapping):  # pydantic and JSON bring plain data
-            object.__setattr__(self, "spike", SpikeSpec.from_dict(self.spike))
-        _check_fields(self)
+            try:
+                object.__setattr__(self, "spike", SpikeSpec.from_dict(self.spike))
+            except SettingsError as error:
+                found += [problem.under("spike") for problem in error.problems]
+                object.__setattr__(self, "spike", None)
+        found += misfits(self)
+        found = found or list(_contradictions(self))
+        if found:
+            raise settings_error(found)
         if self.spike is not None and self.spike.weight_bits != self.weight_bits:
             object.__setattr__(self, "spike", dataclasses.replace(self.spike, weight_bits=self.weight_bits))
-        for fault in _COMBINATIONS:
-            fault(self)
 
     @property
     def activation_bits(self) -> float:
@@ -158,79 +290,39 @@ class ConversionSpec:
         return cls(**only_fields(cls, data, "conversion"))
 
 
-def _check_fields(spec: ConversionSpec) -> None:
-    hints = get_type_hints(ConversionSpec)
-    for info in dataclasses.fields(spec):
-        value, kind = getattr(spec, info.name), hints[info.name]
-        choices = get_args(kind) if getattr(kind, "__origin__", None) is Literal else ()
-        if choices and value not in choices:
-            raise ConfigError(
-                f"convert.{info.name} is not one of its choices.",
-                expected=", ".join(map(str, choices)),
-                received=repr(value),
-                fix=info.metadata["description"],
-            )
-        low, above, high = (info.metadata.get(key) for key in ("ge", "gt", "le"))
-        if value is None and type(None) in get_args(kind):
-            continue
-        number = low is not None or above is not None
-        if number and (
-            isinstance(value, bool)
-            or not isinstance(value, int if "int" in str(kind) else (int, float))
-            or not math.isfinite(value)
-            or (low is not None and value < low)
-            or (above is not None and value <= above)
-            or (high is not None and value > high)
-        ):
-            bounds = f"{f'{low} ≤ ' if low is not None else f'{above} < '}{info.name}"
-            raise ConfigError(
-                f"convert.{info.name} is out of range.",
-                expected=f"{bounds}{'' if high is None else f' ≤ {high}'}",
-                received=repr(value),
-                fix=info.metadata["description"],
-            )
-
-
-def _training_has_a_purpose(spec: ConversionSpec) -> None:
+def _contradictions(spec: ConversionSpec) -> Iterator[Problem]:
+    """What fields that are fine by themselves cannot mean together."""
+    spike = spec.spike
     trained = spec.scaling == "let" or spec.weights == "lwc" or spec.rotation == "learned"
     if trained != (spec.refine_epochs > 0):
-        raise ConfigError(
-            "Learned scales, clipping or matrices and epochs of training go together.",
+        yield Problem(
+            key="refine_epochs",
+            message="Learned scales, clipping or matrices and epochs of training go together.",
             expected="refine_epochs ≥ 1 with scaling='let', weights='lwc' or rotation='learned', else 0",
             received=f"scaling={spec.scaling!r}, weights={spec.weights!r}, rotation={spec.rotation!r}, "
             f"refine_epochs={spec.refine_epochs}",
             fix="refine_epochs=20 is what OmniQuant takes",
         )
-
-
-def _one_kind_of_weight_groups(spec: ConversionSpec) -> None:
     if spec.salient_scale and (spec.group_size is not None or spec.weights in ADDITIVE):
-        raise ConfigError(
-            "Scales for salient features and scales for groups of neighbours exclude each other.",
+        yield Problem(
+            key="salient_scale",
+            message="Scales for salient features and scales for groups of neighbours exclude each other.",
             expected="salient_scale=True with group_size=None and weights that are no spikes themselves",
-            received=f"group_size={spec.group_size}, weights={spec.weights!r}",
+            received=f"salient_scale=True, group_size={spec.group_size}, weights={spec.weights!r}",
         )
-
-
-def _splits_have_salient_features(spec: ConversionSpec) -> None:
-    spike = spec.spike
     if spec.rotation == "split" and (spike is None or not 0 < spike.salient_fraction < 1):
-        raise ConfigError(
-            "A split rotation makes the strongest directions salient, so there must be salient features.",
+        yield Problem(
+            key="rotation",
+            message="A split rotation makes the strongest directions salient, so there must be salient features.",
             expected="spike.salient_fraction between 0 and 1, both excluded",
-            received="spike=None" if spike is None else f"spike.salient_fraction={spike.salient_fraction}",
+            received="rotation='split', "
+            + ("spike=None" if spike is None else f"spike.salient_fraction={spike.salient_fraction}"),
             fix="use rotation='hadamard' for a conversion without salient features",
         )
     if spec.steps_budget is not None and (spike is None or spike.num_steps == 1):
-        raise ConfigError(
-            "There are no spike steps to share out.",
+        yield Problem(
+            key="steps_budget",
+            message="There are no spike steps to share out.",
             expected="spike.num_steps ≥ 2 with steps_budget",
-            received="spike=None" if spike is None else "spike.num_steps=1",
+            received=f"steps_budget={spec.steps_budget}, " + ("spike=None" if spike is None else "spike.num_steps=1"),
         )
-
-
-_COMBINATIONS = (
-    _training_has_a_purpose,
-    _one_kind_of_weight_groups,
-    _splits_have_salient_features,
-)

@@ -9,13 +9,14 @@ from darkit_nb.config.conversion_draft import SPEC_FIELDS, SpecDraft
 from darkit_nb.config.conversions import BITS, PRESETS, preset
 from darkit_nb.config.field_text import text_of
 from darkit_nb.widgets.convert_source import choices
+from darkit_nb.widgets.form_field import field_data
 
 _GROUPS: tuple[tuple[str, str, str, tuple[str, ...], bool], ...] = (
     (
         "spike",
         "Spikes",
         "How activations become spikes.",
-        ("num_levels", "num_steps", "salient_fraction", "coding"),
+        ("spike.num_levels", "spike.num_steps", "spike.salient_fraction", "spike.coding"),
         False,
     ),
     ("coding", "Weights", "How weights are coded.", ("weights", "weight_bits", "group_size", "clip_search"), False),
@@ -23,12 +24,8 @@ _GROUPS: tuple[tuple[str, str, str, tuple[str, ...], bool], ...] = (
     ("training", "Training", "Block-wise refinement.", ("refine_epochs",), True),
     ("calibration", "Calibration", "The text the model listens to.", ("samples", "sample_length", "seed"), False),
 )
-_OF_GROUP = {
-    "spike": ("steps_budget",),
-    "coding": ("act_order", "damping", "weight_steps", "weight_salient_fraction"),
-    "outliers": ("online_rotation", "rotation_seed", "rotation_weighted"),
-    "training": ("refine_scaling_rate", "refine_clip_rate"),
-}
+"""Section, title, what it is about, the few settings most people change, and whether it is closed at first. Which
+section a setting stands in is said by the setting."""
 
 BRIEFLY: dict[str, str] = {
     "rtn": "round, nothing else",
@@ -64,26 +61,19 @@ def convert_layout(draft: SpecDraft, runs_dir: str | Path) -> dict[str, Any]:
 
 
 def groups(draft: SpecDraft) -> list[dict[str, Any]]:
-    """The fields by what they are about; the few that most people change come first."""
+    """The fields by what they are about; the few that most people change come first, the others as declared."""
     found = []
-    placed = {key for _, _, _, first, _ in _GROUPS for key in first} | {
-        key for keys in _OF_GROUP.values() for key in keys
-    }
     for section, title, about, first, collapsed in _GROUPS:
-        prefix = "spike." if section == "spike" else ""
-        first_keys = [prefix + key for key in first]
-        more = [key for key in SPEC_FIELDS if key.startswith("spike.") and key not in first_keys] if prefix else []
-        if section == "coding":
-            more += [key for key in SPEC_FIELDS if "." not in key and key not in placed]
+        inside = [key for key, setting in SPEC_FIELDS.items() if (setting.group or key.partition(".")[0]) == section]
         found.append(
             {
                 "section": section,
                 "title": title,
                 "about": about,
-                "switch": {"off": "activations stay in float"} if prefix else None,
+                "switch": {"off": "activations stay in float"} if section == "spike" else None,
                 "collapsed": collapsed,
-                "first": [_field(draft, key) for key in first_keys],
-                "more": [_field(draft, key) for key in (*more, *_OF_GROUP.get(section, ()))],
+                "first": [_field(draft, key) for key in first],
+                "more": [_field(draft, key) for key in inside if key not in first],
             }
         )
     return found
@@ -91,19 +81,7 @@ def groups(draft: SpecDraft) -> list[dict[str, Any]]:
 
 def _field(draft: SpecDraft, key: str) -> dict[str, Any]:
     setting = SPEC_FIELDS[key]
-    leaf = key.rpartition(".")[2].replace("_", " ")
-    return {
-        "key": key,
-        "label": leaf[0].upper() + leaf[1:],
-        "kind": setting.kind,
-        "about": setting.description,
-        "expected": setting.expected,
-        "range": setting.limits,
-        "default": text_of(setting, draft.usual(key)),
-        "nullable": setting.nullable,
-        "choices": list(setting.choices),
-        "options": [],
-    }
+    return field_data(setting, text_of(setting, draft.usual(key)))
 
 
 def _tags(name: str) -> list[str]:

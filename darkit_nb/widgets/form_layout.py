@@ -10,6 +10,7 @@ from darkit_nb.config.draft import FIELDS, SWITCHES
 from darkit_nb.config.field_text import text_of
 from darkit_nb.config.starting_points import STARTING_POINTS
 from darkit_nb.plugins import Kind, registry
+from darkit_nb.widgets.form_field import field_data
 
 FIRST: dict[str, tuple[str, ...]] = {
     "model": ("preset", "path"),
@@ -66,19 +67,8 @@ def _group(section: str) -> dict[str, Any]:
 
 def _field(key: str) -> dict[str, Any]:
     setting = FIELDS[key]
-    leaf = key.rpartition(".")[2].replace("_", " ")
-    return {
-        "key": key,
-        "label": leaf[0].upper() + leaf[1:],
-        "kind": setting.kind,
-        "about": setting.description,
-        "expected": setting.expected,
-        "range": setting.limits,
-        "default": text_of(setting, setting.default),
-        "nullable": setting.nullable,
-        "choices": list(setting.choices),
-        "options": list(_options(_REGISTRIES[key])) if key in _REGISTRIES else [],
-    }
+    options = list(_options(_REGISTRIES[key])) if key in _REGISTRIES else []
+    return field_data(setting, text_of(setting, setting.default), options)
 
 
 def _options(kind: Kind) -> Iterable[dict[str, str]]:

@@ -9,10 +9,8 @@ from darkit_nb.config import RunConfig, dump_yaml
 from darkit_nb.config import recipes as recipe
 from darkit_nb.config.draft import Checked, Draft
 from darkit_nb.config.memory import readable
-from darkit_nb.config.problems import settings_error
 from darkit_nb.runs.outlook import Outlook, outlook
-from darkit_nb.views.config_card import brief
-from darkit_nb.widgets.base import problem_of
+from darkit_nb.widgets.form_field import error_data
 
 
 def form_state(
@@ -31,10 +29,7 @@ def form_state(
         "texts": dict(draft.texts),
         "off": sorted(draft.off),
         "changed": list(draft.changed),
-        "errors": {
-            key: {"brief": brief(key, problem), **problem_of(settings_error([problem]))}
-            for key, problem in checked.problems.items()
-        },
+        "errors": {key: error_data(key, problem) for key, problem in checked.problems.items()},
         "recipes": [{"name": name, "text": text} for name, text in recipes(checked.config, run).items()],
         "note": outlook_note(checked.config),
         "undo": undo,

@@ -69,6 +69,20 @@ def test_settings_that_do_not_go_together_are_named_at_each_of_them():
     assert {"scaling", "weights", "refine_epochs"} <= set(draft.check().problems)
 
 
+def test_all_that_is_wrong_is_told_at_once():
+    draft = SpecDraft("darkit")
+    draft.write("spike.num_steps", "0")
+    draft.write("damping", "2")
+    assert set(draft.check().problems) == {"spike.num_steps", "damping"}
+    draft = SpecDraft("darkit")
+    draft.set("refine_epochs", 3)
+    draft.set("spike.coding", "paper")
+    draft.set("spike.num_levels", 6)
+    assert {"spike.coding", "spike.num_levels"} <= set(draft.check().problems)
+    draft.reset("spike.num_levels")
+    assert {"scaling", "weights", "refine_epochs"} <= set(draft.check().problems)
+
+
 def test_spikes_can_be_taken_out_and_put_back():
     draft = SpecDraft("rtn")
     draft.set("spike.num_levels", 8)

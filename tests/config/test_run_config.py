@@ -142,7 +142,7 @@ def test_values_that_do_not_go_together(overrides: list[str], key: str) -> None:
 
 def test_an_error_of_the_spike_spec_keeps_its_words() -> None:
     error = refused("spike.weight_bits=12")
-    assert error.problems[0].key == "spike"
+    assert error.problems[0].key == "spike.weight_bits"
     assert error.fix == "use weight_bits=8, or weight_bits=16"
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from darkit_nb.errors import ConfigError
 from darkit_nb.records.conversion import ConversionSpec
+from darkit_nb.records.problem import SettingsError
+from darkit_nb.records.setting import record_settings
 from darkit_nb.records.spike_spec import SpikeSpec
 
 
@@ -54,6 +56,25 @@ def test_what_has_no_meaning_is_refused(fields, word):
         ConversionSpec(**fields)
     assert caught.value.expected
     assert caught.value.received
+
+
+def test_everything_that_is_wrong_is_told_at_once():
+    with pytest.raises(SettingsError) as caught:
+        ConversionSpec.from_dict({"damping": 0, "samples": "many", "spike": {"num_levels": 1, "coding": "morse"}})
+    keys = {problem.key for problem in caught.value.problems}
+    assert keys == {"damping", "samples", "spike.num_levels", "spike.coding"}
+    with pytest.raises(SettingsError) as caught:
+        ConversionSpec(refine_epochs=3, rotation="split", steps_budget=1.1, salient_scale=True, group_size=32)
+    keys = {problem.key for problem in caught.value.problems}
+    assert keys == {"refine_epochs", "rotation", "steps_budget", "salient_scale"}
+
+
+def test_every_setting_says_what_it_is_for_and_where_it_stands():
+    for name, setting in record_settings(ConversionSpec).items():
+        assert len(setting.description) > 30, name
+        assert setting.description.endswith("."), name
+        assert setting.group or name in ("pipeline", "spike"), name
+        assert setting.unit or setting.kind != "integer" or name.endswith("seed"), name
 
 
 def test_a_key_of_a_newer_version_is_named():
