@@ -39,6 +39,8 @@ from darkit_nb.records.paired import WindowLosses
 from darkit_nb.spikify import load_model
 
 SAMPLES, LENGTH, WINDOWS = 32, 256, 256
+LONG_WINDOWS, LONG = 32, 2048
+"""Windows of WikiText-2 besides, as long as the published protocol's; only for models with such a context."""
 CALIBRATION_BYTES = 12_000_000
 """Of the training novels: what the calibration segments are drawn from."""
 
@@ -175,6 +177,25 @@ class Bench:
             model, ids, window=LENGTH, text="novels/valid.txt", bytes_per_token=bytes_per_token, batch_size=8
         )
 
+    @cached_property
+    def wikitext(self) -> tuple[Tensor, float]:
+        """Tokens of WikiText-2's test text, the word-level one, and bytes per token."""
+        text = (self.data / "wikitext-2" / "test.txt").read_text()
+        ids = load_folder(self.folder.name, self.folder).encode([text])[0].astype("int64")
+        return torch.from_numpy(ids)[: LONG_WINDOWS * LONG], len(text.encode()) / len(ids)
+
+    def long_losses(self, model: torch.nn.Module) -> WindowLosses | None:
+        """Of WikiText-2 in windows of 2048 tokens, or None where they are longer than the model's context."""
+        if self.model.config.max_position_embeddings < LONG:
+            return None
+        ids, bytes_per_token = self.wikitext
+        return window_losses(model, ids, window=LONG, text="wikitext-2/test.txt", bytes_per_token=bytes_per_token)
+
+    @cached_property
+    def long_base(self) -> WindowLosses | None:
+        """Those of the float model; planting changes nothing about them."""
+        return self.long_losses(self.model)
+
     def with_outliers(self, how: str) -> tuple[PreTrainedModel, WindowLosses, dict[str, float]]:
         """The planted model, its float losses, and how peaked its channels are."""
         if how not in self._planted:
@@ -199,7 +220,8 @@ class Bench:
         """Convert, score, and say what it cost."""
         model, base, peaks = self.with_outliers(one.planting)
         converted, report, seconds = self.converted(one)
-        losses = self.losses(judged(converted, one.method.judged_as))
+        scored = judged(converted, one.method.judged_as)
+        losses = self.losses(scored)
         cost = conversion_cost(converted, report, [self.held_out[0][: 2 * LENGTH].view(2, LENGTH)])
         delta = paired_difference(losses, base)
         return {
@@ -218,10 +240,25 @@ class Bench:
             "float_perplexity": round(base.perplexity, 4),
             **{name: round(value, 6) for name, value in delta.to_dict().items() if value is not None},
             "differences": [round(each, 5) for each in window_differences(losses, base)],
+            **self._wikitext(scored),
             **self._cost(one, cost.to_dict()),
             "block_errors": [round(block.error, 6) for block in report.blocks],
             "seconds": round(seconds, 2),
             "outliers": {name: round(value, 3) for name, value in peaks.items()},
+        }
+
+    def _wikitext(self, scored: torch.nn.Module) -> dict[str, Any]:
+        """Perplexity of the long windows and their paired differences, where the model has them."""
+        base, losses = self.long_base, self.long_losses(scored)
+        if base is None or losses is None:
+            return {}
+        return {
+            "wikitext": {
+                "perplexity": round(losses.perplexity, 4),
+                "float_perplexity": round(base.perplexity, 4),
+                "float_bits_per_byte": round(base.bits_per_byte, 6),
+                "differences": [round(each, 5) for each in window_differences(losses, base)],
+            }
         }
 
     def _cost(self, one: Combination, cost: dict[str, Any]) -> dict[str, Any]:
