@@ -122,7 +122,7 @@ class SpecChange(Undo):
         spec = dataclasses.replace(module.spec, **self.changes)
         again = any(getattr(spec, name) != getattr(module.spec, name) for name in _CHOICE)
         self.before = {"spec": module.spec}
-        anew = again and (spec.saliency == "energy") != (module.spec.saliency == "energy")
+        anew = again and module.gathers and (spec.saliency == "energy") != (module.spec.saliency == "energy")
         if again:
             self._keep("salient")
         if anew:
@@ -134,7 +134,7 @@ class SpecChange(Undo):
         module.spec = spec
         self.after = {"spec": spec}
         if again and module.mask is not None:
-            module.choose() if int(module.forwards) else module.choose_without_data()
+            module.choose() if module.gathers and int(module.forwards) else module.choose_without_data()
 
     def _change_neuron(self, module: TemporalNeuron) -> None:
         for name, value in self.changes.items():

@@ -42,8 +42,9 @@ class GIF(nn.Module):
 
     Attributes:
         salient: bool, shape `features`; saved.
-        statistic: float32 `[2, *features]`, running extremes or mean (`functional.saliency`); saved.
-        forwards: int64 scalar, training forwards seen; saved.
+        statistic: float32 `[2, *features]`, running extremes or mean (`functional.saliency`); saved. Absent in neurons
+            that gather none, as those of packed layers.
+        forwards: int64 scalar, training forwards seen; saved. Absent where there is no statistic.
         spike_name: dotted name in the model, set by `spikify`.
         rotation: mixes the last axis before it is encoded, or None.
         spike_listener: called with (module, SpikeCode) at each forward when set.
@@ -134,6 +135,11 @@ class GIF(nn.Module):
         self._update_statistic(x.detach(), first=seen == 1)
         if seen == 1 or (every and seen % every == 0):
             self.choose()
+
+    @property
+    def gathers(self) -> bool:
+        """Whether there is a statistic to choose from."""
+        return self._buffers["statistic"] is not None
 
     def choose(self) -> None:
         """Choose the salient features from the statistic gathered so far, the same on every process."""

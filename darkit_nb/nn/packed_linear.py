@@ -113,8 +113,9 @@ class _Packed(nn.Module):
 
     @property
     def storage_bits(self) -> float:
-        """Bits a weight takes: codes, scales, zero points and the places of columns, as they are saved."""
-        held = sum(part.nbytes for index in range(len(self.parts)) for part in self._part_tensors(index))
+        """Bits a weight takes as saved: all tensors but the bias, so codes, scales, zero points, places and masks of
+        features, and what turns the input."""
+        held = sum(part.nbytes for name, part in self.state_dict().items() if name != "bias")
         return 8 * held / (self.out_features * self.in_features)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
@@ -280,6 +281,8 @@ class PackedSpikeLinear(_Packed, SpikingLinear):
         device: torch.device | str | None = None,
     ) -> None:
         SpikingLinear.__init__(self, in_features, out_features, spec, device)
+        for name in ("statistic", "forwards"):  # of training; what is packed is not trained
+            self.register_buffer(name, None)
         self._add_buffers(parts, bias, rotation, device)
 
     @classmethod

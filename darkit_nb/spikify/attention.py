@@ -129,7 +129,7 @@ def remove_spiking_attention(model: PreTrainedModel) -> None:
 def reset_choices(model: nn.Module) -> None:
     """Forget every statistic and choose salient features by the weights alone, as `spikify` does."""
     for module in model.modules():
-        if isinstance(module, GIF):
+        if isinstance(module, GIF) and module.gathers:
             module.statistic.zero_()
             module.forwards.zero_()
             module.salient.zero_()

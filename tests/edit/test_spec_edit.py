@@ -9,9 +9,12 @@ from torch import nn
 from darkit_nb.edit.apply import apply, history, revert
 from darkit_nb.edit.spec_edit import editable_fields, make_spec_patch
 from darkit_nb.errors import BackendError, ConfigError, PatchError
+from darkit_nb.functional.weight import QuantisedWeight, weight_encode
 from darkit_nb.nn.gif import GIF
 from darkit_nb.nn.neuron import IF, LIF, PLIF, IntegerLIF
+from darkit_nb.nn.packed_linear import PackedSpikeLinear
 from darkit_nb.records.patch import Patch
+from darkit_nb.records.spike_spec import SpikeSpec
 from darkit_nb.spikify import spiking_modules
 from tests.edit.zoo import build
 
@@ -82,6 +85,17 @@ def test_a_statistic_of_another_kind_begins_anew_and_comes_back():
     revert(model)
     assert torch.equal(module.statistic, seen)
     assert int(module.forwards) == forwards
+
+
+def test_a_packed_layer_gathers_no_statistic_and_takes_other_settings_and_its_own_again():
+    weight = QuantisedWeight(((None, weight_encode(torch.randn(6, 16), 4)),), (6, 16))
+    salient = torch.arange(16) < 4
+    model = nn.Sequential(PackedSpikeLinear.from_weight(weight, None, SpikeSpec(salient_fraction=0.25), salient)).eval()
+    before = state(model)
+    apply(model, make_spec_patch(model, ["0"], salient_fraction=0.5, saliency="energy"))
+    assert int(model[0].salient.sum()) == 8
+    revert(model)
+    assert same(before, state(model))
 
 
 def test_neurons_of_time_change_their_constants():
