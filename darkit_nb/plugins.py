@@ -65,6 +65,27 @@ class Entry:
                 fix="reinstall or repair the plug-in that registered it",
             ) from error
 
+    def option(self, name: str, kind: type) -> Any:
+        """One of the options.
+
+        Args:
+            name: its name.
+            kind: what it has to be.
+
+        Raises:
+            PluginError: the entry has none of that name, or another kind of thing under it.
+        """
+        value = self.options.get(name)
+        if isinstance(value, kind):
+            return value
+        raise PluginError(
+            f"The plug-in entry {self.name!r} is not complete.",
+            expected=f"an option {name!r}, a {kind.__name__}",
+            received=f"a {type(value).__name__}" if name in self.options else f"options {sorted(self.options)}",
+            cause=f"whoever registered {self.builder} left it out",
+            fix="complete its Entry(…, options={…}), or choose another one",
+        )
+
 
 class Registry:
     """The entries of one kind."""

@@ -1,4 +1,4 @@
-"""`runs` and `import`."""
+"""`runs` and `import`: list, show, delete, take in."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def show_command(run: str, /, *, runs_dir: str = "runs") -> None:
     lines = {
         "run": found.id,
         "folder": str(found.root.resolve()),
-        "state": status.state + (f" ({status.reason})" if status.reason else ""),
+        "state": _state(status) + (f" ({status.reason})" if status.reason else ""),
         "progress": f"{_or_dash(status.step)} of {_or_dash(status.total_steps)} steps, attempt {status.attempt}",
         "started": _clock(status.started),
         "ended": _clock(status.ended),
@@ -75,6 +75,41 @@ def show_command(run: str, /, *, runs_dir: str = "runs") -> None:
     }
     width = max(map(len, lines))
     print("\n".join(f"{name:{width}}  {value}" for name, value in lines.items() if value))
+
+
+@runs.command(name="delete")
+def delete_command(
+    run: str, /, *, yes: Annotated[bool, Parameter(alias="-y", negative="")] = False, runs_dir: str = "runs"
+) -> int:
+    """Delete a run with its checkpoints and everything else in its folder, for good.
+
+    A run that is at work is refused; one that waits is taken out of the queue with it.
+
+    Args:
+        run: Id or name of the run; no path.
+        yes: Do not ask.
+        runs_dir: Folder of runs.
+    """
+    from darkit_nb.errors import RunError
+    from darkit_nb.runs.removal import delete_run, run_to_delete
+
+    found = run_to_delete(run, runs_dir)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise RunError(
+                "Nobody is here to agree.",
+                expected="a terminal to answer in, or --yes",
+                received=f"the wish to delete {found.id}",
+                fix=f"darkit-nb runs delete {found.id} --yes",
+            )
+        size = sum(path.stat().st_size for path in found.root.rglob("*") if path.is_file())
+        held = f"{len(found.checkpoints())} checkpoints, {size / 1e6:,.1f} MB"
+        print(f"{found.root}: {_state(found.read_status())}, {held}")
+        if input("Delete it for good? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("kept")
+            return 1
+    print(f"deleted: {delete_run(found.id, runs_dir)}")
+    return 0
 
 
 def import_command(
@@ -118,8 +153,13 @@ def _row(run: Any) -> tuple[str, ...]:
     except DarkitError as error:
         return (f"[red]{error.message}[/]", "", "", "")
     step = _or_dash(status.step) + (f"/{status.total_steps}" if status.total_steps else "")
-    state = f"[{_STYLES.get(status.state, 'default')}]{status.state}[/]"
+    state = f"[{_STYLES.get(status.state, 'default')}]{_state(status)}[/]"
     return state, step, *(f"{last[name]:.3f}" if name in last else "–" for name in ("loss", "bits per byte"))
+
+
+def _state(status: Any) -> str:
+    """The state; of one that waits, its place."""
+    return status.state if status.place is None else f"{status.state}, place {status.place}"
 
 
 def _last_values(run: Any) -> dict[str, float]:

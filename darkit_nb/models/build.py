@@ -35,23 +35,24 @@ def build_model(
         pad_id: padding token id.
 
     Raises:
-        PluginError: no such preset.
+        PluginError: no such preset, or one that says no family and config.
         ModelError: an override this family does not have or cannot take.
     """
-    options = registry("model").get(preset).options
-    fields = dict(options["config"])
+    entry = registry("model").get(preset)
+    fields = dict(entry.option("config", dict))
+    usual = ", ".join(list(fields)[:5])
     if vocab_size is not None:
         fields["vocab_size"] = vocab_size
     if seq_len is not None:
         fields["max_position_embeddings"] = seq_len
     fields |= {"bos_token_id": eos_id, "eos_token_id": eos_id, "pad_token_id": pad_id}
-    family = options["family"]
+    family = entry.option("family", str)
     known = AutoConfig.for_model(family)
     unknown = [key for key in overrides or {} if not hasattr(known, key)]
     if unknown:
         raise ModelError(
             f"A {family} model has no such setting.",
-            expected=f"fields of the transformers config, such as {', '.join(list(options['config'])[:5])}",
+            expected=f"fields of the transformers config, such as {usual}",
             received=", ".join(unknown),
             fix="see the config class of this family in transformers",
         )

@@ -18,7 +18,8 @@ class ConversionProgress:
         id: name of the conversion's folder.
         name: pipeline and bits, such as `darkit W4A4`.
         source, out: what is converted, and the folder of the converted model.
-        state: as of a run: created, starting, running, finished, stopped, failed or lost.
+        state: as of a run: created, queued, starting, running, finished, stopped, failed or lost.
+        place: among those that wait in its folder, 1 for the next; None where it does not wait.
         reason: why it ended, or why it counts as lost.
         problem: why it failed, in the form of `DarkitError.to_dict`.
         stage: what it is doing, in words; None when it is not at work.
@@ -36,6 +37,7 @@ class ConversionProgress:
     source: str
     out: str
     state: str
+    place: int | None = None
     reason: str | None = None
     problem: Mapping[str, Any] | None = None
     stage: str | None = None

@@ -39,12 +39,12 @@ def model_shape(config: RunConfig) -> dict[str, Any] | None:
     """Fields of the transformers config of a preset with its overrides; None for a pretrained model.
 
     Raises:
-        PluginError: there is no such model preset.
+        PluginError: there is no such model preset, or the plug-in it is from says no family and config.
     """
     if config.model.path is not None:
         return None
-    options = registry("model").get(config.model.preset).options
-    return {"model_type": options["family"], **options["config"], **config.model.overrides}
+    entry = registry("model").get(config.model.preset)
+    return {"model_type": entry.option("family", str), **entry.option("config", dict), **config.model.overrides}
 
 
 def known_shape(config: RunConfig) -> dict[str, Any] | None:

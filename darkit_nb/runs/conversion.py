@@ -37,7 +37,8 @@ class Conversion(Handle):
         now = self.progress()
         blocks = f", {now.blocks_done} of {now.blocks} blocks" if now.blocks else ""
         reason = f", {now.reason.splitlines()[0]}" if now.reason else ""
-        return f"Conversion of {now.source} to {now.out} by {now.name}: {now.state}{blocks}{reason}"
+        place = f" (place {now.place})" if now.place else ""
+        return f"Conversion of {now.source} to {now.out} by {now.name}: {now.state}{place}{blocks}{reason}"
 
     # -- finding and making ------------------------------------------------------------------------------------------
 
@@ -113,24 +114,26 @@ class Conversion(Handle):
         plan, reports = files.read_plan(self.directory), self.reports()
         blocks = plan.blocks if plan else status.total_steps
         active = status.active
+        begun = active and (status.launch is None or status.attempt >= status.launch.attempt)
         return ConversionProgress(
             id=self.id,
             name=request.name,
             source=request.source,
             out=str(self.out),
             state=status.state,
+            place=status.place,
             reason=None if active else status.reason,
             problem=status.problem,
-            stage=status.message if active else None,
+            stage=status.message if begun else None,
             blocks_done=len(reports),
             blocks=blocks,
-            windows_done=_count(status, "windows_done") if active else None,
-            windows=_count(status, "windows") if active else None,
+            windows_done=_count(status, "windows_done") if begun else None,
+            windows=_count(status, "windows") if begun else None,
             plan=plan,
             reports=reports,
             rows=self.rows(),
-            elapsed_s=_elapsed(status),
-            eta_s=_eta(reports, blocks) if active else None,
+            elapsed_s=_elapsed(status) if begun or not active else None,
+            eta_s=_eta(reports, blocks) if begun else None,
         )
 
     # -- what can be asked of it -------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from darkit_nb.config.names import check_name
 from darkit_nb.errors import RunError
 from darkit_nb.runs import checkpoints, identity, lock, naming
 from darkit_nb.runs.checkpoints import Checkpoint
-from darkit_nb.runs.files import SCHEMA, append_line, from_json, to_json, write_atomic, writing
+from darkit_nb.runs.files import SCHEMA, append_line, from_json, sweep_removed, to_json, write_atomic, writing
 from darkit_nb.runs.metrics import MetricsReader, Record, last_attempts
 from darkit_nb.runs.status import ACTIVE, ENDED, QUEUED, RECORDED, RunStatus, derive_state, read_status
 
@@ -62,6 +62,7 @@ class RunDirectory:
             runs_dir.mkdir(parents=True, exist_ok=True)
         text = command if isinstance(command, str) else shlex.join(command)
         with lock.exclusive(runs_dir / ".lock", f"The list of runs in {runs_dir}", wait_seconds=10.0):
+            sweep_removed(runs_dir)
             run = cls(_claim(runs_dir, config))
             try:
                 write_atomic(run.root / "command.txt", text.rstrip("\n") + "\n")

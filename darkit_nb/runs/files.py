@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,6 +16,9 @@ from typing import Any
 from darkit_nb.errors import RunError
 
 SCHEMA = 1
+_GONE = ".deleted-"
+"""What the name of a folder begins with while it is emptied."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -146,6 +150,28 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
             os.close(handle)
         if written < len(data):
             raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes fitted", str(path))
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder as a whole: it is gone for readers at once, also after a kill; links in it are not followed.
+
+    What a kill leaves under a hidden name beside it goes with `sweep_removed`.
+
+    Raises:
+        RunError: it cannot be renamed, or not be emptied then.
+    """
+    aside = folder.with_name(f"{_GONE}{folder.name}")
+    with writing(folder):
+        folder.rename(aside)
+    sync_folder(folder.parent)
+    with writing(aside):
+        shutil.rmtree(aside)
+
+
+def sweep_removed(folder: Path) -> None:
+    """Finish the removals in a folder that were killed."""
+    for path in folder.glob(f"{_GONE}*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:

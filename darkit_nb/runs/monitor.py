@@ -211,12 +211,13 @@ class _WatchedRun:
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
-            if derive_state(self._status)[0] != self._status.state:
+            waits = self._status.place is not None  # whose place changes when another one's turn comes
+            if waits or derive_state(self._status)[0] != self._status.state:
                 self._status = _status_of(self.path)  # a process died without a word, or a heartbeat grew old
         status = self._status
         state, reason = status.state, status.reason
         seen = (state, reason, status.step, status.total_steps, status.attempt, status.queued, status.orphan_pid)
-        seen += (status.message, status.extra.get("windows_done"))
+        seen += (status.place, status.message, status.extra.get("windows_done"))
         self.active = state in ("starting", "running") or status.orphan_pid is not None or bool(metrics or events)
         news = bool(metrics or events or log_grew or reset or seen != self._seen)
         self._seen = seen
@@ -291,7 +292,7 @@ class _WatchedFolder:
         """The row of a run, read again where its files changed or a process may have died."""
         found = _signature(root, (*_STATUS_FILES, "metrics.jsonl"))
         before = self._rows.get(root)
-        if before and before[1] == found and before[2].state not in ("starting", "running", "lost"):
+        if before and before[1] == found and before[2].state not in ("queued", "starting", "running", "lost"):
             return before
         summarizer = before[0] if before else RunSummarizer(root)
         return summarizer, found, summarizer.read()

@@ -22,7 +22,7 @@ from darkit_nb.runs.checks import known_shape, may_use_gpu
 from darkit_nb.runs.directory import RunDirectory, list_runs
 from darkit_nb.runs.files import SCHEMA, from_json, to_json, write_atomic, writing
 from darkit_nb.runs.launcher import refuse_active, start_supervisor
-from darkit_nb.runs.status import QUEUED, RunStatus
+from darkit_nb.runs.status import QUEUED, RunStatus, queue_order
 from darkit_nb.runs.workers import conversion_folders
 
 Slots = int | Literal["fit"]
@@ -124,7 +124,7 @@ def _states(folder: Path) -> list[tuple[RunDirectory, RunStatus]]:
 
 def _waiting(states: list[tuple[RunDirectory, RunStatus]]) -> list[tuple[RunDirectory, RunStatus]]:
     waiting = [(run, status) for run, status in states if status.state == "queued"]
-    return sorted(waiting, key=lambda each: (each[1].queued or 0.0, each[0].id))
+    return sorted(waiting, key=lambda each: queue_order(each[0].root, each[1]))
 
 
 def _start(run: RunDirectory) -> bool:

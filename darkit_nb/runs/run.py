@@ -41,7 +41,7 @@ class Run(Handle, AskableRun, EditableRun):
 
     def __repr__(self) -> str:
         status = self.status
-        parts = [f"Run {self.id}: {status.state}"]
+        parts = [f"Run {self.id}: {status.state}" + (f" (place {status.place})" if status.place else "")]
         if status.total_steps:
             parts.append(f"step {status.step or 0} of {status.total_steps}")
         if status.reason:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +44,8 @@ class RunStatus:
         extra: Further fields that writers added; `problem` says why a failed run failed.
         launch: What the supervisor says.
         queued: Unix time since when it waits for its turn.
+        place: Its place among the runs and conversions of its folder that wait, 1 for the next; None where it does not
+            wait.
         seen: State, reason and orphan as they were when the files were read; None derives them when asked.
     """
 
@@ -61,6 +64,7 @@ class RunStatus:
     extra: dict[str, Any] = field(default_factory=dict)
     launch: LaunchRecord | None = None
     queued: float | None = None
+    place: int | None = None
     seen: tuple[State, str | None, int | None] | None = field(default=None, repr=False)
 
     @property
@@ -91,7 +95,7 @@ class RunStatus:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RunStatus:
         """The status of a `status.json` already parsed; unknown fields go to `extra`."""
-        names = {info.name for info in fields(cls)} - {"recorded", "extra", "launch", "queued", "seen"}
+        names = {info.name for info in fields(cls)} - {"recorded", "extra", "launch", "queued", "place", "seen"}
         known = {name: data[name] for name in names & data.keys()}
         left = data.keys() - names - {"state", "schema"}
         extra = {name: value for name, value in data.items() if name in left and value is not None}
@@ -203,7 +207,23 @@ def read_status(root: Path) -> RunStatus:
     found = _read_files(root)
     if found.state == "lost":
         found = _read_files(root)  # its processes may have written their ends after we read, and gone before we looked
-    return replace(found, seen=(*derive_state(found), found.orphan_pid))
+    place = _place(root, found) if found.state == "queued" else None
+    return replace(found, place=place, seen=(*derive_state(found), found.orphan_pid))
+
+
+def queue_order(root: Path, status: RunStatus) -> tuple[float, str]:
+    """By what those that wait are sorted: since when, then by name."""
+    return status.queued or 0.0, root.resolve().name
+
+
+def _place(root: Path, status: RunStatus) -> int:
+    """Its place among those that wait beside it, read from their markers and states."""
+    folder, own = root.resolve().parent, queue_order(root, status)
+    with suppress(OSError, RunError):
+        others = [marker.parent for marker in folder.glob(f"*/{QUEUED}") if not marker.parent.name.startswith(".")]
+        waiting = [queue_order(other, found) for other in others if (found := _read_files(other)).state == "queued"]
+        return 1 + sum(other < own for other in waiting)
+    return 1
 
 
 def _read_files(root: Path) -> RunStatus:

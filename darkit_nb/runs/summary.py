@@ -25,7 +25,7 @@ class RunSummary:
 
     Attributes:
         id, name, path: Which run, and its folder.
-        state, reason, orphan_pid: As in `RunStatus`.
+        state, reason, place, orphan_pid: As in `RunStatus`.
         step, total_steps: Progress, as of the newest measurement.
         loss, tokens_per_s: Of the newest training step.
         bits_per_byte: Of the newest validation.
@@ -51,6 +51,7 @@ class RunSummary:
     ended: float | None = None
     eta_s: float | None = None
     orphan_pid: int | None = None
+    place: int | None = None
 
 
 class RunSummarizer:
@@ -114,6 +115,7 @@ class RunSummarizer:
             ended=status.ended,
             eta_s=self._eta(step, total) if state == "running" else None,
             orphan_pid=status.orphan_pid,
+            place=status.place,
         )
 
     def _eta(self, step: int | None, total: int | None) -> float | None:

@@ -17,6 +17,7 @@ from darkit_nb.evaluate.snapshot import capture, token_ids
 from darkit_nb.runs import RunDirectory
 from darkit_nb.runs.control import Cancellation, Command, acknowledge
 from darkit_nb.runs.files import append_line, write_atomic, writing
+from darkit_nb.runs.removal import prune_answers
 from darkit_nb.trace import trace_model
 from darkit_nb.trace.subject import SAMPLE
 from darkit_nb.train.generate import Sampling, stream_tokens
@@ -73,6 +74,7 @@ def answer(
             torch.cuda.empty_cache()
     with suppress(DarkitError):
         acknowledge(run, command, step=step, error=error, **details)
+    prune_answers(run.spikes_path)
 
 
 def refuse_again(run: RunDirectory, command: Command, *, step: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from pathlib import Path
 
@@ -61,6 +62,49 @@ def test_queued_training_waits_and_can_be_taken_out(busy: RunDirectory, capsys: 
     assert run(["runs", "queue", "--slots", "fit"]) == 0
     assert capsys.readouterr().out == "fit at once, 0 waiting\n"
     assert run(["runs", "queue", "--slots", "none"]) == 2
+
+
+def test_runs_list_and_show_tell_the_place_of_one_that_waits(
+    busy: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        assert run(["train", f"name={name}", "--queue"]) == 0
+    capsys.readouterr()
+    assert run(["runs", "list"]) == 0
+    rows = [row.split("  ") for row in capsys.readouterr().out.splitlines()[1:]]
+    states = {row[0].split("-")[2]: row[1].strip() for row in rows}
+    assert states == {"busy": "running", "a": "queued, place 1", "b": "queued, place 2"}
+    assert run(["runs", "show", "b"]) == 0
+    assert "queued, place 2" in capsys.readouterr().out
+
+
+def test_delete_asks_and_takes_only_what_is_not_at_work(
+    busy: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = RunDirectory.create(RunConfig(name="done"), command="x")
+    assert run(["runs", "delete", "busy", "--yes"]) == 2
+    assert "is running already" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert run(["runs", "delete", "done"]) == 2  # nobody sits there
+    assert f"darkit-nb runs delete {done.id} --yes" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    assert run(["runs", "delete", "done"]) == 1
+    assert done.root.is_dir()
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    assert run(["runs", "delete", "done"]) == 0
+    assert not done.root.exists()
+    other = RunDirectory.create(RunConfig(name="other"), command="x")
+    capsys.readouterr()
+    assert run(["runs", "delete", "other", "--yes"]) == 0
+    assert capsys.readouterr().out == f"deleted: {other.root.resolve()}\n"
+    assert list_runs("runs") == [busy]
+
+
+class Terminal(io.StringIO):
+    """What somebody types."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def test_stop_asks_the_trainer(busy: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:

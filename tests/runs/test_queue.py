@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from darkit_nb.config import RunConfig
 from darkit_nb.errors import ConfigError, RunError
-from darkit_nb.runs import RunDirectory, queue
+from darkit_nb.runs import RunDirectory, RunMonitor, open_run, queue
 from darkit_nb.runs.queue import advance_queue, dequeue, enqueue, queued_runs, read_slots, set_slots
+from darkit_nb.runs.summary import summarize
 
 UNSTARTABLE = "train: {stepz: 3}\n"
 
@@ -41,6 +44,45 @@ def test_runs_wait_in_the_order_they_came(runs_dir: Path, busy: RunDirectory) ->
     assert dequeue(runs[0])
     assert not dequeue(runs[0])
     assert queued_runs(runs_dir) == runs[1:]
+
+
+def test_a_run_that_waits_knows_its_place(runs_dir: Path, busy: RunDirectory) -> None:
+    runs = [make(runs_dir, name) for name in ("c", "a", "b")]
+    for run in runs:
+        enqueue(run)
+    assert [run.read_status().place for run in (busy, *runs)] == [None, 1, 2, 3]
+    assert [summarize(run.root).place for run in runs] == [1, 2, 3]
+    assert open_run(runs[1].root).__repr__().endswith("queued (place 2)")
+    dequeue(runs[0])
+    assert [run.read_status().place for run in runs] == [None, 1, 2]
+
+
+def test_whoever_watches_is_told_when_a_place_changes(runs_dir: Path, busy: RunDirectory) -> None:
+    runs = [make(runs_dir, name) for name in ("first", "second")]
+    for run in runs:
+        enqueue(run)
+    places, rows = list[int | None](), list[dict[str, int | None]]()
+    monitor = RunMonitor()
+    ends = [
+        monitor.watch(runs[1], lambda change: places.append(change.status.place)),
+        monitor.watch_folder(runs_dir, lambda found: rows.append({row.name: row.place for row in found})),
+    ]
+    try:
+        until(lambda: bool(places and rows))
+        dequeue(runs[0])
+        until(lambda: places[-1] == 1 and rows[-1]["second"] == 1)
+    finally:
+        for end in ends:
+            end()
+    assert places[0] == 2
+    assert rows[0] == {"busy": None, "first": 1, "second": 2}
+
+
+def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_a_run_at_work_is_not_queued(runs_dir: Path, busy: RunDirectory) -> None:
