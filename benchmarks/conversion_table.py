@@ -45,7 +45,7 @@ def summary(group: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Mean and 95 % interval over the seeds and windows of one method.
 
     The variance of the mean is that of windows, s²_w / n_w, plus that of seeds, s²_s / n_s. With one seed the interval
-    speaks of windows only.
+    speaks of windows only. `wikitext` is the mean perplexity on WikiText-2, None where the model was not scored there.
     """
     differences = np.array([row["differences"] for row in group])
     seeds, windows = differences.shape
@@ -56,8 +56,18 @@ def summary(group: Sequence[dict[str, Any]]) -> dict[str, Any]:
         between = stdev(by_seed.tolist()) / math.sqrt(seeds)
         reach = math.hypot(reach, student_t(seeds - 1) * between)
     mean = float(differences.mean())
-    costs = {name: fmean(row[name] for row in group) for name in ("mean_steps", "code_bits", "storage_bits", "ace")}
-    return {"delta": mean, "low": mean - reach, "high": mean + reach, "seeds": seeds, **costs}
+    costs = {name: fmean(row[name] for row in group) for name in ("mean_steps", "code_bits", "ace")}
+    newest = max(group, key=lambda row: row.get("time", ""))
+    costs["storage_bits"] = newest["storage_bits"]  # older rows did not count masks and rotations
+    long = [row["wikitext"]["perplexity"] for row in group if "wikitext" in row]
+    return {
+        "delta": mean,
+        "low": mean - reach,
+        "high": mean + reach,
+        "seeds": seeds,
+        "wikitext": fmean(long) if long else None,
+        **costs,
+    }
 
 
 def ratio(top: Sequence[dict[str, Any]], bottom: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -100,10 +110,12 @@ CLAIMS = (
     ("darkit W4A4", "quarot W4A4", "at most 0.8 at the upper end"),
     ("darkit W4A4", "spikellm-omniquant W4A4", "at most 0.25 at the upper end"),
     ("darkit W4A4", "the same at A5", "below 1, were the extra steps the best use of bits"),
+    ("darkit W4A4", "flatquant W4A4", "below 1"),
     ("spikellm-omniquant W4A4", "omniquant W4A4", "below 1"),
     ("spikellm-omniquant W4A4", "the same trained, no spikes", "below 1"),
     ("spikellm-omniquant W4A4", "the same trained, widest tokens at A5", "below 1"),
     ("spikellm-omniquant W4A4", "spikellm-omniquant, random features", "below 1"),
+    ("spikellm-omniquant W4A4", "the same trained, own range, no extra step", "below 1"),
     ("ternary, T=2 on 40 %", "PB-LLM, 10 % at 8 bits", "below 1"),
     ("ternary, T=2 on 40 %", "PB-LLM, 20 % at 8 bits", "below 1"),
     ("darkit W2A16", "quarot W2A16", "below 1"),
@@ -123,10 +135,23 @@ def text(found: Sequence[dict[str, Any]]) -> str:
             f"Float {one['float_bits_per_byte']:.4f} bits per byte, perplexity {one['float_perplexity']:.2f}; {peaks}. "
             f"{settings['samples']} × {settings['length']} calibration tokens.\n"
         )
-        parts.append("| " + " | ".join(HEADERS) + " |\n|" + "---|" * len(HEADERS))
-        parts += [_line(name + _mark(name, group), summary(group)) for name, group in methods.items()]
+        headers = (*HEADERS, *([f"WikiText-2, float {base:.2f}"] if (base := _float_wikitext(methods)) else []))
+        parts.append("| " + " | ".join(headers) + " |\n|" + "---|" * len(headers))
+        parts += [_line(name + _mark(name, group), summary(group)) for name, group in _in_order(methods)]
         parts += ["", *_claims(methods), ""]
     return "\n".join(parts)
+
+
+def _in_order(methods: dict[str, list[dict[str, Any]]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Methods as `all_methods` lists them, behind them those it no longer knows."""
+    known = {method.name: place for place, method in enumerate(all_methods())}
+    return sorted(methods.items(), key=lambda item: known.get(item[0], len(known)))
+
+
+def _float_wikitext(methods: dict[str, list[dict[str, Any]]]) -> float | None:
+    """Perplexity of the float model on WikiText-2, where rows have it."""
+    found = [row["wikitext"]["float_perplexity"] for group in methods.values() for row in group if "wikitext" in row]
+    return found[0] if found else None
 
 
 def _mark(name: str, group: Sequence[dict[str, Any]]) -> str:
@@ -138,7 +163,8 @@ def _mark(name: str, group: Sequence[dict[str, Any]]) -> str:
 def _line(name: str, each: dict[str, Any]) -> str:
     interval = f"{each['low']:+.4f} … {each['high']:+.4f}"
     cells = (f"{each[key]:.4g}" for key in ("mean_steps", "code_bits", "storage_bits", "ace"))
-    return f"| {name} | {' | '.join(cells)} | {each['delta']:+.4f} | {interval} | {each['seeds']} |"
+    long = "" if each["wikitext"] is None else f" {each['wikitext']:.2f} |"
+    return f"| {name} | {' | '.join(cells)} | {each['delta']:+.4f} | {interval} | {each['seeds']} |{long}"
 
 
 def _claims(methods: dict[str, list[dict[str, Any]]]) -> list[str]:

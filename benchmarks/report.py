@@ -109,31 +109,48 @@ def _kernels() -> str:
     return "\n".join([f"{head} ({_source('kernels_cpu', found['LIF forward'])}):", "", *table])
 
 
+CONVERTED = {
+    "novel-llama": "A Llama of {millions:.1f} M parameters trained on novels",
+    "smollm2-135m": "SmolLM2-135M-Instruct, decoded from its 4-bit GGUF file",
+}
+
+
 def _conversion() -> str:
-    """What the main pipelines lose on a small model trained on novels, as far as rows have them."""
-    tables = {
-        key[2]: methods for key, methods in grouped(conversion_rows()).items() if key[:2] == ("novel-llama", "none")
-    }
+    """What the main pipelines lose, model by model, as far as rows have them."""
+    return "\n\n".join(table for model in CONVERTED if (table := _losses(model)))
+
+
+def _losses(model: str) -> str:
+    """The table of one model, from the rows with the most windows."""
+    tables = {key[2]: methods for key, methods in grouped(conversion_rows()).items() if key[:2] == (model, "none")}
     methods = tables.get(max(tables, default=0), {})
-    names = ("rtn", "gptq", "omniquant", "spikellm-omniquant", "quarot", "darkit")
-    lines = []
-    for name in names:
-        if group := methods.get(f"{name} W4A4"):
-            each = summary(group)
-            lines.append(
-                f"| {name} | {each['mean_steps']:.4g} | {each['storage_bits']:.3g} | {each['ace']:.3g} | "
-                f"{each['delta']:+.4f} ({each['low']:+.4f} to {each['high']:+.4f}) | {each['seeds']} |"
-            )
-    if not lines:
+    names = ("rtn", "gptq", "omniquant", "spikellm-omniquant", "quarot", "flatquant", "darkit")
+    found = {name: summary(group) for name in names if (group := methods.get(f"{name} W4A4"))}
+    if not found:
         return ""
     row = next(iter(methods.values()))[0]
+    long = all(each["wikitext"] is not None for each in found.values())
     head = (
-        f"A Llama of {row['parameters'] / 1e6:.1f} M parameters, converted at W4A4: bits per byte lost against float "
-        f"({row['float_bits_per_byte']:.3f}) on {max(tables)} windows of {row['settings']['length']} tokens, with the "
-        f"95 % interval ({_source('conversion', row)}):"
+        f"{CONVERTED[model].format(millions=row['parameters'] / 1e6)}, converted at W4A4: bits per byte lost against "
+        f"float ({row['float_bits_per_byte']:.3f}) on {max(tables)} windows of {row['settings']['length']} tokens of "
+        f"held-out novels, with the 95 % interval{_long_head(row) if long else ''} ({_source('conversion', row)}):"
     )
-    table = ["| Pipeline | steps | stored bits a weight | ACE | loss | seeds |", "|---|---|---|---|---|---|", *lines]
+    headers = ("Pipeline", "steps", "stored bits a weight", "ACE", "loss", "seeds", *(["WikiText-2"] if long else []))
+    table = ["| " + " | ".join(headers) + " |", "|" + "---|" * len(headers)]
+    for name, each in found.items():
+        line = (
+            f"| {name} | {each['mean_steps']:.4g} | {each['storage_bits']:.3g} | {each['ace']:.3g} | "
+            f"{each['delta']:+.4f} ({each['low']:+.4f} to {each['high']:+.4f}) | {each['seeds']} |"
+        )
+        table.append(line + (f" {each['wikitext']:.2f} |" if long else ""))
     return "\n".join([head, "", *table])
+
+
+def _long_head(row: dict[str, Any]) -> str:
+    return (
+        "; perplexity on WikiText-2's test text (word-level file, windows of 2 048 tokens), float "
+        f"{row['wikitext']['float_perplexity']:.2f}"
+    )
 
 
 def _monitoring() -> str:
