@@ -23,11 +23,11 @@ from darkit_nb.ops._gif_blocked import GifLaw
 from darkit_nb.ops.gif import gif_quantise
 from darkit_nb.ops.memory_state import State, same_state, state_of
 from darkit_nb.ops.spike_product import Products, prepare_products
-from darkit_nb.ops.weight_only import FEW_ROWS, FloatProducts, prepare_float_products
+from darkit_nb.ops.weight_only import FloatProducts, prepare_float_products
 from darkit_nb.records.spike_spec import SpikeSpec
 
 BLOCK_ELEMENTS = 2**20
-"""Weights whose values exist at a time where many float tokens are multiplied."""
+"""Weights whose values exist at a time where PyTorch alone multiplies float tokens."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ class PackedLinear(_Packed):
         if watched(x, ()):
             return linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
         rows = x.detach().reshape(-1, self.in_features)
-        products = self._float_products() if len(rows) <= FEW_ROWS else None
+        products = None if x.dtype == torch.float64 else self._float_products()
         y = self._by_blocks(rows) if products is None else products.linear(rows)
         return y.view(*x.shape[:-1], self.out_features)
 

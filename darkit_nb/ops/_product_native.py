@@ -17,9 +17,17 @@ UNIT, BLOCK = 64, 16
 """Features and outputs that lie together, as in `kernels/cpu/product.h`."""
 FASTEST = 2
 """Which ways of multiplying the library may take: 0 plain, 1 with VNNI, 2 with tiles."""
+FEW_ROWS = 8
+"""Up to so many float tokens codes are met as they are stored; for more it pays to compute their values first."""
+VALUES = 2**20
+"""Weights whose values exist at a time, where tiles do not multiply them."""
+MOST_CODE = 256
+"""Codes up to here are bfloat16 numbers."""
 _HEADER = 17
 _spike_linear = Record("dk_spike_linear", "PPqqPPPqPqPqq")
 _weight_only = Record("dk_weight_only", "PPqqqPqP")
+_float_product = Record("dk_float_product", "PPqqqPqPq")
+_weight_values = Record("dk_weight_values", "PqqP")
 
 
 class NativeProducts:
@@ -64,17 +72,18 @@ class NativeProducts:
 
 
 class NativeFloats:
-    """Products of a few float tokens with packed weights by the library: decoding.
+    """Products of float tokens with packed weights by the library.
 
     Args:
         layout: the weight, without salient features; only bytes in the library's order are kept of it.
     """
 
     def __init__(self, layout: WeightLayout) -> None:
-        self.outputs = layout.outputs
+        self.features, self.outputs = layout.features, layout.outputs
         self._words, self._kept = _plan(layout)
         places, segments = int(self._words[2]) * UNIT, int(self._words[3])
         self._row, self._tail = 4 * (places + segments), 4 * layout.features
+        self._bias, self._tiles = layout.bias, layout.bound <= MOST_CODE
 
     @property
     def nbytes(self) -> int:
@@ -84,11 +93,37 @@ class NativeFloats:
     def linear(self, x: Tensor) -> Tensor:
         """`x · Wᵀ + b` of tokens `[R, D]`, `[R, O]` in the dtype of `x`."""
         x = rows_of(x)
+        if x.shape[0] <= FEW_ROWS:
+            y, call = self._call(x)
+            _weight_only(*call, scratch(x.shape[0] * self._row + self._tail))
+            return y
+        y = self._by_tiles(x) if self._tiles and FASTEST == 2 else None
+        return self._by_values(x) if y is None else y
+
+    def _call(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         y = empty((x.shape[0], self.outputs), x.dtype)
-        room = scratch(x.shape[0] * self._row + self._tail)
         source = (x.data_ptr(), TYPES[x.dtype], x.stride(0), x.shape[0])
-        _weight_only(self._words.data_ptr(), *source, y.data_ptr(), TYPES[y.dtype], room)
+        return y, (self._words.data_ptr(), *source, y.data_ptr(), TYPES[y.dtype])
+
+    def _by_tiles(self, x: Tensor) -> Tensor | None:
+        """Codes become floats where they are multiplied; None where this processor has no tiles for that."""
+        y, call = self._call(x)
+        size = _float_product(*call, 0, 0)
+        if not size:
+            return None
+        _float_product(*call, scratch(size * torch.get_num_threads()), size)
         return y
+
+    def _by_values(self, x: Tensor) -> Tensor:
+        """Values of a few outputs at a time, multiplied by PyTorch."""
+        y = empty((x.shape[0], self.outputs), x.dtype)
+        blocks = max(1, VALUES // (self.features * BLOCK))
+        for block in range(0, -(-self.outputs // BLOCK), blocks):
+            chosen = slice(block * BLOCK, min((block + blocks) * BLOCK, self.outputs))
+            values = empty((chosen.stop - chosen.start, self.features), torch.float32)
+            _weight_values(self._words.data_ptr(), block, -(-values.shape[0] // BLOCK), values.data_ptr())
+            torch.mm(x, values.to(x.dtype).t(), out=y[:, chosen])
+        return y if self._bias is None else y.add_(self._bias)
 
 
 def fits(layout: WeightLayout) -> bool:

@@ -1,4 +1,4 @@
-"""Float tokens times packed weights where there are few of them: decoding, bound by the bytes of the weight."""
+"""Float tokens times packed weights: codes are read as they are stored, and decoded where they are multiplied."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ from darkit_nb.ops._product_native import NativeFloats
 from darkit_nb.ops.backend import resolve_backend
 from darkit_nb.ops.weight_layout import WeightLayout
 
-FEW_ROWS = 8
-"""Up to so many tokens codes are met as they are stored; for more it pays to compute their values first."""
-
 
 class FloatProducts(Protocol):
-    """Products of a few float tokens with one packed weight."""
+    """Products of float tokens with one packed weight."""
 
     @property
     def nbytes(self) -> int:
@@ -33,7 +30,7 @@ class FloatProducts(Protocol):
 
 @torch.no_grad()
 def prepare_float_products(weight: WeightCode | QuantisedWeight, bias: Tensor | None) -> FloatProducts | None:
-    """Lay a weight out for a few float tokens at a time; None where only PyTorch can multiply it.
+    """Lay a weight out for products with float tokens; None where only PyTorch can multiply it.
 
     Numerics: agrees with the product of dequantised weights to the rounding of float32 sums.
     """

@@ -145,7 +145,7 @@ void multiply_few(const Job& job, const Bench& bench, i64 row, i64 rows, i64 blo
         opens_group = segment.ends_group != 0;
         first = first && !opens_group;
     }
-    store_totals(plan, totals, block, row, rows, job.call.y, job.call.y_type);
+    store_totals(plan, totals.total, block, row, rows, job.call.y, job.call.y_type);
 }
 
 struct Panel {
@@ -179,7 +179,8 @@ void multiply_panel(const Job& job, const Bench& bench, i64 row, i64 rows, Panel
     for (i64 s = 0; s < plan.segments; ++s) {
         const Segment& segment = plan.segment[s];
         for (i64 b = 0; b < panel.blocks && segment.bits < 8; ++b) {
-            unpack_block(segment, panel.block + b, bench.panel + (b * plan.units + segment.begin) * UNIT_BYTES);
+            unpack_block(segment, panel.block + b, 0, segment.end - segment.begin,
+                         bench.panel + (b * plan.units + segment.begin) * UNIT_BYTES);
         }
     }
     alignas(64) i32 sums[4 * BLOCK * BLOCK];
@@ -209,7 +210,7 @@ void multiply_panel(const Job& job, const Bench& bench, i64 row, i64 rows, Panel
         for (i64 tile = 0; tile < 4; ++tile) {
             i64 at = begin + tile / 2 * BLOCK, left = rows - at < BLOCK ? rows - at : BLOCK;
             if (left <= 0 || tile % 2 >= panel.blocks) continue;
-            store_totals(plan, totals[tile], panel.block + tile % 2, row + at, left, job.call.y, job.call.y_type);
+            store_totals(plan, totals[tile].total, panel.block + tile % 2, row + at, left, job.call.y, job.call.y_type);
         }
     }
 }

@@ -77,11 +77,11 @@ inline void flush(const Segment& segment, const Token* tokens, const u32* operan
 }
 
 // Totals of a tile, with the bias, into rows of y.
-inline void store_totals(const Plan& plan, const Totals& totals, i64 block, i64 row, i64 rows, void* y, i64 y_type) {
+inline void store_totals(const Plan& plan, const float (*total)[BLOCK], i64 block, i64 row, i64 rows, void* y, i64 y_type) {
     for (i64 i = 0; i < rows; ++i) {
         for (i64 v = 0; v < BLOCK; v += WIDTH) {
             i64 o = block * BLOCK + v, at = (row + i) * plan.outputs + o;
-            Wide value = read<Wide>(totals.total[i] + v);
+            Wide value = read<Wide>(total[i] + v);
             if (plan.bias) value = value + read<Wide>(plan.bias + o);
             if (o + WIDTH <= plan.outputs) {
                 store(y, y_type, at, value);
@@ -92,21 +92,21 @@ inline void store_totals(const Plan& plan, const Totals& totals, i64 block, i64 
     }
 }
 
-// The codes of a block of a segment as signed bytes, centred: `units` units in `out`.
-inline void unpack_block(const Segment& segment, i64 block, i8* out) {
-    i64 each = 8 / segment.bits, units = segment.end - segment.begin;
+// The codes of a block of a segment as signed bytes, centred: units [begin, end) of it in `out`.
+inline void unpack_block(const Segment& segment, i64 block, i64 begin, i64 end, i8* out) {
+    i64 each = 8 / segment.bits;
     u32 mask = ((1u << segment.bits) - 1u) * 0x01010101u;
     const u8* from = segment.blocks + block * segment.stride;
     for (i64 v = 0; v < BLOCK; v += WIDTH) {
         // The zero of each output, in all four bytes of its lane.
         typedef Small<u8, WIDTH * 4>::type Bytes;
         Bytes zero = same_bits<Bytes>((read<WideBits>(segment.zero + block * BLOCK + v) & 255u) * 0x01010101u);
-        for (i64 unit = 0; unit < units; ++unit) {
+        for (i64 unit = begin; unit < end; ++unit) {
             const u8* packed = from + unit / each * UNIT_BYTES + v * 4;
             u32 shift = (u32)(unit % each * segment.bits);
             for (i64 line = 0; line < LINES; ++line) {
                 WideBits codes = (read<WideBits>(packed + line * UNIT) >> shift) & mask;
-                write(out + unit * UNIT_BYTES + line * UNIT + v * 4, same_bits<Bytes>(codes) - zero);
+                write(out + (unit - begin) * UNIT_BYTES + line * UNIT + v * 4, same_bits<Bytes>(codes) - zero);
             }
         }
     }

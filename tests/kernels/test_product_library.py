@@ -26,6 +26,10 @@ MUTATIONS = {
     "the zero point of what is kept": Edit("operand.h", "integers(count - terms.zero)", "integers(count)"),
     "a sum kept apart": Edit("dot.h", "for (i64 a = 1; a < apart; ++a) total += sum[a][i][v];", ""),
     "the second block of two": Edit("dot.h", "dot4(sum[1][i], counts, other)", "dot4(sum[1][i], counts, one)"),
+    "the second tile of floats": Edit("amx.h", "_tile_dpbf16ps(2, 5, 6);", "_tile_dpbf16ps(2, 4, 6);"),
+    "what is left of a float": Edit("float_product.cpp", "value = rest == rest ? rest : Wide{};", "value = Wide{};"),
+    "the zero of values": Edit("float_product.cpp", "WideInt) - zero;", "WideInt);"),
+    "where values belong": Edit("float_product.cpp", "memcpy(row + order[0], values", "memcpy(row, values"),
     "the second tile": Edit("amx.h", "_tile_dpbusd(2, 5, 6);", "_tile_dpbusd(2, 4, 6);"),
 }
 

@@ -199,6 +199,39 @@ def test_float_tokens_meet_the_values_of_the_weight(kind, lead, dtype, seed) -> 
     torch.testing.assert_close(leaf.grad.float(), weight.dequantise().sum(0).expand(x.shape), rtol=0.05, atol=0.2)
 
 
+@pytest.mark.parametrize("rows", [3, 40])
+def test_no_float_product_is_one_of_before(rows: int) -> None:
+    layer = PackedLinear.from_weight(quantised(), torch.randn(12)).eval()
+    x = torch.randn(rows, 63)
+
+    def check() -> torch.Tensor:
+        y = layer(x)
+        torch.testing.assert_close(y, nn.functional.linear(x, layer.weight, layer.bias), rtol=1e-4, atol=1e-4)
+        return y
+
+    other = PackedLinear.from_weight(quantised(seed=9), torch.randn(12))
+    changes = (
+        lambda: layer.load_state_dict(other.state_dict()),
+        lambda: layer.load_state_dict(
+            {name: part.clone() for name, part in layer.state_dict().items()} | {"bias": torch.zeros(12)}, assign=True
+        ),
+        lambda: layer.bias.add_(1),
+        lambda: layer.packed_0.bitwise_not_(),
+        lambda: setattr(layer, "scale_0", layer.scale_0 * 2),
+    )
+    with torch.no_grad():
+        before = check()
+        for change in changes:
+            change()
+            now = check()
+            assert not torch.equal(now, before)
+            before = now
+        assert torch.equal(copy.deepcopy(layer)(x), before)
+        torch.testing.assert_close(layer.double()(x.double()), before.double(), rtol=1e-4, atol=1e-4)
+        half = layer.to(torch.bfloat16)(x.bfloat16())
+        torch.testing.assert_close(half.float(), before, rtol=0.02, atol=0.02 * float(before.abs().max()))
+
+
 def test_what_has_no_zero_point_is_not_packed() -> None:
     code = WeightCode(torch.ones(2, 3, dtype=torch.int16), torch.ones(2, 1), 4)
     with pytest.raises(ShapeError):
