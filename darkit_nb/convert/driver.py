@@ -295,7 +295,7 @@ class _Conversion:
             work=self.work,
             out=self.out,
             key=self.key,
-            peak_bytes=self.peak.bytes,
+            peak=self.peak,
             extra_seconds=time.perf_counter() - self.begun - self.block_seconds,
         )
 

@@ -6,15 +6,19 @@ arithmetic the model's logits stay the same after each; in float64 they do to ab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from darkit_nb.convert.relations import Family, Widths
 from darkit_nb.convert.rotation import per_head, rotate_inputs, rotate_outputs
 from darkit_nb.convert.scaling import shared_among_heads, spread_to_heads
 from darkit_nb.nn.rotation import OnlineRotation
+
+ROWS = 4096
+"""Tokens of a vocabulary whose rows are folded at a time."""
 
 
 def linear_of(block: nn.Module, name: str) -> nn.Linear:
@@ -201,8 +205,7 @@ def scale_hidden(block: nn.Module, family: Family, scale: Tensor) -> None:
 
 def folded_table(table: Tensor, family: Family, rotation: Tensor) -> Tensor:
     """An embedding table that writes into the rotated residual stream."""
-    wide = centred_rows(table.double()) if family.centred else table.double()
-    return (wide @ rotation).to(table.dtype)
+    return _by_rows(table, lambda rows: (centred_rows(rows) if family.centred else rows) @ rotation)
 
 
 def folded_head(head: Tensor, gain: Tensor, bias: Tensor | None, rotation: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -214,6 +217,11 @@ def folded_head(head: Tensor, gain: Tensor, bias: Tensor | None, rotation: Tenso
         bias: `[D]` of the final norm, None where it has none.
         rotation: R `[D, D]`.
     """
-    wide = head.double()
-    weight = rotate_inputs(wide * gain.double(), rotation).to(head.dtype)
-    return weight, None if bias is None else (wide @ bias.double()).to(head.dtype)
+    wide_gain, wide_bias = gain.double(), _wide(bias)
+    weight = _by_rows(head, lambda rows: rotate_inputs(rows * wide_gain, rotation))
+    return weight, None if wide_bias is None else _by_rows(head, lambda rows: rows @ wide_bias)
+
+
+def _by_rows(table: Tensor, fold: Callable[[Tensor], Tensor]) -> Tensor:
+    """`fold` of a table with a row a token, in the table's dtype; the wide numbers of a few rows exist at a time."""
+    return torch.cat([fold(rows.double()).to(table.dtype) for rows in table.split(ROWS)])

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from darkit_nb.convert import folding
+from darkit_nb.convert.processes import PeakMemory
 from darkit_nb.convert.skeleton import Skeleton
 from darkit_nb.convert.source import ModelSource
 from darkit_nb.convert.work import WorkFolder, disk_error, write_json, write_tensors
@@ -43,7 +44,7 @@ class Saved:
         rms_norms: names within a block of norms that became RMSNorms.
         out: folder to make.
         key: digest of what was converted.
-        peak_bytes: most memory so far.
+        peak: most memory so far, to be looked at once more behind the weights.
         extra_seconds: wall time beside the blocks.
     """
 
@@ -56,7 +57,7 @@ class Saved:
     rms_norms: tuple[str, ...]
     out: Path
     key: str
-    peak_bytes: int | None
+    peak: PeakMemory
     extra_seconds: float
 
 
@@ -204,7 +205,7 @@ def _report(job: Saved, folder: Path, reports: Sequence[BlockReport]) -> Convers
         out=str(job.out),
         blocks=tuple(reports),
         seconds=sum(block.seconds for block in reports) + job.extra_seconds,
-        peak_bytes=job.peak_bytes,
+        peak_bytes=job.peak.update(job.skeleton.device),
         float_bytes=sum(2 * layer.macs for layer in layers),
         converted_bytes=round(sum(layer.storage_bits * layer.macs / 8 for layer in layers)),
         saved_bytes=sum(file.stat().st_size for file in folder.iterdir()),

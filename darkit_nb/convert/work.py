@@ -14,11 +14,13 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from safetensors.torch import load_file, save
+import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from darkit_nb.errors import ModelError
@@ -26,11 +28,22 @@ from darkit_nb.records.conversion import BlockReport, ConversionSpec
 from darkit_nb.runs.safetensors_header import read_header
 
 SCHEMA = 1
+_DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+"""As the format calls them."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, pieces: Iterable[bytes | memoryview], size: int) -> None:
     """Write a file so that it is whole or absent, whatever happens.
+
+    Args:
+        path: of the file.
+        pieces: what it holds, one behind the other.
+        size: bytes of all together, for the message.
 
     Raises:
         ModelError: the disk is full, or the folder cannot be written to.
@@ -38,12 +51,13 @@ def write_whole(path: Path, data: bytes) -> None:
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("wb") as stream:
-            stream.write(data)
+            for piece in pieces:
+                stream.write(piece)
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)
     except OSError as error:
-        raise disk_error(path, len(data), error) from error
+        raise disk_error(path, size, error) from error
 
 
 def disk_error(path: Path, size: int | None, error: OSError) -> ModelError:
@@ -73,18 +87,36 @@ def _free_bytes(path: Path) -> int:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> int:
-    """A safetensors file, whole or absent; returns its bytes."""
-    # Copies where tensors share memory or are strided: the format wants each whole and by itself.
-    data = save(
-        {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, {"format": "pt"}
-    )
-    write_whole(path, data)
-    return len(data)
+    """A safetensors file, whole or absent; returns its bytes.
+
+    Tensors go to the file one at a time, so none exists twice: the library's own writer wants all of them as bytes, or
+    meets a full disk with an error that is no `OSError`.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    begin = 0
+    # Wide numbers first: all are aligned.
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    for name in order:
+        tensor = tensors[name]
+        end = begin + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+        begin = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    size = 8 + len(text) + begin
+    write_whole(path, chain((len(text).to_bytes(8, "little"), text), (_raw(tensors[name]) for name in order)), size)
+    return size
+
+
+def _raw(tensor: Tensor) -> memoryview:
+    """The numbers of a tensor as they lie in memory."""
+    return memoryview(cast(Any, tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
 
 
 def write_json(path: Path, value: Any) -> None:
     """A JSON file, whole or absent."""
-    write_whole(path, json.dumps(value, indent=1).encode())
+    data = json.dumps(value, indent=1).encode()
+    write_whole(path, (data,), len(data))
 
 
 class WorkFolder:
