@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +30,7 @@ from darkit_nb.records.conversion_result import ConversionRow
 from darkit_nb.records.conversion_spec import ConversionSpec
 from darkit_nb.records.paired import WindowLosses
 from darkit_nb.runs import RunDirectory
+from darkit_nb.runs.conversion_files import scored_float
 from darkit_nb.spikify import load_model
 
 DEFAULT_DATASET = "stdlib"
@@ -141,8 +143,8 @@ def run_job(request: ConversionRequest, out: Path, listener: Listener, known: tu
     if request.windows == 0:
         return
     text = held_out_text(opened.folder, subject.data, request.text)
-    score = _Scoring(request, text, listener, {row.name: row for row in known})
-    base = score.float_model(subject.model, opened.folder)
+    score = _Scoring(request, text, listener, {row.name: row for row in known}, usual_window(opened.config))
+    base = score.float_model(opened, opened.folder, out.parent)
     score.converted(out, report, base, seconds=max(report.seconds, time.monotonic() - started))
 
 
@@ -180,16 +182,52 @@ class _Scoring:
     text: HeldOutText
     listener: Listener
     known: dict[str, ConversionRow]
+    usual_window: int
 
-    def float_model(self, model: str | Path, folder: Path) -> ConversionRow:
-        """Score the model that was converted, whose files lie in `folder`, or take its score from an earlier start."""
+    def float_model(self, model: ModelSource, files: Path, beside: Path) -> ConversionRow:
+        """Score the model that was converted; or take its score from an earlier start, or from another conversion.
+
+        Args:
+            model: what was converted.
+            files: folder of its weights and tokenizer.
+            beside: folder of converted models: those of one comparison lie there, and score the float model once.
+        """
         if "float" in self.known:
             return self.known["float"]
-        self.listener.stage("scoring the float model")
-        loaded = load_model(folder, device=_device(self.request.device))
-        row = ConversionRow(name="float", source=self.request.source, path=str(model), losses=self._losses(loaded))
+        key = self._key(model)
+        row = scored_float(beside, key)
+        if row is None:
+            self.listener.stage("scoring the float model")
+            loaded = load_model(files, device=_device(self.request.device))
+            row = ConversionRow(
+                name="float", source=self.request.source, path=str(files), losses=self._losses(loaded), key=key
+            )
+        row = replace(row, source=self.request.source, path=str(files))
         self.listener.row(row)
         return row
+
+    def _key(self, model: ModelSource) -> str:
+        """Digest of everything the losses of the float model follow from."""
+        digest = sha256(model.fingerprint().encode())
+        digest.update(self._ids.numpy().tobytes())
+        digest.update(repr((self.text.name, self.text.bytes_per_token, self._window, self._batch)).encode())
+        digest.update(f"{torch.device(_device(self.request.device)).type} {torch.__version__}".encode())
+        return digest.hexdigest()
+
+    @property
+    def _window(self) -> int:
+        """Tokens of a scored window."""
+        return self.request.window or self.usual_window
+
+    @property
+    def _ids(self) -> torch.Tensor:
+        """`[N]` tokens that are scored."""
+        return self.text.ids[: self.request.windows * self._window]
+
+    @property
+    def _batch(self) -> int:
+        """Windows scored at a time."""
+        return max(1, BATCH_TOKENS // self._window)
 
     def converted(self, out: Path, report: ConversionReport, base: ConversionRow, *, seconds: float) -> None:
         """Score the converted model, count its spikes, and put it beside the float one."""
@@ -215,14 +253,14 @@ class _Scoring:
         self.listener.row(row)
 
     def _losses(self, model: PreTrainedModel) -> WindowLosses:
-        window = self.request.window or usual_window(model.config)
+        self.listener.scoring(0, len(self._ids) // self._window)  # the pace is measured from here
         found = window_losses(
             model,
-            self.text.ids[: self.request.windows * window],
-            window=window,
+            self._ids,
+            window=self._window,
             text=self.text.name,
             bytes_per_token=self.text.bytes_per_token,
-            batch_size=max(1, BATCH_TOKENS // window),
+            batch_size=self._batch,
             on_window=self.listener.scoring,
         )
         return replace(found, nats=tuple(round(each, 7) for each in found.nats))

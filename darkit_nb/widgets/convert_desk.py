@@ -143,7 +143,8 @@ class ConvertDesk(ConvertSetup):
         """Let the float model and the converted one continue a text, each in a process of its own; see `samples`."""
         conversion = self._require()
         models = {"float": conversion.request.source, conversion.request.name: str(conversion.out)}
-        self.samples = {"id": conversion.id, "prompt": prompt, "stage": "writing", "problem": None, "texts": []}
+        asked = {"id": conversion.id, "prompt": prompt, "stage": "writing", "problem": None, "texts": []}
+        self.samples = {**asked, "names": list(models)}
         self._write_next(conversion.id, prompt, list(models.items()))
 
     def close(self) -> None:
@@ -312,8 +313,9 @@ def _same_text(found: list[ConversionProgress], source: str) -> list[ConversionR
 
 
 def _choice(progress: ConversionProgress) -> dict[str, str]:
-    label = f"{Path(progress.source).name} → {progress.name} · {progress.state}"
-    return {"id": progress.id, "name": progress.name, "label": label, "state": progress.state}
+    title = f"{Path(progress.source).name} → {progress.name}"
+    label = f"{title} · {progress.state}"
+    return {"id": progress.id, "name": progress.name, "title": title, "label": label, "state": progress.state}
 
 
 def _nothing(*_: Any) -> None:

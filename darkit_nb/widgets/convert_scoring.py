@@ -1,4 +1,4 @@
-"""The text both models are scored on, while somebody chooses it: the options of a request that the form has fields for."""
+"""The text that is scored, while somebody chooses it: the options of a request that the form has fields for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from darkit_nb.config import Problem, Setting
 from darkit_nb.config.field_text import text_of, value_of
 from darkit_nb.records.conversion_request import ConversionRequest
+from darkit_nb.widgets.form_field import field_data
 
 _WINDOWS = ConversionRequest.__dataclass_fields__["windows"].default
 
@@ -16,6 +17,7 @@ SCORING_FIELDS: dict[str, Setting] = {
     for setting in (
         Setting(
             key="windows",
+            label="Windows",
             kind="integer",
             nullable=False,
             default=_WINDOWS,
@@ -25,6 +27,7 @@ SCORING_FIELDS: dict[str, Setting] = {
         ),
         Setting(
             key="window",
+            label="Tokens of a window",
             kind="integer",
             nullable=True,
             default=None,
@@ -34,6 +37,7 @@ SCORING_FIELDS: dict[str, Setting] = {
         ),
         Setting(
             key="text",
+            label="Text file",
             kind="text",
             nullable=True,
             default=None,
@@ -41,6 +45,7 @@ SCORING_FIELDS: dict[str, Setting] = {
         ),
         Setting(
             key="dataset",
+            label="Dataset",
             kind="text",
             nullable=True,
             default=None,
@@ -51,7 +56,6 @@ SCORING_FIELDS: dict[str, Setting] = {
 }
 """Settings by their key, which is the name of the option of the request."""
 
-_LABELS = {"windows": "Windows", "window": "Tokens of a window", "text": "Text file", "dataset": "Dataset"}
 _USUAL = {"window": "2048, or the context", "text": "of the dataset", "dataset": "the model's own, or stdlib"}
 
 
@@ -83,7 +87,7 @@ class ScoringDraft:
     @property
     def problems(self) -> dict[str, Problem]:
         """What is wrong, by key."""
-        found = {key: _misfit(key, value) for key, value in self._values.items()}
+        found = {key: SCORING_FIELDS[key].misfit(value) for key, value in self._values.items()}
         return {key: problem for key, problem in found.items() if problem is not None}
 
     def usual(self, key: str) -> Any:
@@ -116,22 +120,6 @@ class ScoringDraft:
             self._values[key] = value
 
 
-def _misfit(key: str, value: Any) -> Problem | None:
-    setting = SCORING_FIELDS[key]
-    number = isinstance(value, int) and not isinstance(value, bool) and value >= (setting.minimum or 0)
-    fits = setting.nullable if value is None else isinstance(value, str) if setting.kind == "text" else number
-    if fits:
-        return None
-    received = repr(value)
-    return Problem(
-        key=key,
-        message=f"{key} cannot be {received}.",
-        expected=setting.expected,
-        received=received,
-        fix=setting.description,
-    )
-
-
 def scoring_group(draft: ScoringDraft) -> dict[str, Any]:
     """The group of these fields, as plain data for the form."""
     return {
@@ -148,16 +136,4 @@ def scoring_group(draft: ScoringDraft) -> dict[str, Any]:
 def _field(draft: ScoringDraft, key: str) -> dict[str, Any]:
     setting = SCORING_FIELDS[key]
     usual = text_of(setting, draft.usual(key))
-    return {
-        "key": key,
-        "label": _LABELS[key],
-        "kind": setting.kind,
-        "about": setting.description,
-        "expected": setting.expected,
-        "range": setting.limits,
-        "default": usual or _USUAL.get(key, ""),
-        "placeholder": _USUAL.get(key, usual),
-        "nullable": setting.nullable,
-        "choices": [],
-        "options": [],
-    }
+    return {**field_data(setting, usual or _USUAL.get(key, "")), "placeholder": _USUAL.get(key, usual)}

@@ -22,6 +22,7 @@ from darkit_nb.runs.conversion_queue import alternatives
 from darkit_nb.widgets.base import DarkitWidget
 from darkit_nb.widgets.convert_layout import convert_layout
 from darkit_nb.widgets.convert_others import comparable
+from darkit_nb.widgets.convert_scoring import SCORING_FIELDS, ScoringDraft, scoring_group
 from darkit_nb.widgets.convert_source import ConvertSource, look_at
 from darkit_nb.widgets.convert_state import command_line, folder_for, plan_data, python_code, setup_state
 from darkit_nb.widgets.helper import Helper
@@ -55,7 +56,7 @@ class ConvertSetup(DarkitWidget):
     ) -> None:
         self._lock = threading.RLock()
         self.folder, self.runs_dir = Path(folder).expanduser(), Path(runs_dir)
-        self.options = dict(options or {})
+        self._scoring = ScoringDraft(options or {})
         self._text = str(source) if source is not None else next(iter(bundled_models()), "")
         self._seen: dict[str, int] = {}
         self._found: ConvertSource | DarkitError = ModelError("No model is chosen.")
@@ -89,6 +90,11 @@ class ConvertSetup(DarkitWidget):
         """What would be done; None while something is wrong."""
         return self._checked.spec
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of the request: what the panel was made with, and what its fields of scoring say."""
+        return self._scoring.options
+
     def choose(self, pipeline: str, bits: str | None = None) -> None:
         """Take a preset, at some bits.
 
@@ -103,11 +109,13 @@ class ConvertSetup(DarkitWidget):
     def set(self, key: str, value: Any) -> None:
         """Change one setting of the preset, such as `set("spike.num_steps", 3)`; `set("spike", None)` takes spikes out.
 
+        What is scored may be set as well: `set("windows", 16)`.
+
         Raises:
             ConfigError: there is no such setting.
         """
         with self._lock:
-            self._draft.set(key, value)
+            (self._scoring if key in SCORING_FIELDS else self._draft).set(key, value)
             self._refresh()
 
     @property
@@ -176,7 +184,7 @@ class ConvertSetup(DarkitWidget):
             self._text = str(text)
             self._look()
         elif isinstance(text, str):
-            self._draft.write(key, text)
+            (self._scoring if key in SCORING_FIELDS else self._draft).write(key, text)
         else:
             on = bool(each["on"])
             self._draft.set(key, (on or None) if key == "spike" else on)
@@ -185,7 +193,7 @@ class ConvertSetup(DarkitWidget):
         """Give settings the preset's value again."""
         with self._lock:
             for key in keys:
-                self._draft.reset(key)
+                (self._scoring if key in SCORING_FIELDS else self._draft).reset(key)
             self._refresh()
 
     def do_choose(self, pipeline: str, bits: str | None = None) -> None:
@@ -213,6 +221,8 @@ class ConvertSetup(DarkitWidget):
     def _valid(self) -> ConversionSpec:
         if self._checked.spec is None:
             raise settings_error(dict.fromkeys(self._checked.problems.values()))
+        if self._scoring.problems:
+            raise settings_error(self._scoring.problems.values())
         return self._checked.spec
 
     def _out(self, spec: ConversionSpec) -> Path:
@@ -229,7 +239,8 @@ class ConvertSetup(DarkitWidget):
             self._found = error
 
     def _lay_out(self) -> None:
-        self.layout_data = convert_layout(self._draft, self.runs_dir)
+        layout = convert_layout(self._draft, self.runs_dir)
+        self.layout_data = {**layout, "groups": [*layout["groups"], scoring_group(self._scoring)]}
 
     def _refresh(self) -> None:
         """Check everything and tell the page, in one message."""
@@ -241,6 +252,7 @@ class ConvertSetup(DarkitWidget):
                 checked,
                 self._text,
                 self._found,
+                self._scoring,
                 command=command,
                 python=python,
                 compare=[] if checked.spec is None else comparable(checked.spec, self._ticked),
@@ -250,7 +262,7 @@ class ConvertSetup(DarkitWidget):
         self.refresh_snapshot()
 
     def _recipes(self, checked: CheckedSpec) -> tuple[str, str]:
-        if checked.spec is None or isinstance(self._found, DarkitError):
+        if checked.spec is None or isinstance(self._found, DarkitError) or self._scoring.problems:
             return "", ""
         given = (self._found.name, self._out(checked.spec), self._draft, self.options, self.compare)
         return command_line(*given), python_code(*given)

@@ -9,22 +9,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from darkit_nb.config import Problem
 from darkit_nb.config.conversion_draft import SPEC_FIELDS, CheckedSpec, SpecDraft, usual_bits
-from darkit_nb.config.problems import settings_error
 from darkit_nb.config.yaml_text import inline
 from darkit_nb.errors import DarkitError
 from darkit_nb.records.conversion import ConversionPlan
 from darkit_nb.runs.conversion_files import work_folder
-from darkit_nb.views.config_card import brief
 from darkit_nb.views.conversion_steps import bits_about, conversion_steps
 from darkit_nb.views.numbers import duration, short
 from darkit_nb.widgets.base import problem_of
+from darkit_nb.widgets.convert_scoring import SCORING_FIELDS, ScoringDraft
 from darkit_nb.widgets.convert_source import ConvertSource
+from darkit_nb.widgets.form_field import error_data
 
 _TILES = (
     ("blocks", "Decoder blocks, converted one after the other"),
-    ("memory", "Weights of one block and what surrounds them, and the cached activations of the calibration text"),
+    (
+        "memory",
+        "Weights of one block and what surrounds them, and the cached activations of the calibration text; "
+        "the libraries take some hundred MB more",
+    ),
     ("disk", "The converted model and the blocks kept while it is made"),
     ("time", "On this machine; nothing is known of models that train first"),
 )
@@ -35,6 +38,7 @@ def setup_state(
     checked: CheckedSpec,
     text: str,
     found: ConvertSource | DarkitError,
+    scoring: ScoringDraft,
     *,
     command: str,
     python: str,
@@ -48,19 +52,25 @@ def setup_state(
         checked: what validation says about them.
         text: of the model's field.
         found: the model, or why there is none.
+        scoring: the text that is scored.
         command: the line that does the same; empty while something is wrong.
         python: the same as Python.
         compare: pipelines it may be compared with.
         seen: by view, the number of the last edit that is contained in this.
     """
     spec = checked.spec
-    ready = spec is not None and isinstance(found, ConvertSource)
+    problems = {**checked.problems, **scoring.problems}
+    ready = spec is not None and isinstance(found, ConvertSource) and not scoring.problems
     recipes = {"Shell": command, "Python": python, "Settings": _settings(draft, checked)} if ready else {}
     return {
-        "texts": {"source": text, **{key: draft.text(key) for key in SPEC_FIELDS}},
+        "texts": {
+            "source": text,
+            **{key: draft.text(key) for key in SPEC_FIELDS},
+            **{key: scoring.text(key) for key in SCORING_FIELDS},
+        },
         "off": list(draft.off),
-        "changed": list(draft.changed),
-        "errors": {key: _error(key, problem) for key, problem in checked.problems.items() if key != "bits"},
+        "changed": [*draft.changed, *scoring.changed],
+        "errors": {key: error_data(key, problem) for key, problem in problems.items() if key != "bits"},
         "recipes": [{"name": name, "text": recipe} for name, recipe in recipes.items()],
         "note": {"facts": [], "fits": True, "fix": None},
         "undo": None,
@@ -71,15 +81,11 @@ def setup_state(
         "pipeline": draft.pipeline,
         "bits": draft.bits or usual_bits(draft.pipeline),
         "bits_about": bits_about(spec) if spec is not None else "",
-        "bits_error": _error("bits", checked.problems["bits"]) if "bits" in checked.problems else None,
+        "bits_error": error_data("bits", checked.problems["bits"]) if "bits" in checked.problems else None,
         "compare": [dict(each) for each in compare],
         "steps": [step.to_dict() for step in conversion_steps(spec)] if spec is not None else [],
         "ready": ready,
     }
-
-
-def _error(key: str, problem: Problem) -> dict[str, Any]:
-    return {"brief": brief(key, problem), **problem_of(settings_error([problem]))}
 
 
 def _settings(draft: SpecDraft, checked: CheckedSpec) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from darkit_nb.records.conversion_progress import ConversionProgress
@@ -51,7 +52,8 @@ def course_data(progress: ConversionProgress, now: float, pace: ScoringPace) -> 
     left = pace.left(progress, now)
     at_blocks = left is None and progress.blocks_done < (progress.blocks or 0)
     found |= {"eta_s": progress.eta_s if at_blocks else left, "eta_of": "the blocks" if at_blocks else progress.stage}
-    return {**found, "reports": reports, "share": _share(progress), "now": now}
+    saved = (Path(progress.out) / "config.json").is_file()
+    return {**found, "reports": reports, "share": _share(progress), "saved": saved, "now": now}
 
 
 def _lost(progress: ConversionProgress) -> dict[str, str]:
@@ -93,7 +95,7 @@ def rows_data(found: Iterable[ConversionProgress], source: str, also: list[dict[
     same = [each for each in found if each.source == source]
     rows = [_row(each) for each in same]
     floats = [row for each in same for row in each.rows if row.cost is None]
-    top = [_measured("float", floats[0], preset="float", state="", name=f"{source} (float)")] if floats else []
+    top = [_measured("float", floats[0], preset="float", state="", name=f"{Path(source).name} (float)")] if floats else []
     order = sorted(rows, key=lambda row: (row["perplexity"] is None, row["perplexity"] or 0.0, row["id"]))
     return {"rows": [*top, *order], "text": _text(floats), "also": also}
 

@@ -73,10 +73,10 @@ test("a search reads keys, labels and descriptions, and finds what is under more
   assert.deepEqual(keys("  "), []);
 });
 
-test("the line under a field names limits, and the default once it was left", () => {
+test("the line under a field names the default once it was left, and limits", () => {
   const steps = field("train.steps", { range: "≥ 1", default: "1000" });
   assert.equal(hint(steps, false, "2"), "≥ 1");
-  assert.equal(hint(steps, true, "2"), "≥ 1 · default 1000");
+  assert.equal(hint(steps, true, "2"), "default 1000 · ≥ 1");
   assert.equal(hint(field("name", { default: "" }), true, "x"), "default null");
   const preset = field("model.preset", { options: [{ value: "nano", label: "nano", about: "Small." }, { value: "", label: "org/name", about: "Hub." }] });
   assert.equal(hint(preset, true, "nano"), "Small.");

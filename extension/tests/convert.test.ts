@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  alongLine, type Block, deltaParts, deltaText, errorText, frontier, heatMap, heatShare, type Layer, linear, logarithmic, logTicks, lossScale, niceTicks,
+  alongLine, type Block, deltaParts, deltaText, errorText, errorTick, frontier, heatMap, heatShare, isLogarithmic, type Layer, linear, logarithmic, logTicks, lossScale, niceTicks,
   placeLabels, type Row, spread,
 } from "../src/core/convert";
 
@@ -48,6 +48,7 @@ test("a map of layers keeps the place of blocks that are not done", () => {
   assert.equal(heatShare(4, [4, 4]), 0.5);
   assert.equal(heatShare(1, [0.01, 100]), 0.5);
   assert.equal(heatShare(0.5, [0, 1]), 0.5);
+  assert.deepEqual([isLogarithmic([0.01, 0.2]), isLogarithmic([0.01, 0.05]), isLogarithmic([0, 1])], [true, false, false]);
 });
 
 test("nothing beats the points of the frontier", () => {
@@ -76,6 +77,7 @@ test("errors and differences read well", () => {
   assert.equal(errorText(0.00321), "0.32 %");
   assert.equal(errorText(0.251), "25.1 %");
   assert.equal(errorText(0), "0 %");
+  assert.deepEqual([0, 0.05, 0.5, 1, 0.0002].map(errorTick), ["0 %", "5 %", "50 %", "100 %", "0.02 %"]);
   assert.equal(errorText(1e-6), "<0.01 %");
   assert.equal(errorText(Number.NaN), "not finite");
   const row = { delta: 0.0312, low: 0.027, high: 0.0354 } as Row;

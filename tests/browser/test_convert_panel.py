@@ -22,6 +22,8 @@ from darkit_nb.widgets import ConvertPanel
 panel = ConvertPanel({given})
 panel
 """
+WHOLE_WORDS = """(box) => [...box.querySelectorAll(".dk-word")].every((word) => word.getClientRects().length === 1)
+    && box.textContent.includes("--pipeline")"""
 
 
 def tab(panel: Locator, name: str) -> None:
@@ -77,12 +79,16 @@ def test_choosing_looking_and_comparing(notebook: Notebook, pytestconfig: pytest
     panel.get_by_role("radio", name="W6A6").click()
     expect(command).to_contain_text("--bits W6A6")
     panel.get_by_role("button", name="All settings").click()
-    panel.get_by_role("textbox", name="Samples").fill("many")
+    panel.get_by_role("textbox", name="Sequences").fill("many")
     expect(panel.locator('[data-key="samples"] .dk-setting-hint')).to_contain_text("integer")
     expect(panel.get_by_role("button", name="Start conversion")).to_be_disabled()
-    panel.get_by_role("textbox", name="Samples").fill("16")
+    panel.get_by_role("textbox", name="Sequences").fill("16")
     expect(command).to_contain_text("samples=16")
     expect(panel.locator(".cv-settings")).to_contain_text("1 changed")
+    panel.get_by_role("textbox", name="Windows").fill("8")
+    panel.get_by_role("textbox", name="Tokens of a window").fill("128")
+    expect(command).to_contain_text("--windows 8 --window 128 samples=16")
+    assert command.evaluate(WHOLE_WORDS)
     panel.get_by_role("combobox", name="Model").fill("/nowhere")
     expect(panel.locator(".cv-source .cv-facts")).to_contain_text("There is no model in '/nowhere'")
     expect(panel.locator(".cv-source .cv-facts")).to_contain_text("stdlib-llama is there without a network")
@@ -96,6 +102,11 @@ def test_choosing_looking_and_comparing(notebook: Notebook, pytestconfig: pytest
     expect(panel.locator(".cv-ghost")).to_have_count(2)
     panel.locator(".cv-slot").nth(1).hover()
     expect(panel.locator(".cv-reading")).to_contain_text("block 1: 0.80 %")
+    zero = panel.locator(".cv-watch .cv-tick").get_by_text("0 %", exact=True)
+    expect(zero).to_have_count(1)
+    panel.get_by_label("Scale of the errors").select_option("logarithmic")
+    expect(zero).to_have_count(0)
+    expect(panel.get_by_role("button", name="Results")).to_be_enabled()  # of what is done
     expect(panel.get_by_role("button", name="Resume")).to_be_enabled()
     panel.get_by_label("Conversion shown").select_option(label="stdlib-llama → darkit W4A4 · finished")
     expect(panel.locator(".cv-bar")).to_have_count(4)
@@ -145,7 +156,7 @@ def test_a_whole_conversion(notebook: Notebook):
     panel = panel_of(notebook, "windows=8")
     panel.get_by_role("radio", name="quarot").click()
     panel.get_by_role("button", name="All settings").click()
-    panel.get_by_role("textbox", name="Samples").fill("8")
+    panel.get_by_role("textbox", name="Sequences").fill("8")
     panel.get_by_role("button", name="Plan", exact=True).click()
     expect(panel.locator(".cv-before .cv-tiles dd").first).to_have_text("5", timeout=120_000)
     panel.get_by_role("button", name="the plan in words").click()
@@ -178,7 +189,7 @@ def test_a_whole_conversion(notebook: Notebook):
     expect(panel.locator('.mt-row[data-path="model.layers.0"]')).to_be_visible(timeout=120_000)
     panel.get_by_role("textbox", name="Beginning of a text").fill("def")
     panel.get_by_role("button", name="Let both write on").click()
-    expect(panel.locator(".cv-pair section")).to_have_count(2, timeout=240_000)
+    expect(panel.locator(".cv-pair pre[data-none=false]")).to_have_count(2, timeout=240_000)
     notebook.screenshot("convert-done-light", panel)
 
     # Another kernel and another page find everything again, and the picture is there without any.

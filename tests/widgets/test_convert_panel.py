@@ -83,6 +83,27 @@ def test_what_does_not_fit_is_shown_at_its_field_and_nothing_starts(tmp_path: Pa
     assert "no additive form" in shown.desk.state["bits_error"]["message"]
 
 
+def test_how_much_text_is_scored_is_set_like_any_setting(tmp_path: Path):
+    shown = panel(tmp_path, windows=32)
+    group = shown.desk.layout_data["groups"][-1]
+    assert [field["key"] for field in (*group["first"], *group["more"])] == ["windows", "window", "text", "dataset"]
+    shown.desk.do_write([{"key": "windows", "text": "8"}, {"key": "window", "text": "256"}])
+    assert shown.desk.state["changed"] == ["windows", "window"]
+    assert "--windows 8 --window 256" in shown.desk.state["recipes"][0]["text"]
+    request = shown.desk.request()
+    assert (request.windows, request.window, request.text) == (8, 256, None)
+    shown.desk.do_write([{"key": "window", "text": "1"}])
+    assert "≥ 2" in shown.desk.state["errors"]["window"]["brief"]
+    assert not shown.desk.state["ready"]
+    assert shown.desk.state["recipes"] == []
+    with pytest.raises(ConfigError, match="window cannot be 1"):
+        shown.start()
+    shown.desk.do_reset(["windows", "window"])
+    shown.set("text", "held-out.txt")
+    assert shown.desk.request().text == "held-out.txt"
+    assert shown.desk.options == {"windows": 32, "text": "held-out.txt"}
+
+
 def test_a_model_that_cannot_be_converted_says_so(tmp_path: Path):
     shown = panel(tmp_path)
     for name, message in (

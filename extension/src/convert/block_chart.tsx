@@ -1,10 +1,13 @@
 // The error of every block as it is done: a bar each, the part the block adds by itself darker.
 import { useRef, useState } from "preact/hooks";
-import { type Block, errorText, linear } from "../core/convert";
+import { type Block, errorText, errorTick, linear, logarithmic } from "../core/convert";
 import { duration, short } from "../core/format";
 import { useWidth } from "./width";
 
 const HEIGHT = 196, LEFT = 52, TOP = 14, BOTTOM = 34;
+
+const SCALES = ["linear", "logarithmic"] as const;
+type Scale = (typeof SCALES)[number];
 
 export function BlockChart({ blocks, count, working, idle }: { blocks: Block[]; count: number; working: boolean; idle: string }) {
   const box = useRef<HTMLDivElement>(null);
@@ -12,7 +15,8 @@ export function BlockChart({ blocks, count, working, idle }: { blocks: Block[]; 
   const [over, setOver] = useState<number | null>(null);
   const slots = Math.max(count, 1);
   const floor = HEIGHT - BOTTOM;
-  const y = linear(blocks.map((block) => block.error), floor, TOP, true);
+  const [scale, setScale] = useState<Scale>("linear");
+  const y = scaleOf(scale, blocks, floor);
   const pitch = Math.max(1, (width - LEFT - 8) / slots); // a page that is being laid out has no room at all
   const bar = Math.max(2, Math.min(46, 0.68 * pitch));
   const middle = (index: number) => LEFT + pitch * (index + 0.5);
@@ -23,12 +27,16 @@ export function BlockChart({ blocks, count, working, idle }: { blocks: Block[]; 
       <figcaption>
         <b>Error of each block</b>
         <span class="cv-key"><span><i data-key="block" />with what came before</span> <span><i data-key="own" />added by itself</span></span>
+        <span class="dk-grow" />
+        <label class="cv-pick">scale <select class="dk-input" aria-label="Scale of the errors" value={scale} onChange={(event) => setScale(event.currentTarget.value as Scale)}>
+          {SCALES.map((name) => <option key={name} value={name}>{name}</option>)}
+        </select></label>
       </figcaption>
       <svg width={width} height={HEIGHT} role="img" aria-label={described(blocks, count)} onMouseLeave={() => setOver(null)}>
         {blocks.length > 0 && y.ticks.map((tick) => (
           <g key={tick}>
             <line class="cv-grid" x1={LEFT} x2={width - 8} y1={y.of(tick)} y2={y.of(tick)} />
-            <text class="cv-tick" x={LEFT - 8} y={y.of(tick) + 4} text-anchor="end">{errorText(tick)}</text>
+            <text class="cv-tick" x={LEFT - 8} y={y.of(tick) + 4} text-anchor="end">{errorTick(tick)}</text>
           </g>
         ))}
         {Array.from({ length: count }, (_, index) => {
@@ -51,9 +59,16 @@ export function BlockChart({ blocks, count, working, idle }: { blocks: Block[]; 
   );
 }
 
+/** A block that comes after one with a large error hides what it adds itself, unless the axis is a logarithm. */
+function scaleOf(scale: Scale, blocks: Block[], floor: number) {
+  if (scale === "linear") return linear(blocks.map((block) => block.error), floor, TOP, true);
+  return logarithmic(blocks.flatMap((block) => [block.error, block.own_error ?? block.error]), floor, TOP);
+}
+
 function Bar({ block, x, width, floor, of }: { block: Block; x: number; width: number; floor: number; of: (value: number) => number }) {
-  const top = Math.min(floor - 1.5, of(block.error));
-  const own = block.own_error === null ? null : Math.min(floor - 1, of(Math.min(block.own_error, block.error)));
+  const at = (value: number, least: number) => Math.min(floor - least, Number.isFinite(of(value)) ? of(value) : floor); // zero has no logarithm
+  const top = at(block.error, 1.5);
+  const own = block.own_error === null ? null : at(Math.min(block.own_error, block.error), 1);
   return (
     <>
       <rect class="cv-bar" data-block={block.index} x={x} y={top} width={width} height={floor - top} rx={Math.min(3, width / 3)} />

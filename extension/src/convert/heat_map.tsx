@@ -1,11 +1,11 @@
 // Where a conversion errs: every layer a cell, blocks from left to right.
 import { useRef, useState } from "preact/hooks";
-import { type Block, errorText, type Heat, heatMap, heatShare, type Layer } from "../core/convert";
+import { type Block, errorText, type Heat, heatMap, heatShare, isLogarithmic, type Layer } from "../core/convert";
 import { significant } from "../core/format";
 import { useWidth } from "./width";
 
 const NAMES: Record<Heat, string> = { error: "output error", mean_steps: "spike steps", weight_bits: "weight bits", storage_bits: "stored bits" };
-const ROW = 22, SIDE = 104;
+const ROW = 22, SIDE = 104, LEAST = 4;
 
 export function HeatMapView({ blocks, count, heat, heats, onHeat }: {
   blocks: Block[];
@@ -22,7 +22,7 @@ export function HeatMapView({ blocks, count, heat, heats, onHeat }: {
   const low = Math.min(...values), high = Math.max(...values);
   const columns = map.cells[0]?.length ?? 0;
   const side = Math.min(SIDE, Math.max(64, ...map.rows.map((row) => 6.4 * short(row).length + 10)));
-  const cell = Math.max(6, Math.min(150, (width - side - 4) / Math.max(1, columns)));
+  const cell = Math.max(LEAST, Math.min(150, (width - side - 4) / Math.max(1, columns)));
   const height = ROW * map.rows.length + 20;
   const every = Math.max(1, Math.ceil(24 / cell));
   const pointed = over ? map.cells[over[0]]?.[over[1]] ?? null : null;
@@ -34,10 +34,10 @@ export function HeatMapView({ blocks, count, heat, heats, onHeat }: {
         <label class="cv-pick">colour <select class="dk-input" aria-label="What the colours show" value={heat} onChange={(event) => onHeat(event.currentTarget.value as Heat)}>
           {heats.map((name) => <option key={name} value={name}>{NAMES[name]}</option>)}
         </select></label>
-        <span class="cv-scale">{low === high ? <span>all {text(heat, low)}</span> : <><span>{text(heat, low)}</span><i aria-hidden="true" /><span>{text(heat, high)}</span></>}</span>
+        <span class="cv-scale" title={isLogarithmic(values) ? "Colours follow the logarithm" : undefined}>{low === high ? <span>all {text(heat, low)}</span> : <><span>{text(heat, low)}</span><i aria-hidden="true" /><span>{text(heat, high)}</span></>}</span>
       </figcaption>
       <div class="cv-heat-scroll">
-        <svg width={Math.max(width, side + 6 * columns)} height={height} role="img" aria-label={`${NAMES[heat]} of every layer, ${map.rows.length} layers by ${columns} blocks`} onMouseLeave={() => setOver(null)}>
+        <svg width={Math.max(width, side + LEAST * columns)} height={height} role="img" aria-label={`${NAMES[heat]} of every layer, ${map.rows.length} layers by ${columns} blocks`} onMouseLeave={() => setOver(null)}>
           {map.rows.map((row, r) => (
             <g key={row}>
               <text class="cv-tick" x={side - 8} y={ROW * r + 15} text-anchor="end">{short(row)}</text>
@@ -55,12 +55,13 @@ export function HeatMapView({ blocks, count, heat, heats, onHeat }: {
               ))}
             </g>
           ))}
+          <text class="cv-tick" x={side - 8} y={height - 4} text-anchor="end">block</text>
           {Array.from({ length: columns }, (_, c) => c % every === 0 && (
             <text key={c} class="cv-tick" x={side + cell * (c + 0.5)} y={height - 4} text-anchor="middle">{c}</text>
           ))}
         </svg>
       </div>
-      <div class="cv-reading">{pointed ? reading(pointed) : "Point at a cell to read it. Blocks stand from left to right."}</div>
+      <div class="cv-reading">{pointed ? reading(pointed) : "Point at a cell to read it."}</div>
     </figure>
   );
 }

@@ -26,37 +26,40 @@ export function ResultsPage({ results, course, opened, samples, ask }: {
   const measured = results.rows.filter((row) => row.perplexity !== null);
   const chosen = course?.id ?? "";
   const show = (id: string) => ask("show", { id });
-  if (!measured.length)
-    return (
-      <div class="dk-empty">
-        {results.rows.some((row) => row.state === "finished")
-          ? "What was converted was not scored: windows was 0."
-          : "Nothing has been measured yet. A conversion is scored on held-out text when its last block is done."}
-      </div>
-    );
   const row = results.rows.find((each) => each.id === chosen && !each.float);
   return (
     <div class="cv-results">
-      <TradeChart rows={measured} chosen={chosen} onChoose={show} />
-      <ResultTable rows={results.rows} text={results.text} chosen={chosen} onChoose={show} />
-      {course && <Also key={course.id} name={course.name} choices={results.also} onConvert={(pipelines) => ask("also", { id: course.id, pipelines })} />}
+      {measured.length > 0 ? (
+        <>
+          <TradeChart rows={measured} chosen={chosen} onChoose={show} />
+          <ResultTable rows={results.rows} text={results.text} chosen={chosen} onChoose={show} />
+        </>
+      ) : <div class="dk-empty">{unmeasured(results.rows, course)}</div>}
+      {course && measured.length > 0 && <Also key={course.id} name={course.name} choices={results.also} onConvert={(pipelines) => ask("also", { id: course.id, pipelines })} />}
       {course && course.reports.length > 0 && (
         <section class="cv-chosen" aria-label={`The conversion ${course.name}`}>
           <div class="cv-chosen-head">
             <b>{row?.name ?? course.name}</b>
             <span class="dk-muted dk-mono cv-chosen-id">{course.id}</span>
             <span class="dk-grow" />
-            <Button disabled={course.state !== "finished" || opened?.stage === "opening"} onClick={() => ask("open", { id: course.id })}>
+            <Button disabled={!course.saved || opened?.stage === "opening"} onClick={() => ask("open", { id: course.id })}>
               {opened?.stage === "opening" ? "Opening…" : opened?.id === course.id && opened.stage === "open" ? "Close model tree" : "Open in model tree"}
             </Button>
           </div>
           <ErrorBox problem={opened?.problem} />
           <HeatMapView blocks={course.reports} count={course.blocks ?? course.reports.length} heat={heat} heats={HEATS} onHeat={setHeat} />
-          {course.state === "finished" && <Samples sample={samples} id={course.id} ask={ask} />}
+          {course.saved && <Samples sample={samples} id={course.id} ask={ask} />}
         </section>
       )}
     </div>
   );
+}
+
+/** Why there is nothing to compare. */
+function unmeasured(rows: Row[], course: Course | null): string {
+  if (rows.some((row) => row.state === "finished")) return "What was converted was not scored: windows was 0.";
+  if (course?.saved) return "The model is saved, but was not scored yet.";
+  return "Nothing has been measured yet. A conversion is scored on held-out text when its last block is done.";
 }
 
 const HEADS: [string, string, boolean][] = [

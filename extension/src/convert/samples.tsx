@@ -5,7 +5,7 @@ import type { Problem } from "../ui/widget";
 
 export type Sample = {
   id: string; prompt: string; stage: "writing" | "done" | "failed"; problem: Problem | null;
-  texts: { name: string; text: string }[];
+  texts: { name: string; text: string }[]; names: string[];
 };
 type Ask = (name: string, rest?: Record<string, unknown>) => void;
 
@@ -21,16 +21,21 @@ export function Samples({ sample, id, ask }: { sample: Sample | null; id: string
         <Button type="submit" disabled={writing || !prompt}>{writing ? "Writing…" : "Let both write on"}</Button>
       </form>
       <ErrorBox problem={own?.problem} />
-      {own && own.texts.length > 0 && (
+      {own && (writing || own.texts.length > 0) && (
         <div class="cv-pair">
-          {own.texts.map(({ name, text }) => (
-            <section key={name} aria-label={`Written by ${name}`}>
-              <div class="cv-facts">{name}</div>
-              <pre class="dk-code"><b>{own.prompt}</b>{text}</pre>
-            </section>
-          ))}
+          {own.names.map((name, index) => <Text key={name} name={name} prompt={own.prompt} text={own.texts[index]?.text} next={writing && index === own.texts.length} />)}
         </div>
       )}
     </div>
+  );
+}
+
+/** What one model wrote; models come one after the other, and each is loaded first. */
+function Text({ name, prompt, text, next }: { name: string; prompt: string; text: string | undefined; next: boolean }) {
+  return (
+    <section aria-label={`Written by ${name}`}>
+      <div class="cv-facts">{name}{next && ": is loaded, and writes…"}</div>
+      <pre class="dk-code" data-none={text === undefined}><b>{prompt}</b>{text}</pre>
+    </section>
   );
 }

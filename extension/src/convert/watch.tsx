@@ -10,10 +10,11 @@ export type Course = {
   now: number; id: string; name: string; source: string; out: string; state: string; reason: string | null;
   problem: Problem | null; stage: string | null; blocks_done: number; blocks: number | null; windows_done: number | null;
   windows: number | null; share: number | null; elapsed_s: number | null; eta_s: number | null; eta_of: string | null; reports: Block[];
+  saved: boolean;
 };
 type Ask = (name: string, rest?: Record<string, unknown>) => void;
 
-export type ConversionChoice = { id: string; name: string; label: string; state: string };
+export type ConversionChoice = { id: string; name: string; title: string; label: string; state: string };
 
 const ACTIVE = ["starting", "running"];
 const RESUMABLE: Record<string, string> = { created: "Start", queued: "Start now", stopped: "Resume", failed: "Resume", lost: "Resume" };
@@ -38,14 +39,14 @@ export function Watch({ course, choices, pending, ask, onResults }: {
           <select class="dk-input cv-which" aria-label="Conversion shown" value={course.id} onChange={(event) => ask("show", { id: event.currentTarget.value })}>
             {choices.map((choice) => <option key={choice.id} value={choice.id}>{choice.label}</option>)}
           </select>
-        ) : <b class="cv-which-name">{course.name}</b>}
+        ) : <b class="cv-which-name">{choices[0]?.title ?? course.name}</b>}
         <StateChip state={course.state} title={course.reason ?? undefined} />
         <span class="dk-grow" />
         {course.state === "queued" && <Button disabled={pending === "stop"} title="It will not begin by itself" onClick={() => ask("stop")}>Take out</Button>}
         {go
           ? <Button kind="primary" disabled={pending === "resume"} onClick={() => ask("resume")}>{pending === "resume" ? `${go === "Resume" ? "Resuming" : "Starting"}…` : go}</Button>
           : course.state !== "finished" && <Button disabled={!active || pending === "stop"} title="At the next pause; blocks that are done are kept" onClick={() => ask("stop")}>{pending === "stop" ? "Stopping…" : "Stop"}</Button>}
-        <Button kind={course.state === "finished" ? "primary" : undefined} disabled={course.state !== "finished"} onClick={onResults}>Results</Button>
+        <Button kind={course.state === "finished" ? "primary" : undefined} disabled={!course.reports.length} onClick={onResults}>Results</Button>
       </div>
       <div class="cv-course">
         <Progress share={active && course.share === null ? null : course.share ?? 0} label="Conversion done" />
@@ -84,11 +85,24 @@ function Queue({ choices, onShow }: { choices: ConversionChoice[]; onShow: (id: 
 }
 
 function stageText(course: Course, active: boolean): string {
-  const blocks = course.blocks === null ? "" : `${course.blocks_done} of ${course.blocks} blocks`;
-  const windows = course.windows ? `window ${course.windows_done ?? 0} of ${course.windows}` : "";
+  if (active) return activeText(course);
   const why = course.problem ? course.state : course.reason ?? course.state; // the box below tells a problem
-  const stage = active ? course.stage ?? course.state : course.state === "queued" ? "waits for its turn" : why;
-  return [stage, windows || blocks].filter(Boolean).join(" · ");
+  const stage = course.state === "queued" ? "waits for its turn" : why;
+  const unscored = course.saved && course.state !== "finished" ? "the model is saved, its scores are missing" : "";
+  return [stage, unscored || blocksText(course)].filter(Boolean).join(" · ");
+}
+
+function activeText(course: Course): string {
+  const all = course.blocks !== null && course.blocks_done === course.blocks;
+  const stage = course.stage ?? (all ? "saving the model" : course.state);
+  const block = /^block (\d+) of/.exec(stage);
+  if (block) return Number(block[1]) > course.blocks_done ? `${stage} · ${course.blocks_done} done` : `taking over ${stage}`;
+  const scoring = course.windows ? `window ${course.windows_done ?? 0} of ${course.windows}` : "";
+  return [stage, scoring || (all ? "" : blocksText(course))].filter(Boolean).join(" · ");
+}
+
+function blocksText(course: Course): string {
+  return course.blocks === null ? "" : `${course.blocks_done} of ${course.blocks} blocks`;
 }
 
 function timeText(course: Course, since: number): string {

@@ -12,6 +12,7 @@ export type FormField = {
   nullable: boolean;
   choices: string[];
   options: Option[];
+  placeholder?: string;
 };
 export type Group = {
   section: string;
@@ -59,12 +60,12 @@ export function search(layout: Layout, query: string): { group: Group; fields: F
     .filter(({ fields }) => fields.length > 0);
 }
 
-/** The line under a field: its limits, or what the chosen thing is, and its default where it was changed. */
+/** The line under a field: its default where it was changed and its limits, or what the chosen thing is. */
 export function hint(field: FormField, changed: boolean, text: string): string {
   const chosen = field.options.find((option) => option.value && option.value === text);
   if (chosen) return chosen.about;
   const usual = changed && field.kind !== "true/false" ? `default ${field.default || "null"}` : "";
-  return [field.range, usual].filter(Boolean).join(" · ");
+  return [usual, field.range].filter(Boolean).join(" · ");
 }
 
 /** How many of these keys are in a list, and how many have an error. */

@@ -109,12 +109,19 @@ function place(layer: Layer, block: Block): string {
   return layer.name.startsWith(`${block.name}.`) ? layer.name.slice(block.name.length + 1) : layer.name;
 }
 
-/** Share of the colour scale, by the logarithm where values span more than a factor of ten. */
+/** Whether colours follow the logarithm: where values span more than a factor of ten. */
+export function isLogarithmic(values: readonly number[]): boolean {
+  const found = values.filter(Number.isFinite);
+  const low = Math.min(...found), high = Math.max(...found);
+  return low > 0 && high / low > 10;
+}
+
+/** Share of the colour scale. */
 export function heatShare(value: number, values: readonly number[]): number {
   const found = values.filter(Number.isFinite);
   const low = Math.min(...found), high = Math.max(...found);
   if (!(high > low)) return 0.5;
-  if (low > 0 && high / low > 10) return Math.log(value / low) / Math.log(high / low);
+  if (isLogarithmic(values)) return Math.log(value / low) / Math.log(high / low);
   return (value - low) / (high - low);
 }
 
@@ -191,6 +198,11 @@ export function errorText(error: number): string {
   if (value === 0) return "0 %";
   if (value < 0.01) return "<0.01 %";
   return `${value >= 10 ? value.toFixed(1) : value.toPrecision(2)} %`;
+}
+
+/** The same on an axis, where ticks are round. */
+export function errorTick(error: number): string {
+  return `${Number((100 * error).toPrecision(2))} %`;
 }
 
 /** A difference with its sign, and half of its 95 % interval; as many decimals as the interval needs. */

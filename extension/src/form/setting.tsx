@@ -65,7 +65,7 @@ function Control({ field, id, text, error, disabled, onWrite, onToggle }: Settin
         {field.choices.map((choice) => <option key={choice} value={choice}>{choice}</option>)}
       </select>
     );
-  const placeholder = field.nullable ? "none" : field.default;
+  const placeholder = field.placeholder ?? (field.nullable ? "none" : field.default);
   if (field.options.length)
     return (
       <Suggest

@@ -88,6 +88,11 @@ export function Tabs({ names, selected, onSelect, label }: {
   );
 }
 
+/** Lines may end at spaces only: a browser would also break options and folders after their hyphens. */
+function words(text: string): ComponentChildren[] {
+  return text.split(/(\S*-\S*)/).map((part, index) => (index % 2 ? <span key={index} class="dk-word">{part}</span> : part));
+}
+
 /** Text in a box with a button that copies it. */
 export function CodeBox({ text, label }: { text: string; label: string }) {
   const [copied, setCopied] = useState(false);
@@ -98,7 +103,7 @@ export function CodeBox({ text, label }: { text: string; label: string }) {
   };
   return (
     <div class="dk-row" style={{ alignItems: "flex-start", flexWrap: "nowrap" }}>
-      <pre class="dk-code dk-grow" aria-label={label} tabIndex={0}>{text}</pre>
+      <pre class="dk-code dk-grow" aria-label={label} tabIndex={0}>{words(text)}</pre>
       <Button onClick={copy} aria-label={`Copy ${label}`}>{copied ? "Copied" : "Copy"}</Button>
     </div>
   );
