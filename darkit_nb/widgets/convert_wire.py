@@ -95,7 +95,8 @@ def rows_data(found: Iterable[ConversionProgress], source: str, also: list[dict[
     same = [each for each in found if each.source == source]
     rows = [_row(each) for each in same]
     floats = [row for each in same for row in each.rows if row.cost is None]
-    top = [_measured("float", floats[0], preset="float", state="", name=f"{Path(source).name} (float)")] if floats else []
+    name = f"{Path(source).name} (float)"
+    top = [_measured("float", floats[0], preset="float", state="", name=name)] if floats else []
     order = sorted(rows, key=lambda row: (row["perplexity"] is None, row["perplexity"] or 0.0, row["id"]))
     return {"rows": [*top, *order], "text": _text(floats), "also": also}
 
