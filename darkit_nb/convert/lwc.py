@@ -1,22 +1,19 @@
-"""Learned weight clipping: both ends of every output's range are multiplied by a learned share in (0, 1).
+"""Learned clipping of one weight: its parameters, and the grid they stand for; formulas in `functional.clipping`.
 
-    lo' = σ(b) · min(w, 0)     hi' = σ(a) · max(w, 0)
-    scale = (hi' − lo') / (2^bits − 1)     zero = round(−lo' / scale)
-
-a = b = 4 at the beginning: σ(4) = 0.982 of the range. Codes round straight through; the gradient reaches a and b
-through the scale and through the clamped codes. The zero point is rounded straight through too.
+a = b = 4 at the beginning: σ(4) = 0.982 of the range.
 
 Source: Shao et al. 2024 (OmniQuant, arXiv 2308.13137), section 3.2.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from darkit_nb.convert.grid import WeightGrid, group_extremes, spread
-from darkit_nb.functional.gif import SCALE_FLOOR
-from darkit_nb.functional.rounding import integer_divisor, round_ste
+from darkit_nb.convert.grid import WeightGrid, feature_groups
+from darkit_nb.functional.clipping import clipped_quantise, clipping_range, group_count
 
 INITIAL = 4.0
 """a and b before training."""
@@ -28,38 +25,32 @@ class LearnedClipping(nn.Module):
     Args:
         weight: `[O, D]` float; its shape and device are all that is taken.
         bits: 2 … 8.
-        group: int64 `[D]` from `feature_groups`.
+        group_size: neighbouring features that share a range; None is all of them.
 
     Attributes:
         upper: a, `[O, G]`.
         lower: b, `[O, G]`.
     """
 
-    group: Tensor
-
-    def __init__(self, weight: Tensor, bits: int, group: Tensor) -> None:
+    def __init__(self, weight: Tensor, bits: int, group_size: int | None = None) -> None:
         super().__init__()
-        shape = (weight.shape[0], int(group.max()) + 1)
-        self.bits = bits
-        self.register_buffer("group", group, persistent=False)
+        shape = (weight.shape[0], group_count(weight.shape[1], group_size))
+        self.bits, self.group_size = bits, group_size
         self.upper = nn.Parameter(torch.full(shape, INITIAL, device=weight.device))
         self.lower = nn.Parameter(torch.full(shape, INITIAL, device=weight.device))
 
-    def _range(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale and zero point of every output and group, both `[O, G]`, differentiable."""
-        lo, hi = group_extremes(weight, self.group, self.upper.shape[1])
-        lo, hi = lo * self.lower.sigmoid(), hi * self.upper.sigmoid()
-        scale = ((hi - lo) / integer_divisor(2**self.bits - 1, weight)).clamp(min=SCALE_FLOOR)
-        return scale, round_ste(-lo / scale)
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `functional.clipping` calls bits and group_size."""
+        return {"bits": self.bits, "group_size": self.group_size}
 
     def forward(self, weight: Tensor) -> Tensor:
         """The coded value of `weight` `[O, D]`, with straight-through gradients to it and to the clipping."""
-        scale, zero = (spread(value, self.group) for value in self._range(weight))
-        codes = (round_ste(weight / scale) + zero).clamp(0, 2**self.bits - 1)
-        return (codes - zero) * scale
+        return clipped_quantise(weight, self.upper, self.lower, **self.settings)
 
     @torch.no_grad()
     def grid(self, weight: Tensor) -> WeightGrid:
         """The grid the learned clipping stands for."""
-        scale, zero = self._range(weight)
-        return WeightGrid(scale, -zero, 2**self.bits - 1 - zero, self.group)
+        scale, zero = clipping_range(weight, self.upper, self.lower, **self.settings)
+        group = feature_groups(weight.shape[1], self.group_size, weight.device)
+        return WeightGrid(scale, -zero, 2**self.bits - 1 - zero, group)

@@ -29,10 +29,11 @@ from darkit_nb.convert.grid import WeightGrid
 from darkit_nb.convert.relations import Family, Widths
 from darkit_nb.convert.scaling import shared_among_heads, smooth_scale
 from darkit_nb.convert.statistics import distributed, reduce_max, reduce_sum
-from darkit_nb.convert.trainable import LearnedScale, ScaledNorm, TrainableLinear, head_view, rotary_view
+from darkit_nb.convert.trainable import LearnedScale, Once, ScaledNorm, TrainableLinear, head_view, rotary_view
 from darkit_nb.errors import TrainingError
 from darkit_nb.nn.kronecker import KroneckerTransform, kronecker_factors
 from darkit_nb.records.conversion import ConversionSpec
+from darkit_nb.records.spike_spec import Backend
 
 Call = Callable[[nn.Module, Tensor], Tensor]
 """Runs a block over hidden states `[b, L, D]` as the model would."""
@@ -70,6 +71,7 @@ def refine_block(
     call: Call,
     absmax: dict[str, Tensor],
     salient: dict[str, Tensor | None],
+    backend: Backend = "auto",
 ) -> Refined:
     """Learn what `spec` asks for and fold it into `block`, in place.
 
@@ -82,6 +84,7 @@ def refine_block(
         call: runs a block over one sequence `[1, L, D]`.
         absmax: largest magnitude of each input feature `[D]`, by the first layer of every group; where scales begin.
         salient: bool `[D]` or None by layer name.
+        backend: implementation of what is coded, see `ops.backend.resolve_backend`.
 
     Returns:
         Grids and losses.
@@ -89,8 +92,9 @@ def refine_block(
     Raises:
         TrainingError: a loss that is not finite.
     """
-    trained = copy.deepcopy(block)
-    parts = _Parts(trained, shape, spec, absmax, salient)
+    # A block of its own whose tensors are those of the float one: nothing writes to them until all is learned.
+    trained = copy.deepcopy(block, {id(tensor): tensor for tensor in (*block.parameters(), *block.buffers())})
+    parts = _Parts(trained, shape, spec, absmax, salient, backend)
     losses = _train(trained, parts, spec, list(_sequences(inputs)), list(_sequences(targets)), call)
     found = Refined(losses=losses)
     with torch.no_grad():
@@ -135,6 +139,7 @@ def _train(
                 loss.backward()
                 _share_gradients(optimizer)
                 optimizer.step()
+                parts.once.forget()
                 total += value
             losses.append(total / count)
     return losses
@@ -179,9 +184,10 @@ class _Parts:
         spec: ConversionSpec,
         absmax: dict[str, Tensor],
         salient: dict[str, Tensor | None],
+        backend: Backend,
     ) -> None:
         family = shape.family
-        self.shape, self.spec = shape, spec
+        self.shape, self.spec, self.once = shape, spec, Once()
         block.requires_grad_(False)
         self.layers: dict[str, TrainableLinear] = {}
         self.norms: dict[str, LearnedScale] = {}
@@ -190,7 +196,7 @@ class _Parts:
         self.transforms: dict[str, KroneckerTransform] = {}
         originals = {name: folding.linear_of(block, name) for name in family.linears}
         for name, layer in originals.items():
-            self.layers[name] = TrainableLinear(layer, spec, salient.get(name))
+            self.layers[name] = TrainableLinear(layer, spec, salient.get(name), self.once, backend)
             block.set_submodule(name, self.layers[name])
         if spec.scaling == "let" or spec.rotation == "learned":
             self._add_scales(block, originals, absmax)
@@ -201,7 +207,7 @@ class _Parts:
         family, widths, alpha = self.shape.family, self.shape.widths, self.spec.scaling_alpha
         for norm, readers in family.norms:
             weights = [originals[name].weight for name in readers]
-            scale = LearnedScale(smooth_scale(absmax[readers[0]], weights, alpha).float())
+            scale = LearnedScale(smooth_scale(absmax[readers[0]], weights, alpha).float(), self.once)
             self.norms[norm] = scale
             block.set_submodule(norm, ScaledNorm(block.get_submodule(norm), scale))
             for name in readers:
@@ -210,7 +216,7 @@ class _Parts:
             return  # queries, keys and values come from one layer, and a row scale of a part of it gains nothing here
         first = smooth_scale(absmax[family.output], [originals[family.output].weight], alpha)
         shared = shared_among_heads(first, widths.heads, widths.kv_heads).float()
-        self.values = LearnedScale(shared)
+        self.values = LearnedScale(shared, self.once)
         self.layers[family.value].writes = self.values
         self.layers[family.output].reads = _viewed(self.values, head_view(widths.heads, widths.kv_heads))
         if self.spec.spike is not None and self.spec.spike.attention:
@@ -226,7 +232,7 @@ class _Parts:
             start, keys = widths.kv_heads * widths.head, head_view(widths.kv_heads, widths.kv_heads)
             queries = head_view(widths.heads, widths.kv_heads)
         device = self.layers[family.value].weight.device
-        self.keys = LearnedScale(torch.ones(start, device=device), keys)
+        self.keys = LearnedScale(torch.ones(start, device=device), self.once, keys)
         query, key = family.attention_inputs[:2]
         self.layers[key].writes = self.keys
         self.layers[query].writes = _viewed(self.keys, lambda value: 1 / queries(value))
@@ -273,7 +279,7 @@ class _Parts:
 
 def _viewed(scale: LearnedScale, view: Callable[[Tensor], Tensor]) -> LearnedScale:
     """The same parameter, spread in another way."""
-    other = LearnedScale(scale.raw, view)
+    other = LearnedScale(scale.raw, scale.once, view)
     other.raw = scale.raw
     return other
 

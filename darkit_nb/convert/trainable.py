@@ -10,20 +10,44 @@ learns it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from darkit_nb.convert.grid import feature_groups
 from darkit_nb.convert.lwc import LearnedClipping
+from darkit_nb.functional.clipping import scaled_weight
+from darkit_nb.functional.kronecker import kronecker_mix
 from darkit_nb.functional.spike_linear import neuron_settings
 from darkit_nb.functional.weight import weight_quantise
 from darkit_nb.nn.kronecker import KroneckerTransform
+from darkit_nb.ops.clipping import clipped_linear
 from darkit_nb.ops.gif import gif_quantise
 from darkit_nb.records.conversion import ConversionSpec
+from darkit_nb.records.spike_spec import Backend
+
+Kept = TypeVar("Kept")
 
 SMALLEST = 1e-2
 """A learned scale is kept at least this far from 0, as OmniQuant keeps it."""
+
+
+class Once:
+    """What several parts of a block use in one training step, computed once: scales, inverses, coded inputs."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, ...], tuple[tuple[object, ...], Any]] = {}
+
+    def __call__(self, make: Callable[[], Kept], *of: object) -> Kept:
+        """What `make` gives for the objects `of`: made at their first use since `forget`."""
+        key = tuple(map(id, of))
+        if key not in self._kept:
+            self._kept[key] = of, make()  # holds them, so that no id is given out twice
+        return self._kept[key][1]
+
+    def forget(self) -> None:
+        """A step is over: parameters are others now."""
+        self._kept.clear()
 
 
 class LearnedScale(nn.Module):
@@ -31,17 +55,19 @@ class LearnedScale(nn.Module):
 
     Args:
         initial: `[D]`, > 0.
+        once: of the block.
         view: how other features read them: heads that share a value head, halves of a rotary pair.
     """
 
-    def __init__(self, initial: Tensor, view: Callable[[Tensor], Tensor] | None = None) -> None:
+    def __init__(self, initial: Tensor, once: Once, view: Callable[[Tensor], Tensor] | None = None) -> None:
         super().__init__()
         self.raw = nn.Parameter(initial.detach().float().clone())
+        self.once = once
         self._view = view or (lambda value: value)
 
     def forward(self) -> Tensor:
         """The scales, spread to the features that use them."""
-        return self._view(self.raw.abs().clamp(min=SMALLEST))
+        return self.once(lambda: self._view(self.raw.abs().clamp(min=SMALLEST)), self)
 
 
 class ScaledNorm(nn.Module):
@@ -63,48 +89,77 @@ class TrainableLinear(nn.Module):
         layer: the float layer; its parameters are read, not trained.
         spec: how activations and weights are coded.
         salient: bool `[D]` or None, the features with all spike steps.
+        once: of the block.
+        backend: implementation of what is coded, see `ops.backend.resolve_backend`.
     """
 
     salient: Tensor | None
     weight: Tensor
     bias: Tensor | None
 
-    def __init__(self, layer: nn.Linear, spec: ConversionSpec, salient: Tensor | None) -> None:
+    def __init__(
+        self, layer: nn.Linear, spec: ConversionSpec, salient: Tensor | None, once: Once, backend: Backend = "auto"
+    ) -> None:
         super().__init__()
         self.register_buffer("weight", layer.weight.detach().float(), persistent=False)
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().float(), persistent=False)
         self.register_buffer("salient", salient, persistent=False)
-        self.spec = spec
+        self.spec, self.once = spec, once
+        self.backend: Backend = backend
         self.reads: LearnedScale | None = None
         self.writes: LearnedScale | None = None
         self.transform: KroneckerTransform | None = None
-        group = feature_groups(layer.in_features, spec.group_size, layer.weight.device)
-        self.clipping = LearnedClipping(layer.weight, spec.weight_bits, group) if spec.weights == "lwc" else None
+        lwc = spec.weights == "lwc"
+        self.clipping = LearnedClipping(layer.weight, spec.weight_bits, spec.group_size) if lwc else None
+
+    @property
+    def _mixing(self) -> tuple[Tensor, Tensor] | None:
+        """What undoes the transform in the weight."""
+        transform = self.transform
+        return None if transform is None else self.once(transform.inverse, transform)
+
+    def _scales(self) -> tuple[Tensor | None, Tensor | None]:
+        """s and r."""
+        return self.reads and self.reads(), self.writes and self.writes()
 
     def effective(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias before coding."""
-        weight, bias = self.weight, self.bias
-        if self.reads is not None:
-            weight = weight * self.reads()
-        if self.writes is not None:
-            rows = self.writes()
-            weight, bias = weight / rows.unsqueeze(1), None if bias is None else bias / rows
-        if self.transform is not None:
-            weight = self.transform.undone_in(weight)
-        return weight, bias
+        reads, writes = self._scales()
+        weight, bias = scaled_weight(self.weight, reads, writes), self.bias
+        if writes is not None and bias is not None:
+            bias = bias / writes
+        return weight if self._mixing is None else kronecker_mix(weight, *self._mixing), bias
+
+    def _spikes(self, x: Tensor) -> Tensor:
+        """The coded input; layers that share their input and what codes it share its code."""
+        made = x if self.transform is None else self.once(lambda: self.transform(x), x, self.transform)
+        if self.spec.spike is None:
+            return made
+        settings = neuron_settings(self.spec.spike)
+        return self.once(
+            lambda: gif_quantise(made, salient=self.salient, gradient="range", backend=self.backend, **settings),
+            *(made, self.salient),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes of the transformed input times the coded weight."""
-        weight, bias = self.effective()
-        if self.transform is not None:
-            x = self.transform(x)
-        if self.spec.spike is not None:
-            x = gif_quantise(x, salient=self.salient, gradient="range", **neuron_settings(self.spec.spike))
-        if self.clipping is not None:
-            coded = self.clipping(weight)
-        else:
-            coded = weight_quantise(weight, self.spec.weight_bits, group_size=self.spec.group_size)
-        return linear(x, coded, bias)
+        x = self._spikes(x)
+        if self.clipping is None:
+            weight, bias = self.effective()
+            return linear(x, weight_quantise(weight, self.spec.weight_bits, group_size=self.spec.group_size), bias)
+        reads, writes = self._scales()
+        return clipped_linear(
+            x,
+            self.weight,
+            self.bias if writes is None or self.bias is None else self.bias / writes,
+            self.clipping.upper,
+            self.clipping.lower,
+            reads=reads,
+            writes=writes,
+            mixing=self._mixing,
+            backend=self.backend,
+            **self.clipping.settings,
+        )
 
 
 def head_view(heads: int, kv_heads: int) -> Callable[[Tensor], Tensor]:

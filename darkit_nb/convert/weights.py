@@ -30,7 +30,7 @@ def _need(hessian: Hessian | None, spec: ConversionSpec) -> Hessian:
 
 def _grid(weight: Tensor, spec: ConversionSpec, hessian: Hessian | None, group: Tensor) -> WeightGrid:
     if spec.weights == "lwc":
-        return LearnedClipping(weight, spec.weight_bits, group).grid(weight)
+        return LearnedClipping(weight, spec.weight_bits, spec.group_size).grid(weight)
     if not spec.clip_search:
         return uniform_grid(weight, spec.weight_bits, group)
     known = _need(hessian, spec)

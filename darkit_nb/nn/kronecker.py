@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from darkit_nb.functional.kronecker import kronecker_mix
 from darkit_nb.functional.rotation import hadamard_transform
 
 
@@ -57,9 +58,7 @@ class KroneckerTransform(nn.Module):
         """Mix the last axis of `x`."""
         dtype = torch.promote_types(x.dtype, torch.float32)
         left, right = self.left.to(dtype), self.right.to(dtype)
-        # A box a token and no further axes: PyTorch then multiplies without copying.
-        box = x.to(dtype).reshape(-1, left.shape[0], right.shape[0])
-        return (left.T @ box @ right).reshape(x.shape).to(x.dtype)
+        return kronecker_mix(x.to(dtype), left.T, right).to(x.dtype)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """The matrices move with the model and keep their precision."""
@@ -72,9 +71,12 @@ class KroneckerTransform(nn.Module):
 
     def undone_in(self, weight: Tensor) -> Tensor:
         """W (L ⊗ R)⁻ᵀ of a weight `[O, D]` that reads what this gives out; differentiable."""
-        left, right = (torch.linalg.inv(matrix.to(weight.dtype)) for matrix in (self.left, self.right))
-        box = weight.unflatten(-1, (left.shape[0], right.shape[0]))
-        return (left @ box @ right.T).flatten(-2)
+        return kronecker_mix(weight, *self.inverse(weight.dtype))
+
+    def inverse(self, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """L⁻¹ and R⁻ᵀ, which `kronecker_mix` undoes this with in a weight; differentiable."""
+        left, right = (torch.linalg.inv(matrix.to(dtype)) for matrix in (self.left, self.right))
+        return left, right.T
 
     def extra_repr(self) -> str:
         """What mixes, for `print(model)`."""

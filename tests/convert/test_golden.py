@@ -11,7 +11,6 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from darkit_nb.convert.grid import feature_groups
 from darkit_nb.convert.lwc import LearnedClipping
 from darkit_nb.convert.saliency import energy_from_gram, feature_saliency
 from darkit_nb.functional.gif import gif_encode, gif_quantise
@@ -55,7 +54,7 @@ def test_paper_mode_gives_the_published_saliency_codes_and_outputs(test_data: Pa
 @pytest.mark.parametrize("name", [name for name in LINEARS if name.endswith("lwc")])
 def test_learned_clipping_begins_where_the_published_one_does(test_data: Path, name: str):
     gold, meta = gold_of(test_data, name)
-    clipping = LearnedClipping(gold["weight"], int(meta["wb"]), feature_groups(64, None))
+    clipping = LearnedClipping(gold["weight"], int(meta["wb"]))
     assert torch.equal(clipping(gold["weight"]), gold["weight_dequant"])
     grid = clipping.grid(gold["weight"])
     assert torch.equal(grid.value(grid.codes(gold["weight"])), gold["weight_dequant"])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, LlamaForCausalLM, OPTConfig
 
-from darkit_nb.convert import folding
+from darkit_nb.convert import folding, trainable
 from darkit_nb.convert.refine import BlockShape, Refined, refine_block
 from darkit_nb.convert.relations import family_of, widths_of
 from darkit_nb.convert.skeleton import Skeleton
@@ -22,7 +22,7 @@ from darkit_nb.errors import TrainingError
 from darkit_nb.functional.gif import gif_quantise
 from darkit_nb.functional.spike_linear import neuron_settings
 from darkit_nb.records.conversion import ConversionSpec
-from darkit_nb.records.spike_spec import SpikeSpec
+from darkit_nb.records.spike_spec import Backend, SpikeSpec
 
 LET = {"scaling": "let", "scaling_alpha": 0.75, "weights": "lwc", "refine_epochs": 2, "samples": 4, "sample_length": 16}
 LLAMA: dict[str, Any] = {
@@ -45,12 +45,16 @@ class Case:
         return self.skeleton.call(block, 0, hidden)
 
     def refine(
-        self, block: nn.Module, spec: ConversionSpec, salient: dict[str, Tensor | None] | None = None
+        self,
+        block: nn.Module,
+        spec: ConversionSpec,
+        salient: dict[str, Tensor | None] | None = None,
+        backend: Backend = "auto",
     ) -> Refined:
         shape = BlockShape(self.skeleton.family, self.skeleton.widths, rotary=True)
         return refine_block(
             block, shape, spec, inputs=self.inputs, targets=self.targets, call=self.call, absmax=self.absmax,
-            salient=salient or {},
+            salient=salient or {}, backend=backend,
         )  # fmt: skip
 
 
@@ -153,6 +157,63 @@ def test_the_same_block_learns_the_same(case: Case):
         assert torch.equal(a, b), name
     for name, grid in one.grids.items():
         assert torch.equal(grid.scale, other.grids[name].scale)
+
+
+@pytest.mark.parametrize("rotation", ["none", "learned"])
+@pytest.mark.parametrize("group_size", [None, 8])
+def test_the_fast_path_learns_what_the_definition_does(case: Case, rotation: str, group_size: int | None):
+    scaling = "none" if rotation == "learned" else "let"
+    # Transforms answer to the last bit of a gradient, so they take small steps here.
+    rate = 1e-5 if rotation == "learned" else 0.005
+    spike = SpikeSpec(num_steps=2, salient_fraction=0.1)
+    spec = spec_of(
+        rotation=rotation,
+        scaling=scaling,
+        spike=spike,
+        group_size=group_size,
+        refine_scaling_rate=rate,
+        refine_epochs=2,
+    )
+    masks = {name: torch.arange(24 if "down" not in name else 36) % 9 == 0 for name in case.skeleton.family.linears}
+    blocks = [copy.deepcopy(case.block) for _ in range(2)]
+    wanted, found = (
+        case.refine(block, spec, dict(masks), backend=backend)
+        for block, backend in zip(blocks, ("reference", "auto"), strict=True)
+    )
+    assert found.losses == pytest.approx(wanted.losses, rel=1e-5)
+    for (name, one), (_, other) in zip(blocks[0].state_dict().items(), blocks[1].state_dict().items(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5, msg=name)
+    for name, grid in wanted.grids.items():
+        torch.testing.assert_close(found.grids[name].scale, grid.scale, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_layers_that_share_an_input_code_it_once(case: Case, monkeypatch: pytest.MonkeyPatch):
+    calls: list[int] = []
+
+    def counted(x: Tensor, **settings: Any) -> Tensor:
+        calls.append(x.shape[-1])
+        return coded(x, **settings)
+
+    coded = trainable.gif_quantise
+    monkeypatch.setattr(trainable, "gif_quantise", counted)
+    case.refine(copy.deepcopy(case.block), spec_of(refine_epochs=1, spike=SpikeSpec(num_steps=1, salient_fraction=0.0)))
+    assert sorted(calls) == [24] * 3 * 4 + [36] * 4  # three inputs of width 24 and one of 36, four sequences
+
+
+def test_what_is_learned_shares_the_memory_of_the_float_block(case: Case):
+    block = copy.deepcopy(case.block)
+    places = {parameter.data_ptr() for parameter in block.parameters()}
+    seen: set[int] = set()
+
+    def call(module: nn.Module, hidden: Tensor) -> Tensor:
+        seen.update(part.weight.data_ptr() for part in module.modules() if isinstance(part, trainable.TrainableLinear))
+        return case.call(module, hidden)
+
+    shape = BlockShape(case.skeleton.family, case.skeleton.widths, rotary=True)
+    streams = {"inputs": case.inputs, "targets": case.targets}
+    refine_block(block, shape, spec_of(), **streams, call=call, absmax=case.absmax, salient={})
+    assert len(seen) == 7
+    assert seen <= places
 
 
 def test_the_float_block_given_is_read_only_until_the_end(case: Case):

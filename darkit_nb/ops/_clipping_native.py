@@ -1,0 +1,43 @@
+"""Host side of `kernels/cpu/clipping.cpp`; the same functions as `_clipping_blocked`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darkit_nb.ops._clipping_blocked import Clipped, ClippedGradient
+from darkit_nb.ops._native import Record, address, empty
+
+_SOURCE = "PqqqqPPPPq"
+_forward = Record("dk_clip_forward", _SOURCE + "PP")
+_backward = Record("dk_clip_backward", _SOURCE + "PPPPPPP")
+CHUNK = 32
+"""As in `kernels/cpu/clipping.cpp`."""
+
+
+def _fields(source: Clipped) -> tuple[Any, ...]:
+    scales = (address(source.reads), address(source.writes), address(source.lower), address(source.upper))
+    weight = source.weight
+    return weight.data_ptr(), weight.stride(0), *weight.shape, source.group, *scales, source.top
+
+
+def encode(source: Clipped) -> tuple[Tensor, Tensor]:
+    """Coded values `[O, D]`, and the extremes of every output and group `[O, G, 2]`."""
+    values = empty(source.weight.shape, torch.float32)
+    ends = empty((*source.lower.shape, 2), torch.float32)
+    _forward(*_fields(source), values.data_ptr(), ends.data_ptr())
+    return values, ends
+
+
+def differentiate(source: Clipped, ends: Tensor, grad: Tensor) -> ClippedGradient:
+    """All gradients, from that of the values `[O, D]` contiguous, whose memory is used."""
+    outputs, features = source.weight.shape
+    values = empty((outputs, features), torch.float32)
+    lower, upper = (empty(source.lower.shape, torch.float32) for _ in range(2))
+    reads = None if source.reads is None else empty((-(-outputs // CHUNK), features), torch.float32)
+    writes = None if source.writes is None else empty((outputs,), torch.float32)
+    results = (lower.data_ptr(), upper.data_ptr(), address(reads), address(writes))
+    _backward(*_fields(source), values.data_ptr(), ends.data_ptr(), grad.data_ptr(), *results)
+    return ClippedGradient(values, grad, lower, upper, None if reads is None else reads.sum(0), writes)
