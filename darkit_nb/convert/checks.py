@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -9,7 +10,7 @@ from darkit_nb.convert.processes import world
 from darkit_nb.convert.source import ModelSource
 from darkit_nb.convert.statistics import not_finite
 from darkit_nb.errors import DataError
-from darkit_nb.records.conversion import ConversionSpec
+from darkit_nb.records.conversion import ConversionPlan, ConversionSpec
 
 
 def checked_calibration(calibration: Tensor, spec: ConversionSpec, source: ModelSource) -> Tensor:
@@ -51,7 +52,7 @@ def checked_calibration(calibration: Tensor, spec: ConversionSpec, source: Model
             expected=f"token ids 0 … {source.config.vocab_size - 1}",
             received=f"{low} … {high}",
             cause="the text was tokenised with another tokenizer than the model was trained with",
-            fix="use the tokenizer saved beside the model",
+            fix="use the tokenizer the model was trained with; files of another one may lie in its folder",
         )
     if world() > len(ids):
         raise DataError(
@@ -60,6 +61,29 @@ def checked_calibration(calibration: Tensor, spec: ConversionSpec, source: Model
             received=str(world()),
         )
     return ids
+
+
+def check_memory(plan: ConversionPlan, spec: ConversionSpec, device: torch.device) -> None:
+    """Refuse, before any work, a conversion that the system would have to kill.
+
+    Raises:
+        DataError: both streams of activations alone are more than all the memory there is.
+    """
+    streams = plan.cache_bytes * 2 // 3  # the plan counts a third, which exists for a moment
+    where = "the device" if device.type == "cuda" else "this machine"
+    if device.type == "cuda":
+        there = torch.cuda.get_device_properties(device).total_memory
+    else:
+        there = psutil.virtual_memory().total + psutil.swap_memory().total
+    if streams // world() > there:
+        fits = max(1, spec.samples * there * world() // (2 * plan.memory_bytes))
+        raise DataError(
+            "The activations of the calibration text do not fit into memory.",
+            expected=f"less than the {there / 1e9:,.1f} GB of {where}",
+            received=f"{streams / 1e9:,.1f} GB for {spec.samples} × {spec.sample_length} tokens",
+            cause="both streams of hidden states are kept from block to block",
+            fix=f"use fewer samples, such as samples={fits}, or a shorter sample_length",
+        )
 
 
 def check_finite(stream: list[Tensor], where: str) -> None:

@@ -21,7 +21,7 @@ from darkit_nb.convert import folding
 from darkit_nb.convert.attention import route_attention
 from darkit_nb.convert.block import Converted, convert_block
 from darkit_nb.convert.budget import find_shares
-from darkit_nb.convert.checks import check_finite, checked_calibration
+from darkit_nb.convert.checks import check_finite, check_memory, checked_calibration
 from darkit_nb.convert.plan import plan_for
 from darkit_nb.convert.prepare import (
     float_block,
@@ -134,7 +134,9 @@ class _Conversion:
         """Everything, from the plan to the saved model."""
         self._tell(kind="plan", plan=self.plan.to_dict(), text=self.plan.text)
         finished = check_out(self.out, self.key, resume=resume)
-        if finished is not None:
+        if finished is None:
+            check_memory(self.plan, self.spec, self.device)
+        else:
             self.work.remove()  # of an earlier start that was killed between saving and clearing away
             self._tell(kind="saved", report=finished.to_dict(), text="converted before")
             return finished

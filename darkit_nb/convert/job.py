@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,12 +18,13 @@ from darkit_nb.convert.driver import conversion_plan, convert_model
 from darkit_nb.convert.source import ModelSource, open_source
 from darkit_nb.data import prepare
 from darkit_nb.data.calibration import calibration_segments
+from darkit_nb.data.tokenizer_files import is_tokenizer_folder
 from darkit_nb.data.windows import TokenWindows
 from darkit_nb.errors import DataError, RunError
 from darkit_nb.evaluate.conversion_cost import SPIKE_TOKENS, conversion_cost
 from darkit_nb.evaluate.held_out import HeldOutText, held_out_text, usual_window
 from darkit_nb.evaluate.paired import paired_difference
-from darkit_nb.evaluate.scoring import window_losses
+from darkit_nb.evaluate.scoring import check_tokens, window_losses
 from darkit_nb.records.bundled import located
 from darkit_nb.records.conversion import BlockReport, ConversionPlan, ConversionReport
 from darkit_nb.records.conversion_request import ConversionRequest
@@ -84,9 +86,9 @@ def locate(request: ConversionRequest) -> Located:
     try:
         run = RunDirectory.open(request.source, request.runs_dir)
     except RunError as error:
-        if Path(found).is_dir() or "may mean" in error.message:
+        if "may mean" in error.message:
             raise
-        return Located(found, data)
+        return Located(found, data)  # a folder that is no run is no model either, and what reads it says why
     own = run.read_config().data
     return Located(run.require_checkpoint().path, own.model_copy(update={"dataset": request.dataset or own.dataset}))
 
@@ -124,12 +126,16 @@ def run_job(request: ConversionRequest, out: Path, listener: Listener, known: tu
     started = time.monotonic()
     subject = locate(request)
     opened = open_source(subject.model, revision=request.revision)
-    if opened.folder is None:
-        raise DataError("The model has no tokenizer.", expected="a folder with tokenizer files", received=opened.name)
+    folder = _folder_with_tokenizer(opened)
     spec = _fitted(request.spec, opened)
     listener.plan(conversion_plan(subject.model, spec, revision=request.revision))
     listener.stage("reading the calibration text")
-    calibration = _calibration(spec, subject.data, opened.folder)
+    calibration = _calibration(spec, subject.data, folder)
+    text, window = None, request.window or usual_window(opened.config)
+    if request.windows:  # read now: what is wrong with it would else be said when all is done
+        listener.stage("reading the held-out text")
+        text = held_out_text(folder, subject.data, request.text)
+        check_tokens(opened, text.ids, window)
     listener.stage("statistics")
     report = convert_model(
         subject.model,
@@ -140,12 +146,28 @@ def run_job(request: ConversionRequest, out: Path, listener: Listener, known: tu
         device=_device(request.device),
         revision=request.revision,
     )
-    if request.windows == 0:
+    if text is None:
         return
-    text = held_out_text(opened.folder, subject.data, request.text)
     score = _Scoring(request, text, listener, {row.name: row for row in known}, usual_window(opened.config))
-    base = score.float_model(opened, opened.folder, out.parent)
+    base = score.float_model(opened, str(subject.model), folder, beside=out.parent)
     score.converted(out, report, base, seconds=max(report.seconds, time.monotonic() - started))
+
+
+def _folder_with_tokenizer(opened: ModelSource) -> Path:
+    """Where the model lies. Asked before any work: texts are read first and scored last, and both need a tokenizer."""
+    folder = opened.folder
+    if folder is not None and is_tokenizer_folder(folder):
+        return folder
+    older = folder is not None and (folder / "tokenizer.model").is_file()
+    code = f"from transformers import AutoTokenizer as A; F = {str(folder)!r}; A.from_pretrained(F).save_pretrained(F)"
+    raise DataError(
+        "There is no tokenizer beside the model" + (" that can be read." if older else "."),
+        expected="tokenizer.json, or vocab.json with merges.txt, or vocab.txt, in the folder of the model",
+        received=f"{'only tokenizer.model' if older else 'none of them'} in {opened.name}",
+        fix=f"python -c {shlex.quote(code)} writes tokenizer.json"
+        if older
+        else "copy the tokenizer's files into its folder from where the model came from",
+    )
 
 
 def _calibration(spec: ConversionSpec, data: DataConfig, tokenizer: Path) -> torch.Tensor:
@@ -184,11 +206,12 @@ class _Scoring:
     known: dict[str, ConversionRow]
     usual_window: int
 
-    def float_model(self, model: ModelSource, files: Path, beside: Path) -> ConversionRow:
+    def float_model(self, model: ModelSource, path: str, files: Path, *, beside: Path) -> ConversionRow:
         """Score the model that was converted; or take its score from an earlier start, or from another conversion.
 
         Args:
             model: what was converted.
+            path: folder or hub id, for the row.
             files: folder of its weights and tokenizer.
             beside: folder of converted models: those of one comparison lie there, and score the float model once.
         """
@@ -199,10 +222,8 @@ class _Scoring:
         if row is None:
             self.listener.stage("scoring the float model")
             loaded = load_model(files, device=_device(self.request.device))
-            row = ConversionRow(
-                name="float", source=self.request.source, path=str(files), losses=self._losses(loaded), key=key
-            )
-        row = replace(row, source=self.request.source, path=str(files))
+            row = ConversionRow(name="float", source="", path=path, losses=self._losses(loaded), key=key)
+        row = replace(row, source=self.request.source, path=path)
         self.listener.row(row)
         return row
 

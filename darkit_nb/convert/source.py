@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from darkit_nb.convert.no_model import no_model
 from darkit_nb.errors import ModelError
 from darkit_nb.records.bundled import called
 from darkit_nb.runs.safetensors_header import read_header
@@ -118,10 +119,8 @@ class FolderSource(ModelSource):
         try:
             self.config = AutoConfig.from_pretrained(folder)
         except (OSError, ValueError, KeyError) as error:
-            raise ModelError(
-                f"No model can be read from {self.name!r}.",
-                expected="a folder with config.json and model.safetensors",
-                received=str(error).strip().splitlines()[0] if str(error) else type(error).__name__,
+            raise no_model(
+                folder, str(error).strip().splitlines()[0] if str(error) else type(error).__name__
             ) from error
         self._files = self._index(folder)
         self._names: dict[str, tuple[tuple[int, ...], int]] | None = None
@@ -264,6 +263,8 @@ def open_source(source: str | Path | PreTrainedModel | PreTrainedConfig, *, revi
                 fix="name the hub id to choose among its revisions",
             )
         opened = FolderSource(Path(source))
+    elif Path(source).is_file():
+        raise no_model(Path(source), "a file")
     else:
         opened = FolderSource(_downloaded(str(source), revision), str(source))
     quantised = getattr(opened.config, "quantization_config", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -119,8 +120,8 @@ def _losses(model: nn.Module, batch: Tensor) -> list[float]:
     return torch.cat(parts).view(len(batch), -1).mean(1).tolist()
 
 
-def check_tokens(model: nn.Module, tokens: Tensor, window: int) -> None:
-    """Refuse what cannot be scored.
+def check_tokens(model: Any, tokens: Tensor, window: int) -> None:
+    """Refuse what cannot be scored by a model, or by whatever else has its `config`.
 
     Raises:
         DataError: fewer tokens than one window.
@@ -141,7 +142,7 @@ def check_tokens(model: nn.Module, tokens: Tensor, window: int) -> None:
             expected=f"token ids below the model's vocabulary of {vocabulary}",
             received=f"token id {int(tokens.max())}",
             cause="the text was tokenised with another tokenizer than the model was trained with",
-            fix="use the tokenizer saved beside the model",
+            fix="use the tokenizer the model was trained with; files of another one may lie in its folder",
         )
     if context is not None and window > context:
         raise ModelError(

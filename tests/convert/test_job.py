@@ -12,12 +12,14 @@ import pytest
 
 from darkit_nb.config import DataConfig
 from darkit_nb.config.conversions import preset
+from darkit_nb.convert.job import plan_of
 from darkit_nb.convert.worker import work_on
 from darkit_nb.data import prepare
-from darkit_nb.errors import DataError, RunError
+from darkit_nb.errors import DarkitError, DataError, ModelError, RunError
 from darkit_nb.evaluate import paired_difference, window_losses
 from darkit_nb.records.conversion_request import ConversionRequest
 from darkit_nb.runs.conversion import Conversion
+from darkit_nb.runs.conversion_files import write_rows
 from darkit_nb.spikify import load_model
 from tests.evaluate.models import decoder
 
@@ -78,6 +80,25 @@ def test_both_models_are_scored_on_the_same_windows(finished: Conversion, source
     ids = [ord(letter) for letter in TEXT[-400:]]
     losses = [window_losses(load_model(folder), ids, window=32).loss for folder in (source, finished.out)]
     assert losses[1] == pytest.approx(losses[0], abs=1.0)
+
+
+def test_alternatives_score_the_float_model_once(finished: Conversion, source: Path, corpus: Path):
+    floating, converted = finished.rows()
+    marked = dataclasses.replace(floating, losses=dataclasses.replace(floating.losses, nats=(1.0, 2.0, 3.0) * 2))
+    write_rows(finished.root, [marked, converted])
+    try:
+        rtn = preset("rtn", samples=4, sample_length=32)
+        again = Conversion.create(request(source, corpus, finished.out.parent / "rtn", spec=rtn))
+        work_on(again)
+        taken, other = again.rows()
+        assert taken == marked
+        assert other.delta == paired_difference(other.losses, marked.losses)
+        fewer = Conversion.create(request(source, corpus, finished.out.parent / "fewer", spec=rtn, windows=5))
+        work_on(fewer)
+        assert fewer.rows()[0].losses.nats == pytest.approx(floating.losses.nats[:5], rel=1e-5)
+        assert fewer.rows()[0].key != floating.key
+    finally:
+        write_rows(finished.root, [floating, converted])
 
 
 def test_progress_holds_the_plan_and_every_block(finished: Conversion):
@@ -187,3 +208,41 @@ def test_what_goes_wrong_stands_in_the_status(source: Path, corpus: Path, tmp_pa
     assert conversion.state == "failed"
     assert conversion.status.problem is not None
     assert "lower samples" in str(conversion.status.problem["fix"])
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_model_without_a_tokenizer_is_refused_before_any_work(
+    source: Path, corpus: Path, tmp_path: Path, older: bool
+):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (bare / name).write_bytes((source / name).read_bytes())
+    if older:
+        (bare / "tokenizer.model").write_bytes(b"")
+    made = Conversion.create(request(bare, corpus, tmp_path / "m"))
+    with pytest.raises(DataError, match="no tokenizer beside the model") as caught:
+        work_on(made)
+    assert ("writes tokenizer.json" if older else "copy the tokenizer's files") in str(caught.value.fix)
+    assert made.progress().plan is None
+
+
+def test_a_folder_that_is_neither_run_nor_model_says_what_it_holds(corpus: Path, tmp_path: Path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "train.jsonl").write_text("{}")
+    with pytest.raises(ModelError, match="No model can be read") as caught:
+        plan_of(request(tmp_path / "texts", corpus, tmp_path / "m"))
+    assert caught.value.received == "train.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"text": "empty.txt"}, "no text to score"), ({"window": 4096}, "too short")]
+)
+def test_what_cannot_be_scored_is_said_before_any_block(source: Path, corpus: Path, tmp_path: Path, changes, said: str):
+    (tmp_path / "empty.txt").write_text("")
+    if "text" in changes:
+        changes = {"text": str(tmp_path / changes["text"])}
+    made = Conversion.create(request(source, corpus, tmp_path / "m", **changes))
+    with pytest.raises(DarkitError, match=said):
+        work_on(made)
+    assert not made.reports()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +95,44 @@ def test_weights_of_another_shape_are_refused(tmp_path):
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 48}))
     with pytest.raises(ModelError, match="another shape"):
         Skeleton(open_source(folder)).block(0)
+
+
+def test_a_gguf_file_is_named_with_the_way_to_floats(tmp_path):
+    folder = tmp_path / "my model"
+    folder.mkdir()
+    (folder / "small-q4_1.gguf").write_bytes(b"GGUF")
+    for place in (folder, folder / "small-q4_1.gguf"):
+        with pytest.raises(ModelError, match="is a GGUF file, whose weights are quantised") as caught:
+            open_source(place)
+        words = shlex.split(str(caught.value.fix).partition("then ")[2])
+        assert words[:2] == ["python", "-c"]
+        named = re.search(r"F = (\{.*?\});", words[2])
+        assert named is not None
+        assert ast.literal_eval(named[1]) == {
+            "pretrained_model_name_or_path": str(folder),
+            "gguf_file": "small-q4_1.gguf",
+        }
+
+
+def test_a_folder_of_texts_is_called_so(tmp_path):
+    (tmp_path / "train.jsonl").write_text("{}")
+    with pytest.raises(ModelError, match="No model can be read") as caught:
+        open_source(tmp_path)
+    assert caught.value.received == "train.jsonl"
+    assert caught.value.cause == "this is a folder of texts"
+    assert f"text:{tmp_path}" in str(caught.value.fix)
+
+
+def test_a_file_of_weights_is_sent_to_its_folder(tmp_path):
+    folder = saved(tmp_path / "one")
+    with pytest.raises(ModelError, match="is a file, and a model is a folder") as caught:
+        open_source(folder / "model.safetensors")
+    assert str(folder) in str(caught.value.fix)
+
+
+def test_a_config_that_cannot_be_read_says_why(tmp_path):
+    folder = saved(tmp_path / "one")
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ModelError, match="No model can be read") as caught:
+        open_source(folder)
+    assert "JSON" in str(caught.value.received)
