@@ -95,10 +95,11 @@ def _rows(found: Sequence[Conversion]) -> list[ConversionRow]:
     return sorted(rows.values(), key=lambda row: row.cost is not None)
 
 
-def _result(rows: Sequence[ConversionRow]) -> str:
+def _result(rows: Sequence[ConversionRow], against: str | None = None) -> str:
+    from darkit_nb.evaluate import paired
     from darkit_nb.views.conversion_table import result_view
 
-    return result_view(rows).to_text(_WIDTH)
+    return result_view(rows, None if against is None else paired.against(rows, against)).to_text(_WIDTH)
 
 
 @conversions.default
@@ -176,12 +177,21 @@ def resume_command(
 
 
 @conversions.command(name="compare")
-def compare_command(*outs: str, by: Literal["ace", "mean_steps", "storage_bits", "energy_pj"] = "ace") -> None:
+def compare_command(
+    *outs: str, by: Literal["ace", "mean_steps", "storage_bits", "energy_pj"] = "ace", against: str | None = None
+) -> None:
     """Put conversions side by side: quality with its interval, cost, and quality against cost.
+
+    Two models may both be close to float and yet differ for certain, or not: --against puts them in pairs.
+
+    Try:
+
+        darkit-nb conversions compare converted --against quarot
 
     Args:
         outs: Folders of converted models, or one folder that holds them; this one if none is given.
         by: What the second table is sorted by.
+        against: Pipeline or folder of one of the models: a column then says what every other one costs more than it.
     """
     from darkit_nb.runs.conversion import Conversion, list_conversions
     from darkit_nb.views.conversion_points import operation_points
@@ -191,7 +201,7 @@ def compare_command(*outs: str, by: Literal["ace", "mean_steps", "storage_bits",
     if not shown:
         print("Nothing is scored here yet. darkit-nb convert stdlib-llama spiking --compare rtn,quarot")
         return
-    print(_result(shown))
+    print(_result(shown, against))
     print(operation_points(shown, by))
 
 

@@ -180,8 +180,9 @@ def encoding_parts(spikes: SpikeReport) -> tuple[FloatPart, ...]:
     """What encoding costs in float: finding range and codes, and bringing integer sums back, per token.
 
     Encoding one feature: minimum, maximum, division, rounding, zero point, clamping at both ends. Bringing back one
-    output: for each range group a zero-point product (none when signed) and a scale; the sum of the groups; the
-    weight scale. Radix coding with Q no power of two also weighs the sum of each step.
+    output: its features have sums of their own where they have a range or a weight scale of their own; each sum has a
+    zero-point product (none when signed) and the scale of its range, each weight scale is one product more, and sums
+    are added. Radix coding with Q no power of two also weighs the sum of each step.
     """
     tokens = max(1, spikes.tokens)
     encode = additions = macs = multiplications = 0.0
@@ -189,11 +190,11 @@ def encoding_parts(spikes: SpikeReport) -> tuple[FloatPart, ...]:
         encode += layer.tokens * layer.in_features / tokens
         # Sums that have to be brought back: outputs, or (query, key) pairs.
         outputs = layer.dense_macs / (layer.in_features // layer.heads) / tokens
-        groups = 2 if layer.num_steps > 1 else 1
+        sums = _sums(layer)
         shifts = layer.coding != "radix" or layer.num_levels & (layer.num_levels - 1) == 0
-        macs += outputs * ((0 if layer.signed else groups) + (0 if shifts else layer.num_steps - 1))
-        additions += outputs * (groups - 1)
-        multiplications += outputs * (groups + (layer.weight_bits < FLOAT_BITS))
+        macs += outputs * ((0 if layer.signed else sums) + (0 if shifts else layer.num_steps - 1))
+        additions += outputs * (sums - 1)
+        multiplications += outputs * (sums + (layer.weight_scales if layer.weight_bits < FLOAT_BITS else 0))
     return (
         FloatPart(name="spike encoding", origin="spikes", additions=6 * encode, special=encode),
         FloatPart(
@@ -204,6 +205,12 @@ def encoding_parts(spikes: SpikeReport) -> tuple[FloatPart, ...]:
             multiplications=multiplications,
         ),
     )
+
+
+def _sums(layer: LayerActivity) -> int:
+    """Integer sums of one output that are brought back apart."""
+    ranges = 2 if layer.num_steps > 1 else 1
+    return max(ranges, layer.weight_scales) if layer.weight_columns else ranges * layer.weight_scales
 
 
 # -- memory --------------------------------------------------------------------------------------------------------

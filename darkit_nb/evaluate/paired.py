@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import NormalDist, fmean, stdev
 
 from darkit_nb.errors import DataError
+from darkit_nb.records.conversion_result import ConversionComparison, ConversionRow
 from darkit_nb.records.paired import PairedDifference, WindowLosses
 
 _SMALL = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764, 5: 2.5706, 6: 2.4469}
@@ -29,14 +31,43 @@ def paired_difference(model: WindowLosses, reference: WindowLosses) -> PairedDif
     return summary_of(window_differences(model, reference))
 
 
+def against(rows: Sequence[ConversionRow], reference: str) -> ConversionComparison:
+    """Every model beside one of them, with the interval of that difference and not of two differences from float.
+
+    Args:
+        rows: models that were scored.
+        reference: name of one of them, such as `quarot W4A4`, its first word, or its folder or the folder's name.
+
+    Raises:
+        DataError: none of them is called so, or several are.
+    """
+    exact = [row for row in rows if reference in (row.name, row.path)]
+    found = exact or [row for row in rows if reference in (row.name.split()[0], Path(row.path).name)]
+    if len(found) != 1:
+        raise DataError(
+            f"{'No model' if not found else f'{len(found)} models'} can be meant by {reference!r}.",
+            expected="the name or folder of one: " + ", ".join(dict.fromkeys(row.name for row in rows)),
+            received=", ".join(row.path for row in found) or repr(reference),
+            fix=f"name its folder, such as {found[0].path}" if found else None,
+        )
+    (base,) = found
+    others = [row for row in rows if row is not base and _same_windows(row.losses, base.losses)]
+    differences = {row.path: paired_difference(row.losses, base.losses) for row in others}
+    return ConversionComparison(reference=base.name, path=base.path, differences=differences)
+
+
+def _same_windows(model: WindowLosses, reference: WindowLosses) -> bool:
+    own, other = ((each.window, len(each.nats), each.text_sha256, each.bytes_per_token) for each in (model, reference))
+    return own == other
+
+
 def window_differences(model: WindowLosses, reference: WindowLosses) -> list[float]:
     """Bits per byte that `model` costs more than `reference`, window by window.
 
     Raises:
         DataError: they were not scored on the same windows of the same text.
     """
-    same = (model.window, len(model.nats), model.text_sha256, model.bytes_per_token)
-    if same != (reference.window, len(reference.nats), reference.text_sha256, reference.bytes_per_token):
+    if not _same_windows(model, reference):
         raise DataError(
             "Only scores of the same windows can be put in pairs.",
             expected=f"{len(reference.nats)} windows of {reference.window} tokens of {reference.text!r}",

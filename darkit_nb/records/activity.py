@@ -53,6 +53,9 @@ class LayerActivity:
         effective_macs: the same, silent slots skipped.
         ac_unary: additions when a spike of level q is q unit spikes.
         ac_bitwise: shifted additions when it is its set bits.
+        weight_scales: scales of weights that one output has: of its groups of features, planes or salient weights.
+        weight_columns: whether those are of different features named one by one, as the salient ones, whose sums are
+            apart already where they have a range of their own.
     """
 
     name: str
@@ -86,6 +89,8 @@ class LayerActivity:
     effective_macs: int
     ac_unary: int
     ac_bitwise: int
+    weight_scales: int = 1
+    weight_columns: bool = False
 
     @property
     def firing_rate(self) -> float:

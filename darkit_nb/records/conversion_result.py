@@ -69,6 +69,8 @@ class ConversionRow:
         cost: what it computes and stores; None for the float model.
         seconds: of the conversion.
         peak_bytes: memory of the conversion.
+        key: digest of the model, the windows and how they were scored; equal keys mean equal losses. "" where nobody
+            asks for it again.
     """
 
     name: str
@@ -79,6 +81,7 @@ class ConversionRow:
     cost: ConversionCost | None = None
     seconds: float | None = None
     peak_bytes: int | None = None
+    key: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, perplexity and bits per byte included."""
@@ -94,3 +97,30 @@ class ConversionRow:
         kinds = {"losses": WindowLosses, "delta": PairedDifference, "cost": ConversionCost}
         parts = {name: kind.from_dict(own[name]) for name, kind in kinds.items() if own.get(name) is not None}
         return cls(**(own | parts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionComparison:
+    """Models beside one of them, pair by pair over the same windows.
+
+    Attributes:
+        reference: name of the model the others are put beside.
+        path: its folder.
+        differences: by the folder of a model, bits per byte it costs more than the reference. The reference itself is
+            not among them, nor what was scored on another text.
+    """
+
+    reference: str
+    path: str
+    differences: Mapping[str, PairedDifference]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        found = {path: difference.to_dict() for path, difference in self.differences.items()}
+        return {"reference": self.reference, "path": self.path, "differences": found}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ConversionComparison:
+        """Read what `to_dict` wrote; unknown keys are ignored."""
+        found = {path: PairedDifference.from_dict(plain) for path, plain in data["differences"].items()}
+        return cls(**{**own_fields(cls, data), "differences": found})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ from darkit_nb.runs import identity, lock
 from darkit_nb.runs.directory import RunDirectory
 from darkit_nb.runs.files import SCHEMA, from_json, to_json, write_atomic, writing
 from darkit_nb.runs.metrics import last_attempts
-from darkit_nb.runs.workers import CONVERSION_FILE, CONVERSION_SUFFIX
+from darkit_nb.runs.workers import CONVERSION_FILE, CONVERSION_SUFFIX, conversion_folders
 
 ROWS = "rows.json"
 
@@ -130,6 +131,20 @@ def read_rows(root: Path) -> tuple[ConversionRow, ...]:
         return tuple(ConversionRow.from_dict(row) for row in from_json((root / ROWS).read_bytes())["rows"])
     except (OSError, ValueError, KeyError, TypeError):
         return ()
+
+
+def scored_float(folder: Path, key: str) -> ConversionRow | None:
+    """The float model's row of any conversion in `folder` that scored the same model on the same windows.
+
+    Args:
+        folder: where converted models lie.
+        key: of the row.
+    """
+    for root in conversion_folders(folder):
+        for row in read_rows(root):
+            if row.name == "float" and row.key == key and row.losses.nats and all(map(math.isfinite, row.losses.nats)):
+                return row
+    return None
 
 
 def write_rows(root: Path, rows: Sequence[ConversionRow]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
@@ -193,7 +194,15 @@ class SpikeRecorder:
             effective_macs=_spent(worth.active, tally.products),
             ac_unary=_spent(worth.unary, tally.products),
             ac_bitwise=_spent(worth.bitwise, tally.products),
+            weight_scales=_weight_scales(module),
+            weight_columns=any(part.columns is not None for part in getattr(module, "parts", ())),
         )
+
+
+def _weight_scales(module: GIF) -> int:
+    """Scales of weights that one output of a layer has; 1 for a neuron, and for weights with one scale an output."""
+    widths = [(part.columns or module.in_features, part.group_size) for part in getattr(module, "parts", ())]
+    return sum(math.ceil(width / group) if group else 1 for width, group in widths) or 1
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from darkit_nb.records.conversion import BlockReport, ConversionPlan
-from darkit_nb.records.conversion_result import ConversionCost, ConversionRow
+from darkit_nb.records.conversion_result import ConversionComparison, ConversionCost, ConversionRow
 from darkit_nb.records.energy import SPIKING_READING
 from darkit_nb.records.paired import PairedDifference
 from darkit_nb.views.numbers import duration, percent, short, significant
@@ -68,15 +68,21 @@ def _block_row(report: BlockReport) -> tuple[str, ...]:
     )
 
 
-def result_view(rows: Sequence[ConversionRow]) -> TableView:
-    """Every model that was scored on the same text, the float one among them."""
+def result_view(rows: Sequence[ConversionRow], comparison: ConversionComparison | None = None) -> TableView:
+    """Every model that was scored on the same text, the float one among them.
+
+    Args:
+        rows: the models.
+        comparison: puts the others beside one of them, in a column behind that against float.
+    """
     texts = {(row.losses.text, row.losses.window, len(row.losses.nats)) for row in rows}
     on = ", ".join(f"{text}, {windows} windows of {window} tokens" for text, window, windows in sorted(texts))
     return TableView(
         title=f"{len(rows)} {'model' if len(rows) == 1 else 'models'} on {on or 'no text'}",
-        headers=RESULT_HEADERS,
-        rows=tuple(_result_row(row) for row in rows),
+        headers=RESULT_HEADERS[:3] + (() if comparison is None else ("against*",)) + RESULT_HEADERS[3:],
+        rows=tuple(_result_row(row, comparison) for row in rows),
         notes=(
+            *_against_note(comparison),
             "perplexity: per token, windows that do not overlap, each scored from its second token. Δ: against "
             "float on the same windows, ± half of the 95 % interval, paired by window. steps: spike steps of an "
             "activation. code: bits of information of one. stored: bits of a weight on disk, scales and masks "
@@ -86,9 +92,19 @@ def result_view(rows: Sequence[ConversionRow]) -> TableView:
     )
 
 
-def _result_row(row: ConversionRow) -> tuple[str, ...]:
+def _against_note(comparison: ConversionComparison | None) -> tuple[str, ...]:
+    if comparison is None:
+        return ()
+    return (
+        f"*against {comparison.reference}: bits per byte more than it on the same windows, ± half of the 95 % interval "
+        "of that difference; below 0 is better, and an interval that holds 0 shows no difference.",
+    )
+
+
+def _result_row(row: ConversionRow, comparison: ConversionComparison | None) -> tuple[str, ...]:
     took = "–" if row.seconds is None else duration(row.seconds)
-    return (row.name, significant(row.losses.perplexity, 4), lost(row.delta), *_cost_cells(row.cost), took)
+    beside = () if comparison is None else (lost(comparison.differences.get(row.path)),)
+    return (row.name, significant(row.losses.perplexity, 4), lost(row.delta), *beside, *_cost_cells(row.cost), took)
 
 
 def _cost_cells(cost: ConversionCost | None) -> tuple[str, ...]:

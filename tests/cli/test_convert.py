@@ -96,6 +96,9 @@ def test_pipelines_are_compared_one_after_another_in_one_table(tmp_path: Path, c
     assert run(["conversions", "compare", str(tmp_path)]) == 0
     compared = capsys.readouterr().out
     assert all(name in compared for name in names), compared
+    assert run(["conversions", "compare", str(tmp_path), "--against", "rtn"]) == 0
+    assert "against rtn W4A4" in capsys.readouterr().out
+    assert run(["conversions", "compare", str(tmp_path), "--against", "gptq"]) == 2
     assert run(["conversions", "export", f"{out}-rtn", str(tmp_path / "exported")]) == 0
     assert (tmp_path / "exported" / "model.safetensors").is_file()
     assert run(["conversions", "export", str(out), str(tmp_path / "refused")]) == 2

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from darkit_nb.evaluate import account, energy_report, measure_spikes
+from darkit_nb.evaluate.energy import encoding_parts
 from darkit_nb.records.activity import LayerActivity, SpikeReport
 from darkit_nb.records.energy import EnergyConstants, EnergyReport, FloatPart, ModelFacts
 from darkit_nb.spikify import spikify
@@ -136,6 +137,25 @@ def test_encoding_is_charged_to_integers_and_spikes_but_not_to_floats():
     # spikes also update a membrane of four bits, twice a slot
     assert report.reading("steps").encoding_pj == pytest.approx(encoding + 64 * 2 * C.integer_add(4))
     assert report.reading("unary").encoding_pj == pytest.approx(encoding + 15 * 64 * 2 * C.integer_add(4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "macs", "additions", "multiplications"),
+    [
+        ({}, 1, 0, 2),
+        ({"num_steps": 2, "salient_fraction": 0.1}, 2, 1, 3),
+        ({"weight_scales": 4}, 4, 3, 8),
+        ({"weight_scales": 4, "num_steps": 2, "salient_fraction": 0.1}, 8, 7, 12),
+        # salient features with a range and a weight scale of their own are apart once
+        ({"weight_scales": 2, "weight_columns": True, "num_steps": 2, "salient_fraction": 0.1}, 2, 1, 4),
+        ({"signed": True}, 0, 0, 2),
+    ],
+)
+def test_every_sum_with_a_scale_of_its_own_is_brought_back(
+    changes: dict[str, object], macs: int, additions: int, multiplications: int
+):
+    _, back = encoding_parts(SpikeReport((layer(**changes),), 10, 10))
+    assert (back.macs, back.additions, back.multiplications) == (8 * macs, 8 * additions, 8 * multiplications)
 
 
 def test_rotating_before_encoding_is_charged_to_integers_and_spikes_but_not_to_floats():

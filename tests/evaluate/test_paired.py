@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import random
 
 import pytest
 
 from darkit_nb.errors import DataError
-from darkit_nb.evaluate.paired import paired_difference, student_t, summary_of
+from darkit_nb.evaluate.paired import against, paired_difference, student_t, summary_of
+from darkit_nb.records.conversion_result import ConversionComparison
 from darkit_nb.records.paired import WindowLosses
+from tests.records.conversions import rows
 
 
 def scored(nats: list[float], **changes: object) -> WindowLosses:
@@ -25,6 +28,29 @@ def test_a_difference_by_hand():
     assert found.standard_error == pytest.approx(1 / math.sqrt(3))
     assert (found.low, found.high) == pytest.approx((2 - 4.3027 / math.sqrt(3), 2 + 4.3027 / math.sqrt(3)))
     assert found.windows == 3
+
+
+def test_models_are_put_beside_one_of_them_by_name_or_folder():
+    found = rows()
+    quarot = next(row for row in found if row.name == "quarot W4A4")
+    for name in ("quarot", "quarot W4A4", quarot.path, quarot.path.rpartition("/")[2]):
+        comparison = against(found, name)
+        assert (comparison.reference, comparison.path) == (quarot.name, quarot.path)
+    assert set(comparison.differences) == {row.path for row in found} - {quarot.path}
+    for row in found:
+        if row is not quarot:
+            assert comparison.differences[row.path] == paired_difference(row.losses, quarot.losses)
+    assert ConversionComparison.from_dict(json.loads(json.dumps(comparison.to_dict()))) == comparison
+    other = dataclasses.replace(found[1], losses=dataclasses.replace(found[1].losses, text_sha256="another"))
+    assert other.path not in against([other, quarot], "quarot").differences
+
+
+def test_a_reference_that_can_mean_none_or_several_is_refused():
+    twice = [*rows(), dataclasses.replace(rows()[-1], path="elsewhere/darkit")]
+    for name, word in (("omniquants", "No model"), ("darkit W4A4", "2 models"), ("", "No model")):
+        with pytest.raises(DataError, match=word):
+            against(twice, name)
+    assert against(twice, "elsewhere/darkit").path == "elsewhere/darkit"
 
 
 def test_what_all_windows_share_cancels():

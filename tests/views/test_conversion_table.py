@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from darkit_nb.evaluate.paired import against
 from darkit_nb.records.paired import PairedDifference
 from darkit_nb.views.conversion_table import block_view, plan_view, result_view
 from tests.records.conversions import block, plan, rows
@@ -32,6 +33,19 @@ def test_every_pipeline_is_a_row_with_its_interval_and_costs():
     assert floating[:3] == ("float", "36.80", "–")
     assert best[2:7] == ("+0.0163 ± 0.0048", "1.125", "4.5", "4.18", "18")
     assert best[7] == "3.75"  # 15 µJ of unit events against 4 µJ of integers
+
+
+def test_models_are_put_beside_one_of_them():
+    found = rows()
+    comparison = against(found, "quarot")
+    view = result_view(found, comparison)
+    assert view.headers[2:5] == ("Δ bits/byte", "against*", "steps")
+    cells = {row[0]: row[3] for row in view.rows}
+    assert cells["quarot W4A4"] == "–"
+    assert cells["darkit W4A4"].startswith("-0.0075 ±")
+    assert cells["float"].startswith("-0.0238 ±")
+    assert "against quarot W4A4" in view.notes[0]
+    assert result_view(found).headers[3] == "steps"
 
 
 def test_one_window_gives_no_interval():
