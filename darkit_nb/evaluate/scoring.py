@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -15,8 +15,8 @@ from darkit_nb.records.evaluation import PerplexityResult
 from darkit_nb.records.paired import WindowLosses
 from darkit_nb.trace.mode import evaluating
 
-CHUNK = 512
-"""Tokens whose losses are computed at a time, so that logits exist in float32 only in part."""
+CHUNK = 128
+"""Tokens whose losses are computed at a time, so that of large vocabularies probabilities exist only in part."""
 
 OnWindow = Callable[[int, int], None]
 
@@ -114,10 +114,16 @@ def perplexity(
 def _losses(model: nn.Module, batch: Tensor) -> list[float]:
     """Mean loss of a scored token, for each window of `batch` `[B, L]`."""
     batch = batch.to(next(iter((*model.parameters(), *model.buffers()))).device)
-    logits = model(input_ids=batch, use_cache=False).logits[:, :-1].flatten(0, 1)
-    pairs = zip(logits.split(CHUNK), batch[:, 1:].flatten().split(CHUNK), strict=True)
+    logits = model(input_ids=batch, use_cache=False).logits
+    # Window by window: flattened without their last tokens, logits would be copied.
+    pairs = ((part, target) for window, ids in zip(logits, batch, strict=True) for part, target in _chunks(window, ids))
     parts = [cross_entropy(part.float(), target, reduction="none").double() for part, target in pairs]
     return torch.cat(parts).view(len(batch), -1).mean(1).tolist()
+
+
+def _chunks(logits: Tensor, ids: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits of a window that are scored, and the tokens they are scored by, some at a time."""
+    return zip(logits[:-1].split(CHUNK), ids[1:].split(CHUNK), strict=True)
 
 
 def check_tokens(model: Any, tokens: Tensor, window: int) -> None:

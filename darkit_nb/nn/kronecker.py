@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from darkit_nb.functional.kronecker import kronecker_mix
 from darkit_nb.functional.rotation import hadamard_transform
+from darkit_nb.ops.kronecker import kronecker_mix
 
 
 def kronecker_factors(width: int) -> tuple[int, int]:
@@ -56,9 +56,7 @@ class KroneckerTransform(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix the last axis of `x`."""
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        left, right = self.left.to(dtype), self.right.to(dtype)
-        return kronecker_mix(x.to(dtype), left.T, right).to(x.dtype)
+        return kronecker_mix(x, self.left.T, self.right)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """The matrices move with the model and keep their precision."""

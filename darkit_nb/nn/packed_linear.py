@@ -19,6 +19,7 @@ from darkit_nb.functional.packed import pack_codes, packed_bytes, unpack_codes
 from darkit_nb.functional.spike_linear import neuron_settings
 from darkit_nb.functional.weight import QuantisedWeight, WeightCode
 from darkit_nb.nn.linear import SpikingLinear, watched
+from darkit_nb.nn.shared_input import SharedInput
 from darkit_nb.ops._gif_blocked import GifLaw
 from darkit_nb.ops.gif import gif_quantise
 from darkit_nb.ops.memory_state import State, same_state, state_of
@@ -268,6 +269,8 @@ class PackedSpikeLinear(_Packed, SpikingLinear):
     """
 
     _constant = True
+    shared_input: SharedInput | None = None
+    """Encodes the input for this layer and others that read the same (`share_input`)."""
 
     def __init__(
         self,
@@ -325,6 +328,9 @@ class PackedSpikeLinear(_Packed, SpikingLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix and encode `x`, multiply, add the bias."""
+        shared = None if self.shared_input is None else self.shared_input.take(self, x)
+        if shared is not None:
+            return shared
         x = x if self.rotation is None else self.rotation(x)
         self.listen(x)
         exact = self.multiply(x)
@@ -333,6 +339,16 @@ class PackedSpikeLinear(_Packed, SpikingLinear):
         spikes = gif_quantise(x, salient=self.mask, gradient=self.spec.gradient, backend=self.spec.backend, **self._law)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return linear(spikes, self.weight.to(x.dtype), bias)
+
+    def ready(self, x: Tensor) -> Products | None:
+        """The weight laid out for products; None where this layer has to see `x` itself, or somebody its spikes."""
+        held = self._held()
+        alone = self.spike_listener is not None or self.spec.backend == "reference" or x.dtype == torch.float64
+        return None if alone or watched(x, held) else self._products(held)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies share their input with nobody."""
+        return {**super().__getstate__(), "shared_input": None}
 
     @property
     def _law(self) -> dict[str, Any]:

@@ -5,6 +5,9 @@ A plan is a row of 64-bit words, numbers and addresses of tensors, that the libr
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -23,8 +26,9 @@ VALUES = 2**20
 """Weights whose values exist at a time, where tiles do not multiply them."""
 MOST_CODE = 256
 """Codes up to here are bfloat16 numbers."""
-_HEADER = 17
-_spike_linear = Record("dk_spike_linear", "PPqqPPPqPqPqq")
+_HEADER, _SEGMENT = 17, 11
+"""Words of a plan and of a segment."""
+_spike_linear = Record("dk_spike_linear", "PPqqPPPqPqPqqPq")
 _weight_only = Record("dk_weight_only", "PPqqqPqP")
 _float_product = Record("dk_float_product", "PPqqqPqPq")
 _weight_values = Record("dk_weight_values", "PqqP")
@@ -40,6 +44,7 @@ class NativeProducts:
     def __init__(self, layout: WeightLayout) -> None:
         self.features, self.outputs = layout.features, layout.outputs
         self._words, self._kept = _plan(layout)
+        self._operand = _operand(layout, self._words)
         self._room_bytes: dict[int, int] = {}
 
     @property
@@ -57,17 +62,36 @@ class NativeProducts:
 
     def linear(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """Outputs of tokens `[R, D]`, `[R, O]` in `dtype`."""
-        x = rows_of(x)
-        return self._run((x.data_ptr(), TYPES[x.dtype], x.stride(0), 0, 0, 0), x.shape[0], dtype)
+        return self.linear_with((), x, dtype)[0]
 
-    def _run(self, source: tuple[int, ...], rows: int, dtype: torch.dtype) -> Tensor:
+    def reads_as(self, other: NativeProducts) -> bool:
+        """Whether both make the same counts of a token and lay them out alike."""
+        (mine, places), (its, its_places) = self._operand, other._operand
+        return mine == its and all(
+            a is b or (a is not None and b is not None and torch.equal(a, b))
+            for a, b in zip(places, its_places, strict=True)
+        )
+
+    def linear_with(self, siblings: Sequence[NativeProducts], x: Tensor, dtype: torch.dtype) -> list[Tensor]:
+        """Outputs of the same tokens by this weight and others that it `reads_as`, in one call: one encoding."""
+        x = rows_of(x)
+        source = (x.data_ptr(), TYPES[x.dtype], x.stride(0), 0, 0, 0)
+        others = [empty((x.shape[0], other.outputs), dtype) for other in siblings]
+        pairs = zip(siblings, others, strict=True)
+        words = array("q", [word for other, y in pairs for word in (other._words.data_ptr(), y.data_ptr())])
+        return [self._run(source, x.shape[0], dtype, words), *others]
+
+    def _run(
+        self, source: tuple[int, ...], rows: int, dtype: torch.dtype, siblings: array[int] | None = None
+    ) -> Tensor:
         y = empty((rows, self.outputs), dtype)
         words, outputs = self._words.data_ptr(), (rows, y.data_ptr(), TYPES[dtype])
         size = self._room_bytes.get(rows)
         if size is None:
-            size = self._room_bytes[rows] = _spike_linear(words, *source, *outputs, 0, 0, FASTEST)
+            size = self._room_bytes[rows] = _spike_linear(words, *source, *outputs, 0, 0, FASTEST, 0, 0)
         room = scratch(size * torch.get_num_threads())
-        _spike_linear(words, *source, *outputs, room, size, FASTEST)
+        further = (siblings.buffer_info()[0], len(siblings) // 2) if siblings else (0, 0)
+        _spike_linear(words, *source, *outputs, room, size, FASTEST, *further)
         return y
 
 
@@ -172,6 +196,15 @@ def _plan(layout: WeightLayout) -> tuple[Tensor, list[Tensor]]:
     table = torch.tensor([*header, *[0] * (_HEADER - len(header)), *words], dtype=torch.int64)
     table[4] = table.data_ptr() + 8 * _HEADER
     return table, kept
+
+
+def _operand(layout: WeightLayout, table: Tensor) -> tuple[list[int], list[Tensor | None]]:
+    """What the bytes of a token depend on, of a plan: numbers, and which features lie where and are salient."""
+    words = table.tolist()
+    segments = (words[at : at + _SEGMENT] for at in range(_HEADER, len(words), _SEGMENT))
+    parts = [part for begin, end, _, _, bits, _, _, zero, *_ in segments for part in (begin, end, bits == 8, zero != 0)]
+    numbers = [words[0], words[2], *words[9:16], *parts]
+    return numbers, [layout.salient, *(segment.features for segment in layout.segments)]
 
 
 def _to_blocks(part: Tensor) -> Tensor:

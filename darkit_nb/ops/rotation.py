@@ -42,7 +42,7 @@ def block_rotation(x: Tensor, blocks: Sequence[int], signs: Tensor | None = None
         others.
     """
     reference.check_blocks(x, blocks)
-    if not _by_library(x):
+    if not by_library(x):
         return cut_last(reference.block_rotation(x, blocks, signs), blocks, keep)
     factor = None if signs is None else signs.to(torch.float32)
     if torch.is_grad_enabled() and x.requires_grad:
@@ -72,7 +72,8 @@ class _BlockRotation(torch.autograd.Function):
         return _BlockRotation.apply(grad, ctx.blocks, *ctx.saved_tensors, not ctx.transposed), None, None, None
 
 
-def _by_library(x: Tensor) -> bool:
+def by_library(x: Tensor) -> bool:
+    """Whether the library may mix `x`: elsewhere, in double and under somebody's eyes PyTorch does."""
     plain = torch.compiler.is_compiling() or torch.compiler.is_exporting() or is_in_torch_dispatch_mode()
     return x.dtype in _FLOATS and x.numel() > 0 and not plain and x.is_cpu and backend_name("auto", "cpu") == "native"
 
@@ -98,12 +99,27 @@ def _plan(blocks: tuple[int, ...]) -> Plan:
 def _rotated(x: Tensor, blocks: tuple[int, ...], signs: Tensor | None, transposed: bool, keep: float = 1.0) -> Tensor:
     words, (scale, *_), widest = _plan(blocks)
     before, after = (scale, signs) if transposed or signs is None else (scale * signs, None)
+    cut = (x.shape[-1] - blocks[-1], keep)
+    return rotate_rows(words.data_ptr(), words.shape[0], x, widest, (address(before), address(after), *cut))
+
+
+def rotate_rows(
+    steps: int, count: int, x: Tensor, widest: int, around: tuple[int, int, int, float] = (0, 0, 0, 1.0)
+) -> Tensor:
+    """`x` `[*B, D]` after mixing steps of the library.
+
+    Args:
+        steps: address of the steps.
+        count: how many there are.
+        x: tokens.
+        widest: no matrix among the steps is wider.
+        around: addresses of factors before and behind, 0 for none; from which feature on the range is cut, and to
+            which share of it.
+    """
     rows = rows_of(x.detach().reshape(-1, x.shape[-1]))
     y = empty(rows.shape, x.dtype)
     source = (rows.data_ptr(), TYPES[x.dtype], rows.stride(0), *rows.shape)
-    cut = (rows.shape[1] - blocks[-1], keep)
-    outputs = (address(before), address(after), *cut, y.data_ptr(), TYPES[x.dtype])
     each = (rows.shape[1] + widest) * WIDEST_VECTOR
     room = scratch(each * torch.get_num_threads())
-    _rotate(words.data_ptr(), words.shape[0], *source, *outputs, room, each)
+    _rotate(steps, count, *source, *around, y.data_ptr(), TYPES[x.dtype], room, each)
     return y.view(x.shape)

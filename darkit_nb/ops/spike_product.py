@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -70,6 +72,22 @@ def prepare_products(
         return _product_native.NativeProducts(layout)
     products = TorchProducts(layout, backend)
     return CudaProducts.of(weight, products, CupyLauncher()) if name == "cupy" else products
+
+
+def products_together(products: Sequence[Products]) -> Callable[[Tensor, torch.dtype], list[Tensor]] | None:
+    """What multiplies the same tokens with several weights, encoding them once; None where that cannot be.
+
+    Args:
+        products: of weights that read the same input, laid out by `prepare_products`.
+
+    Returns:
+        A function of tokens `[R, D]` and a dtype, which gives `Products.linear` of each, bit for bit.
+    """
+    first, *others = products
+    alike = isinstance(first, _product_native.NativeProducts) and all(
+        isinstance(other, _product_native.NativeProducts) and first.reads_as(other) for other in others
+    )
+    return partial(first.linear_with, others) if alike else None  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @torch.no_grad()

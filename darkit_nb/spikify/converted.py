@@ -22,6 +22,7 @@ from darkit_nb.errors import ModelError
 from darkit_nb.nn.kronecker import KroneckerTransform
 from darkit_nb.nn.packed_linear import PackedLinear, PackedSpikeLinear
 from darkit_nb.nn.rotation import OnlineRotation
+from darkit_nb.nn.shared_input import SharedInput
 from darkit_nb.records.spike_spec import SpikeSpec
 from darkit_nb.spikify.attention import KEYS, add_spiking_attention, attention_modules
 from darkit_nb.spikify.face import give_face
@@ -115,6 +116,7 @@ def fill_block(
 def make_converted(model: PreTrainedModel, conversion: Mapping[str, Any], spike: SpikeSpec | None) -> None:
     """Turn the float skeleton of a converted model into what its weights belong to, in place."""
     fill_block(model, "", conversion["layers"], spike, conversion["rms_norms"])
+    share_inputs(model)
     if conversion["head_bias"]:
         head = cast(nn.Linear, model.get_output_embeddings())
         made = nn.Linear(
@@ -126,6 +128,21 @@ def make_converted(model: PreTrainedModel, conversion: Mapping[str, Any], spike:
         if conversion["key_rotation"]:
             rotate_keys(attention_modules(model).values())
     give_face(model)
+
+
+SAME_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+"""Layers of one module that read the same tensor. Where a model's own do not, each sees its input by itself."""
+
+
+def share_inputs(model: nn.Module) -> None:
+    """Let packed layers that read the same input encode it once."""
+    for module in model.modules():
+        for names in SAME_INPUT:
+            layers = [getattr(module, name, None) for name in names]
+            if all(isinstance(layer, PackedSpikeLinear) for layer in layers):
+                shared = SharedInput(cast(list[PackedSpikeLinear], layers))
+                for layer in cast(list[PackedSpikeLinear], layers):
+                    layer.shared_input = shared
 
 
 def rotate_keys(attentions: Any) -> None:

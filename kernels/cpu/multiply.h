@@ -1,7 +1,8 @@
 // How tokens, encoded or given as counts, meet the codes of a weight: what product.cpp and training.cpp share.
 //
-// Order      tokens in bundles that stay in the cache with their counts; for each pair of blocks of outputs the codes are
-//            unpacked once and meet all tokens of the bundle. A few tokens meet the codes as they are stored.
+// Order      tokens in bundles that stay in the cache with their counts; for each panel of blocks of outputs the codes are
+//            unpacked once and meet all tokens of the bundle, whose results are written side by side. A few tokens meet the
+//            codes as they are stored. Weights that read the same tokens share their counts.
 
 #pragma once
 
@@ -26,7 +27,7 @@
 
 namespace {
 
-const i64 BUNDLE_BYTES = 262144, MOST_BUNDLE = 256, FEW_ROWS = 8;
+const i64 BUNDLE_BYTES = 262144, MOST_BUNDLE = 256, FEW_ROWS = 8, PANEL_BYTES = 262144, MOST_PANEL = 32, FEW_SEGMENTS = 4;
 
 enum Hand { PLAIN = 0, VNNI = 1, TILES = 2 };
 
@@ -53,6 +54,12 @@ i64 bundle_of(const Plan& plan) {
     return rows < 32 ? 32 : rows > MOST_BUNDLE ? MOST_BUNDLE : rows;
 }
 
+// Blocks of outputs whose codes are unpacked at a time: an even number.
+i64 panel_of(const Plan& plan) {
+    i64 blocks = PANEL_BYTES / (plan.units * UNIT_BYTES) / 2 * 2;
+    return blocks < 2 ? 2 : blocks > MOST_PANEL ? MOST_PANEL : blocks;
+}
+
 // What one thread works in; the places of its parts follow one another.
 struct Bench {
     float* wide;
@@ -67,7 +74,7 @@ struct Bench {
         wide = (float*)take(at, plan.features * 4);
         line = (u8*)take(at, plan.features + 1);
         operand = (u8*)take(at, (tall * plan.units + MOST_IN_BYTE * BLOCK) * UNIT);
-        panel = (i8*)take(at, 2 * plan.units * UNIT_BYTES);
+        panel = (i8*)take(at, panel_of(plan) * plan.units * UNIT_BYTES);
         tokens = (Token*)take(at, tall * (i64)sizeof(Token));
         sums = (u32*)take(at, tall * plan.segments * 4);
         return at;
@@ -78,6 +85,12 @@ struct Bench {
         at += (bytes + 63) / 64 * 64;
         return mine;
     }
+};
+
+// A further weight whose operand and scales of tokens are those of the first one, and its results.
+struct Sibling {
+    const Plan* plan;
+    void* y;
 };
 
 // As darkit_nb/ops/_product_native.py writes it.
@@ -92,7 +105,9 @@ struct Call {
     void* y;
     i64 y_type;
     char* room;
-    i64 room_bytes, most, threads;
+    i64 room_bytes, most;
+    const Sibling* sibling;
+    i64 siblings, threads;
 };
 
 struct Job {
@@ -131,8 +146,8 @@ void prepare(const Job& job, const Bench& bench, i64 row, i64 rows) {
 }
 
 // A few tokens with the codes as they are stored.
-void multiply_few(const Job& job, const Bench& bench, i64 row, i64 rows, i64 block) {
-    const Plan& plan = job.plan;
+void multiply_few(const Job& job, const Sibling& weight, const Bench& bench, i64 row, i64 rows, i64 block) {
+    const Plan& plan = *weight.plan;
     alignas(64) i32 sums[BLOCK * BLOCK];
     alignas(64) Totals totals;
     bool opens_group = true, first = true;
@@ -145,7 +160,7 @@ void multiply_few(const Job& job, const Bench& bench, i64 row, i64 rows, i64 blo
         opens_group = segment.ends_group != 0;
         first = first && !opens_group;
     }
-    store_totals(plan, totals.total, block, row, rows, job.call.y, job.call.y_type);
+    store_totals(plan, totals.total, block, row, rows, weight.y, job.call.y_type);
 }
 
 struct Panel {
@@ -173,63 +188,94 @@ void sum_square(const Job& job, const Panel& panel, const u8* operand, i64 units
     }
 }
 
-// All tokens of a bundle with the outputs of one or two blocks.
-void multiply_panel(const Job& job, const Bench& bench, i64 row, i64 rows, Panel panel) {
-    const Plan& plan = job.plan;
+// Up to 32 tokens of a bundle, from its token `begin`, with one or two blocks; `unpacked` are the codes of the first.
+void multiply_square(const Job& job, const Sibling& weight, const Bench& bench, i64 row, i64 begin, i64 rows, Panel panel,
+                     const i8* unpacked) {
+    const Plan& plan = *weight.plan;
+    const i64 tile_size = BLOCK * BLOCK, square = 4 * tile_size;
+    bool few = plan.segments <= FEW_SEGMENTS, opens_group = true, first = true;
+    alignas(64) i32 sums[FEW_SEGMENTS * square];
+    alignas(64) Totals totals[4];
+    auto each_tile = [&](auto&& body) {
+        for (i64 tile = 0; tile < 4; ++tile) {
+            i64 at = begin + tile / 2 * BLOCK, left = begin + rows - at < BLOCK ? begin + rows - at : BLOCK;
+            if (left > 0 && tile % 2 < panel.blocks) body(tile, at, left, panel.block + tile % 2);
+        }
+    };
     for (i64 s = 0; s < plan.segments; ++s) {
         const Segment& segment = plan.segment[s];
-        for (i64 b = 0; b < panel.blocks && segment.bits < 8; ++b) {
-            unpack_block(segment, panel.block + b, 0, segment.end - segment.begin,
-                         bench.panel + (b * plan.units + segment.begin) * UNIT_BYTES);
+        for (i64 b = 0; b < 2; ++b) {
+            i64 mine = b < panel.blocks ? b : 0;
+            panel.codes[b] = segment.bits < 8 ? unpacked + (mine * plan.units + segment.begin) * UNIT_BYTES
+                                              : (const i8*)segment.blocks + (panel.block + mine) * segment.stride;
         }
+        const u8* operand = bench.operand + (begin / BLOCK * plan.units + segment.begin) * UNIT_BYTES;
+        i32* here = few ? sums + s * square : sums;
+        sum_square(job, panel, operand, segment.end - segment.begin, rows, here);
+        if (few) continue;
+        each_tile([&](i64 tile, i64 at, i64 left, i64 block) {
+            const u32* operand_sums = segment.bits == 8 && segment.zero ? bench.sums + at * plan.segments + s : 0;
+            flush(segment, bench.tokens + at, operand_sums, plan.segments, block, left, here + tile * tile_size, totals[tile],
+                  opens_group, first);
+        });
+        opens_group = segment.ends_group != 0;
+        first = first && !opens_group;
     }
-    alignas(64) i32 sums[4 * BLOCK * BLOCK];
-    alignas(64) Totals totals[4];
-    for (i64 begin = 0; begin < rows; begin += 2 * BLOCK) {
-        i64 here = rows - begin < 2 * BLOCK ? rows - begin : 2 * BLOCK;
-        bool opens_group = true, first = true;
+    each_tile([&](i64 tile, i64 at, i64 left, i64 block) {
+        if (few) {
+            finish(plan, bench.tokens + at, bench.sums + at * plan.segments, sums + tile * tile_size, square, block, row + at,
+                   left, weight.y, job.call.y_type);
+        } else {
+            store_totals(plan, totals[tile].total, block, row + at, left, weight.y, job.call.y_type);
+        }
+    });
+}
+
+// All tokens of a bundle with the outputs of blocks [block, last).
+void multiply_blocks(const Job& job, const Sibling& weight, const Bench& bench, i64 row, i64 rows, i64 block, i64 last) {
+    const Plan& plan = *weight.plan;
+    i64 wide = panel_of(plan);
+    for (; block < last; block += wide) {
+        i64 blocks = last - block < wide ? last - block : wide;
         for (i64 s = 0; s < plan.segments; ++s) {
             const Segment& segment = plan.segment[s];
-            for (i64 b = 0; b < 2; ++b) {
-                i64 mine = b < panel.blocks ? b : 0;
-                panel.codes[b] = segment.bits < 8 ? bench.panel + (mine * plan.units + segment.begin) * UNIT_BYTES
-                                              : (const i8*)segment.blocks + (panel.block + mine) * segment.stride;
+            for (i64 b = 0; b < blocks && segment.bits < 8; ++b) {
+                unpack_block(segment, block + b, 0, segment.end - segment.begin,
+                             bench.panel + (b * plan.units + segment.begin) * UNIT_BYTES);
             }
-            const u8* operand = bench.operand + (begin / BLOCK * plan.units + segment.begin) * UNIT_BYTES;
-            sum_square(job, panel, operand, segment.end - segment.begin, here, sums);
-            for (i64 tile = 0; tile < 4; ++tile) {
-                i64 at = begin + tile / 2 * BLOCK, left = rows - at < BLOCK ? rows - at : BLOCK;
-                if (left <= 0 || tile % 2 >= panel.blocks) continue;
-                const u32* operand_sums = segment.bits == 8 && segment.zero ? bench.sums + at * plan.segments + s : 0;
-                flush(segment, bench.tokens + at, operand_sums, plan.segments, panel.block + tile % 2, left,
-                      sums + tile * BLOCK * BLOCK, totals[tile], opens_group, first);
-            }
-            opens_group = segment.ends_group != 0;
-            first = first && !opens_group;
         }
-        for (i64 tile = 0; tile < 4; ++tile) {
-            i64 at = begin + tile / 2 * BLOCK, left = rows - at < BLOCK ? rows - at : BLOCK;
-            if (left <= 0 || tile % 2 >= panel.blocks) continue;
-            store_totals(plan, totals[tile].total, panel.block + tile % 2, row + at, left, job.call.y, job.call.y_type);
+        for (i64 begin = 0; begin < rows; begin += 2 * BLOCK) {
+            i64 here = rows - begin < 2 * BLOCK ? rows - begin : 2 * BLOCK;
+            for (i64 b = 0; b < blocks; b += 2) {
+                multiply_square(job, weight, bench, row, begin, here, {{0, 0}, block + b, blocks - b < 2 ? 1 : 2},
+                                bench.panel + b * plan.units * UNIT_BYTES);
+            }
         }
     }
 }
 
-// Rows [row, end) by blocks [block, last) of outputs.
+inline i64 blocks_of(const Plan& plan) { return (plan.outputs + BLOCK - 1) / BLOCK; }
+
+// Rows [row, end) by blocks [block, last) of the outputs of all weights, one after the other.
 void multiply(const Job& job, const Bench& bench, i64 row, i64 end, i64 block, i64 last) {
     i64 bundle = bundle_of(job.plan);
     for (; row < end; row += bundle) {
-        i64 rows = end - row < bundle ? end - row : bundle;
+        i64 rows = end - row < bundle ? end - row : bundle, before = 0;
+        bool few = rows <= FEW_ROWS;
         prepare(job, bench, row, rows);
-        if (rows <= FEW_ROWS) {
-            for (i64 b = block; b < last; ++b) multiply_few(job, bench, row, rows, b);
-            continue;
+        if (job.hand == TILES && !few) open_tiles();
+        for (i64 w = -1; w < job.call.siblings; ++w) {
+            Sibling weight = w < 0 ? Sibling{&job.plan, job.call.y} : job.call.sibling[w];
+            i64 count = blocks_of(*weight.plan), first = block > before ? block - before : 0;
+            i64 behind = last - before < count ? last - before : count;
+            if (few) {
+                for (i64 b = first; b < behind; ++b) multiply_few(job, weight, bench, row, rows, b);
+            } else {
+                multiply_blocks(job, weight, bench, row, rows, first, behind);
+            }
+            before += count;
         }
-        if (job.hand == TILES) open_tiles();
-        for (i64 b = block; b < last; b += 2) {
-            multiply_panel(job, bench, row, rows, {{0, 0}, b, last - b < 2 ? last - b : 2});
-        }
-        if (job.hand == TILES) close_tiles();
+        if (job.hand == TILES && !few) close_tiles();
     }
 }
 
@@ -243,7 +289,8 @@ inline void multiply_all(const Job& job) {
     const Plan& plan = job.plan;
     const Call& call = job.call;
     i64 bundle = bundle_of(plan), tall = call.rows < bundle ? call.rows : bundle;
-    i64 blocks = (plan.outputs + BLOCK - 1) / BLOCK;
+    i64 blocks = blocks_of(plan);
+    for (i64 w = 0; w < call.siblings; ++w) blocks += blocks_of(*call.sibling[w].plan);
     // Counts that are kept are written by one thread each.
     bool by_rows = job.kept || call.rows >= call.threads * 2 * BLOCK;
     auto body = [&](i64 begin, i64 end, i64 index) {
@@ -253,7 +300,7 @@ inline void multiply_all(const Job& job) {
         else multiply(job, bench, 0, call.rows, begin, end);
     };
     // An element of other functions takes as long as some 64 products.
-    i64 cost = plan.units * UNIT / 64 * (by_rows ? plan.outputs : call.rows * BLOCK);
+    i64 cost = plan.units * UNIT / 64 * (by_rows ? blocks : call.rows) * BLOCK;
     i64 count = by_rows ? call.rows : blocks;
     in_parts(count, by_rows ? 2 * BLOCK : 2, parts_of(count, cost, call.threads), body);
 }

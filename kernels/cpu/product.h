@@ -50,20 +50,23 @@ struct Totals {
     float inner[BLOCK][BLOCK], total[BLOCK][BLOCK];
 };
 
+// A vector of a token's sums over a segment less what operand and codes are too large by, times the token's scale.
+DK_INLINE Wide scaled_sum(const Segment& segment, const Token& token, const u32* operand_sum, const i32* sums, i64 o) {
+    WideBits sum = read<WideBits>(sums) - read<WideBits>(segment.low + o) * token.zero[0];
+    if (segment.high) sum -= read<WideBits>(segment.high + o) * token.zero[1];
+    if (operand_sum) sum -= read<WideBits>(segment.zero + o) * *operand_sum;
+    return __builtin_convertvector((WideInt)sum, Wide) * token.scale[segment.scale];
+}
+
 // Sums of a tile of 16 tokens and 16 outputs become part of the totals.
 inline void flush(const Segment& segment, const Token* tokens, const u32* operand_sums, i64 sums_stride, i64 block, i64 rows,
                   const i32* sums, Totals& totals, bool opens_group, bool first) {
     for (i64 v = 0; v < BLOCK; v += WIDTH) {
         i64 o = block * BLOCK + v;
-        WideBits low = read<WideBits>(segment.low + o), high = {}, zero = {};
-        if (segment.high) high = read<WideBits>(segment.high + o);
-        if (operand_sums) zero = read<WideBits>(segment.zero + o);
         Wide weight_scale = read<Wide>(segment.weight_scale + o);
         for (i64 i = 0; i < rows; ++i) {
-            WideBits sum = read<WideBits>(sums + i * BLOCK + v) - low * tokens[i].zero[0];
-            if (segment.high) sum -= high * tokens[i].zero[1];
-            if (operand_sums) sum -= zero * operand_sums[i * sums_stride];
-            Wide value = __builtin_convertvector((WideInt)sum, Wide) * tokens[i].scale[segment.scale];
+            const u32* operand_sum = operand_sums ? operand_sums + i * sums_stride : 0;
+            Wide value = scaled_sum(segment, tokens[i], operand_sum, sums + i * BLOCK + v, o);
             float *inner = totals.inner[i] + v, *total = totals.total[i] + v;
             if (!opens_group) value = read<Wide>(inner) + value;
             if (!segment.ends_group) {
@@ -76,18 +79,46 @@ inline void flush(const Segment& segment, const Token* tokens, const u32* operan
     }
 }
 
-// Totals of a tile, with the bias, into rows of y.
+// A vector of outputs from `o`, with the bias, into row `row` of y.
+DK_INLINE void store_outputs(const Plan& plan, Wide value, i64 row, i64 o, void* y, i64 y_type) {
+    i64 at = row * plan.outputs + o;
+    if (plan.bias) value = value + read<Wide>(plan.bias + o);
+    if (o + WIDTH <= plan.outputs) {
+        store(y, y_type, at, value);
+    } else {
+        for (i64 w = 0; o + w < plan.outputs; ++w) store<float>(y, y_type, at + w, value[w]);
+    }
+}
+
+// Totals of a tile into rows of y.
 inline void store_totals(const Plan& plan, const float (*total)[BLOCK], i64 block, i64 row, i64 rows, void* y, i64 y_type) {
     for (i64 i = 0; i < rows; ++i) {
         for (i64 v = 0; v < BLOCK; v += WIDTH) {
-            i64 o = block * BLOCK + v, at = (row + i) * plan.outputs + o;
-            Wide value = read<Wide>(total[i] + v);
-            if (plan.bias) value = value + read<Wide>(plan.bias + o);
-            if (o + WIDTH <= plan.outputs) {
-                store(y, y_type, at, value);
-            } else {
-                for (i64 w = 0; o + w < plan.outputs; ++w) store<float>(y, y_type, at + w, value[w]);
+            store_outputs(plan, read<Wide>(total[i] + v), row + i, block * BLOCK + v, y, y_type);
+        }
+    }
+}
+
+// Both at once for a tile whose sums over all segments are there, `sums_stride` numbers apart.
+inline void finish(const Plan& plan, const Token* tokens, const u32* operand_sums, const i32* sums, i64 sums_stride, i64 block,
+                   i64 row, i64 rows, void* y, i64 y_type) {
+    for (i64 i = 0; i < rows; ++i) {
+        for (i64 v = 0; v < BLOCK; v += WIDTH) {
+            i64 o = block * BLOCK + v;
+            Wide inner = {}, total = {};
+            bool opens_group = true, first = true;
+            for (i64 s = 0; s < plan.segments; ++s) {
+                const Segment& segment = plan.segment[s];
+                const u32* operand_sum = segment.bits == 8 && segment.zero ? operand_sums + i * plan.segments + s : 0;
+                Wide value = scaled_sum(segment, tokens[i], operand_sum, sums + s * sums_stride + i * BLOCK + v, o);
+                inner = opens_group ? value : inner + value;
+                opens_group = segment.ends_group != 0;
+                if (!opens_group) continue;
+                value = inner * read<Wide>(segment.weight_scale + o);
+                total = first ? value : total + value;
+                first = false;
             }
+            store_outputs(plan, total, row + i, o, y, y_type);
         }
     }
 }

@@ -126,7 +126,7 @@ DK_EXPORT(dk_spike_training)(const Training* call) {
     segment.weight_scale = coded.scale;
     plan.bias = call->bias ? coded.bias : 0;
     Call product = {&plan, call->x, FLOAT32, call->x_stride, 0, 0, 0, call->rows, call->y, FLOAT32, call->room + head, bytes,
-                    call->most, call->threads};
+                    call->most, 0, 0, call->threads};
     Kept kept = {call->centred, call->scale, 0};
     Job job = {plan, product, law_of(plan), hand_of(call->most), &kept};
     multiply_all(job);

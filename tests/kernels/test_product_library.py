@@ -7,9 +7,15 @@ import pytest
 from tests.kernels.library import QUICK, Builds, Edit, prove
 
 MUTATIONS = {
-    "the zero point of salient features": Edit("product.h", "if (segment.high) sum -= high * tokens[i].zero[1];", ""),
+    "the zero point of salient features": Edit(
+        "product.h", "if (segment.high) sum -= read<WideBits>(segment.high + o) * token.zero[1];", ""
+    ),
     "the zero of stored codes": Edit("product.h", "same_bits<Bytes>(codes) - zero", "same_bits<Bytes>(codes)"),
-    "the zero of a few tokens": Edit("product.h", "if (operand_sums) sum -= zero * operand_sums[i * sums_stride];", ""),
+    "the zero of a few tokens": Edit(
+        "product.h", "if (operand_sum) sum -= read<WideBits>(segment.zero + o) * *operand_sum;", ""
+    ),
+    "a group of a finished tile": Edit("product.h", "inner = opens_group ? value : inner + value;", "inner = value;"),
+    "the outputs of the weight before": Edit("multiply.h", "before += count;", ""),
     "codes beyond their ends": Edit("operand.h", "if (groups.sound) encode_line<true>", "if (true) encode_line<true>"),
     "the units that lie as they are": Edit("operand.h", "if (unit >= plan.plain) {", "if (unit > plan.plain) {"),
     "where neighbours begin": Edit(
