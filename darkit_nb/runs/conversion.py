@@ -22,12 +22,13 @@ from darkit_nb.runs.ending import end_orphan
 from darkit_nb.runs.handle import Handle
 from darkit_nb.runs.launcher import start_supervisor
 from darkit_nb.runs.queue import enqueue
+from darkit_nb.runs.run_requests import AskableRun
 from darkit_nb.runs.status import RunStatus
 from darkit_nb.runs.workers import conversion_folders, is_conversion
 
 
-class Conversion(Handle):
-    """One conversion, wherever it is worked on.
+class Conversion(Handle, AskableRun):
+    """One conversion, wherever it is worked on. When its model is there, it can be asked for text, spikes and its tree.
 
     Args:
         directory: the folder `<out>.run`.
@@ -89,6 +90,11 @@ class Conversion(Handle):
             RunError: the file is damaged or from a newer version.
         """
         return files.read_request(self.root)
+
+    @property
+    def name(self) -> str:
+        """Pipeline and bits, such as `darkit W4A4`."""
+        return self.request.name
 
     @property
     def out(self) -> Path:

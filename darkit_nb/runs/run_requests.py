@@ -1,4 +1,4 @@
-"""What a `Run` is asked for while it trains, or afterwards: spikes of a text, text, the tree of its modules."""
+"""What a `Run` or a `Conversion` is asked for: spikes of a text, text, the tree of its modules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from darkit_nb.runs.requests import Request, ask
 
 
 class AskableRun:
-    """The part of a `Run` that asks its model.
+    """The part of a `Run`, or of a `Conversion` that has made its model, that asks the model.
 
     Attributes:
         directory: the run's folder.

@@ -34,7 +34,7 @@ class _Asked:
     command: Command
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    step: int
+    step: int | None
     give_up: Callable[[], str | None]
 
 
@@ -44,7 +44,7 @@ def answer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    step: int,
+    step: int | None,
     give_up: Callable[[], str | None] = lambda: None,
 ) -> None:
     """Carry out one request and acknowledge it; whatever goes wrong is in the acknowledgement, and nowhere else.
@@ -54,7 +54,7 @@ def answer(
         command: a probe, a generation or a trace.
         model: put back as it was.
         tokenizer: its tokenizer.
-        step: training step of its weights.
+        step: training step of its weights; None of a converted model.
         give_up: asked between tokens; a reason ends the generation.
     """
     error: Exception | None = None
@@ -77,7 +77,7 @@ def answer(
     prune_answers(run.spikes_path)
 
 
-def refuse_again(run: RunDirectory, command: Command, *, step: int) -> None:
+def refuse_again(run: RunDirectory, command: Command, *, step: int | None) -> None:
     """Acknowledge a request whose first answerer died over it; a second try might end this process too."""
     error = RunError(
         "The process that was answering this ended before it was done.",

@@ -1,4 +1,5 @@
-"""`python -m darkit_nb.train.probe_worker FOLDER`: answers for a run nobody trains, and ends when nobody asks."""
+"""`python -m darkit_nb.train.probe_worker FOLDER`: answers for a run nobody trains, or for a converted model, and ends
+when nobody asks."""
 
 from __future__ import annotations
 
@@ -6,30 +7,46 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darkit_nb.errors import DarkitError
-from darkit_nb.runs import Checkpoint, RunDirectory, lock
+from darkit_nb.errors import DarkitError, RunError
+from darkit_nb.runs import RunDirectory, lock
 from darkit_nb.runs.control import REQUESTS, Command, CommandReader, acknowledge
+from darkit_nb.runs.conversion_files import model_folder
 from darkit_nb.runs.requests import WORKER_FILE, WORKER_LOCK
+from darkit_nb.runs.workers import is_conversion
 
 IDLE_SECONDS = 30.0
 POLL_SECONDS = 0.1
 
 
+@dataclass(frozen=True)
+class _Model:
+    """Weights that answer.
+
+    Attributes:
+        path: their folder.
+        step: of the training that made them; None for a conversion.
+    """
+
+    path: Path
+    step: int | None
+
+
 class ProbeWorker:
-    """Holds the newest checkpoint of a run and answers with it.
+    """Holds the newest checkpoint of a run, or the model of a conversion, and answers with it.
 
     Args:
-        run: the run.
+        run: the folder of either.
         idle_seconds: how long it waits for another request before it ends.
     """
 
     def __init__(self, run: RunDirectory, idle_seconds: float = IDLE_SECONDS) -> None:
         self.run, self.idle_seconds = run, idle_seconds
         self._commands = CommandReader(run, kinds=REQUESTS)
-        self._loaded: tuple[Checkpoint, Any, Any] | None = None
+        self._loaded: tuple[_Model, Any, Any] | None = None
 
     def serve(self) -> None:
         """Answer until nobody has asked for a while, or somebody trains the run."""
@@ -54,21 +71,35 @@ class ProbeWorker:
 
     def _answer(self, command: Command) -> None:
         try:
-            checkpoint = self.run.require_checkpoint()
+            found = self._newest()
             # Here, so that a run without a checkpoint is told at once.
             from darkit_nb.train.answering import answer, refuse_again
 
             if command.id in self._commands.interrupted:
-                refuse_again(self.run, command, step=checkpoint.step)
+                refuse_again(self.run, command, step=found.step)
                 return
-            model, tokenizer = self._load(checkpoint)
+            model, tokenizer = self._load(found)
         except Exception as error:  # noqa: BLE001 - told to whoever asked
             acknowledge(self.run, command, step=None, error=error)
             return
-        answer(self.run, command, model, tokenizer, step=checkpoint.step)
+        answer(self.run, command, model, tokenizer, step=found.step)
 
-    def _load(self, checkpoint: Checkpoint) -> tuple[Any, Any]:
-        if self._loaded is None or self._loaded[0] != checkpoint:
+    def _newest(self) -> _Model:
+        if not is_conversion(self.run.root):
+            checkpoint = self.run.require_checkpoint()
+            return _Model(checkpoint.path, checkpoint.step)
+        out = model_folder(self.run.root)
+        if not (out / "config.json").is_file():
+            raise RunError(
+                f"The conversion {self.run.id} has made no model yet.",
+                expected=f"a model in {out}",
+                received="none",
+                fix="wait until its blocks are done, or resume it",
+            )
+        return _Model(out, None)
+
+    def _load(self, found: _Model) -> tuple[Any, Any]:
+        if self._loaded is None or self._loaded[0] != found:
             import torch
             from transformers import AutoTokenizer
 
@@ -77,11 +108,14 @@ class ProbeWorker:
             from darkit_nb.spikify import load_model
 
             self._loaded = None  # before the next one is there, so that memory holds one
-            config = self.run.read_config()
-            torch.set_num_threads(config.train.num_threads or min(torch.get_num_threads(), available_cores()))
-            import_modules(config.plugins, Path.cwd())
-            model = load_model(checkpoint.path)
-            self._loaded = checkpoint, model.eval(), AutoTokenizer.from_pretrained(checkpoint.path)
+            threads = min(torch.get_num_threads(), available_cores())
+            if found.step is not None:
+                config = self.run.read_config()
+                threads = config.train.num_threads or threads
+                import_modules(config.plugins, Path.cwd())
+            torch.set_num_threads(threads)
+            model = load_model(found.path)
+            self._loaded = found, model.eval(), AutoTokenizer.from_pretrained(found.path)
         return self._loaded[1:]
 
 

@@ -10,9 +10,9 @@ import traitlets
 
 from darkit_nb.errors import ConfigError, RunError
 from darkit_nb.runs.requests import Request
-from darkit_nb.runs.run import Run
 from darkit_nb.views.generated_text import generated_html, generated_text
 from darkit_nb.views.spike_raster import SPIKE_COLOURS, token_label
+from darkit_nb.widgets.asked import Asked, reads_code
 from darkit_nb.widgets.base import DarkitWidget, script, style
 from darkit_nb.widgets.following import Following
 
@@ -33,9 +33,10 @@ class GenerateBox(DarkitWidget):
     A training run answers between two steps, a finished one through a short-lived process of its own.
 
         GenerateBox(run)
+        GenerateBox(panel.conversion)      # with a converted model
 
     Args:
-        run: the run to write with.
+        run: the run, or the conversion, to write with.
 
     Attributes:
         prompt: text to continue; may be set, as the settings below.
@@ -57,8 +58,8 @@ class GenerateBox(DarkitWidget):
     said: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
     ramps = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, run: Run | None = None) -> None:
-        self._run: Run | None = None
+    def __init__(self, run: Asked | None = None) -> None:
+        self._run: Asked | None = None
         self._request: Request | None = None
         self._following: Following | None = None
         self.tokens: list[dict[str, Any]] = []
@@ -69,19 +70,19 @@ class GenerateBox(DarkitWidget):
     # -- what it does -------------------------------------------------------------------------------------------------
 
     @property
-    def run(self) -> Run | None:
+    def run(self) -> Asked | None:
         """The run that writes; may be set. Another run starts with an empty page."""
         return self._run
 
     @run.setter
-    def run(self, run: Run | None) -> None:
+    def run(self, run: Asked | None) -> None:
         if run == self._run and run is not None:
             return
         self._forget()
         self._run, self.problem, self.progress, self.stopping = run, None, "", False
         self.run_name = run.name if run else ""
         if run is not None and not self.prompt:
-            self.prompt = "def " if run.config.data.dataset == "stdlib" else "The "
+            self.prompt = "def " if reads_code(run) else "The "
 
     def generate(self, prompt: str | None = None) -> Request:
         """Continue `prompt`, or the text in the prompt field.

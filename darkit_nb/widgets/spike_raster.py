@@ -9,7 +9,6 @@ import traitlets
 from darkit_nb.errors import RunError
 from darkit_nb.records.snapshot import LayerSpikes, SpikeSnapshot
 from darkit_nb.runs.requests import Request
-from darkit_nb.runs.run import Run
 from darkit_nb.views.spike_raster import (
     NEGATIVE_COLOURS,
     SPIKE_COLOURS,
@@ -18,10 +17,11 @@ from darkit_nb.views.spike_raster import (
     spike_raster,
     token_label,
 )
+from darkit_nb.widgets.asked import Asked, asked_of, reads_code
 from darkit_nb.widgets.base import DarkitWidget, script, style
 from darkit_nb.widgets.following import Following
 
-Source = SpikeSnapshot | Run | Request
+Source = SpikeSnapshot | Asked | Request
 
 CODE_EXAMPLE, PROSE_EXAMPLE = "def hello(name):", "The river was still"
 
@@ -29,12 +29,12 @@ CODE_EXAMPLE, PROSE_EXAMPLE = "def hello(name):", "The river was still"
 class SpikeRaster(DarkitWidget):
     """See a text spike: one dot for each token and feature, one picture for each spike step.
 
-        SpikeRaster(run)                          # type a sentence into it
+        SpikeRaster(run)                          # type a sentence into it; a conversion, too
         SpikeRaster(run.probe("def f(x):"))       # what was probed already
         SpikeRaster(capture(model, tokenizer, "def f(x):"))
 
     Args:
-        source: what to show: a snapshot, a run to probe, or a request that is being answered.
+        source: what to show: a snapshot, a run or a conversion to probe, or a request that is being answered.
 
     Attributes:
         layer: dotted name of the layer shown; may be set and observed.
@@ -55,14 +55,14 @@ class SpikeRaster(DarkitWidget):
 
     def __init__(self, source: Source | None = None) -> None:
         self.source: SpikeSnapshot | None = None
-        self._run: Run | None = None
+        self._run: Asked | None = None
         self._following: Following | None = None
         super().__init__(colours=colour_ramps())
         self.observe(lambda _: self._draw(), "layer")
         if isinstance(source, SpikeSnapshot):
             self.show(source)
         elif isinstance(source, Request):
-            self._run = Run(source.run)
+            self._run = asked_of(source)
             self.run_name = self._run.name
             self._follow(source)
         else:
@@ -71,12 +71,12 @@ class SpikeRaster(DarkitWidget):
     # -- what is shown ------------------------------------------------------------------------------------------------
 
     @property
-    def run(self) -> Run | None:
+    def run(self) -> Asked | None:
         """The run that sentences are given to; may be set. Another run starts with an empty raster."""
         return self._run
 
     @run.setter
-    def run(self, run: Run | None) -> None:
+    def run(self, run: Asked | None) -> None:
         if run == self._run and run is not None:
             return
         self._stop_following()
@@ -184,9 +184,9 @@ def colour_ramps() -> dict[str, dict[str, list[str]]]:
     }
 
 
-def example_sentence(run: Run) -> str:
+def example_sentence(run: Asked) -> str:
     """A sentence like those a run reads."""
-    return CODE_EXAMPLE if run.config.data.dataset == "stdlib" else PROSE_EXAMPLE
+    return CODE_EXAMPLE if reads_code(run) else PROSE_EXAMPLE
 
 
 def picture_of(layer: LayerSpikes) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from darkit_nb.runs.directory import RunDirectory
 from darkit_nb.runs.run import Run, train
 from darkit_nb.widgets import GenerateBox, SpikeRaster
 from tests.train.conftest import TINY
+from tests.widgets.conversions import written
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +147,23 @@ def test_a_training_run_answers_between_its_steps(tmp_path: Path):
         assert run.state == "running"
     finally:
         run.stop(wait_s=60)
+
+
+def test_a_converted_model_writes_and_spikes_like_a_run(run: Run, tmp_path: Path):
+    conversion = written(tmp_path / "converted", "rtn")
+    box = GenerateBox(conversion)
+    assert (box.prompt, box.run_name) == ("def ", "rtn W4A4")
+    box.generate("x")
+    until(lambda: not box.progress)
+    assert "made no model yet" in box.problem["message"]
+    checkpoint = run.latest_checkpoint()
+    assert checkpoint is not None
+    shutil.copytree(checkpoint.path, conversion.out)  # what a conversion would have made
+    box.generate("x = ")
+    until(lambda: not box.progress)
+    assert box.problem is None
+    assert box.tokens
+    raster = SpikeRaster(conversion.probe("def f(x):"))
+    assert raster.run == conversion
+    until(lambda: raster.source is not None)
+    assert raster.step is None
