@@ -10,12 +10,13 @@ Source: the weight clipping search of AWQ (Lin et al. 2024) and QuaRot (Ashkboos
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from darkit_nb.convert.grid import WeightGrid, group_extremes, signed_grid, uniform_grid
+from darkit_nb.convert.grid import WeightGrid, group_extremes, signed_grid, uniform_between
+from darkit_nb.ops.weight_range import best_range
 
 CLIP_SHARES = tuple(round(1 - 0.025 * step, 3) for step in range(25))
 """Shares of the range that are tried, 1 … 0.4."""
@@ -23,28 +24,36 @@ CLIP_SHARES = tuple(round(1 - 0.025 * step, 3) for step in range(25))
 SCALE_SHARES = tuple(round(1 - 0.02 * step, 2) for step in range(48))
 """Scales tried for signed codes, as shares of the one that reaches the largest weight, 1 … 0.06."""
 
-
-def grouped_error(weight: Tensor, grid: WeightGrid, importance: Tensor) -> Tensor:
-    """Σ_j h_j (w_j − ŵ_j)² of every output and group, `[O, G]`, with h `[D]`."""
-    missed = (weight - grid.value(grid.codes(weight))).square() * importance
-    return missed.new_zeros(grid.scale.shape).index_add_(1, grid.group, missed)
+MOST_TRIED = 2**22
+"""Scales that are tried at a time, of all outputs and groups: bounds the memory where groups are small."""
 
 
-def _best(weight: Tensor, importance: Tensor, grids: Iterator[WeightGrid]) -> WeightGrid:
-    """Of every output and group the scale and range with the least error; the first of equals."""
-    best = next(grids)
-    least = grouped_error(weight, best, importance)
-    for grid in grids:
-        error = grouped_error(weight, grid, importance)
-        better = error < least
-        least = torch.where(better, error, least)
-        best = WeightGrid(
-            torch.where(better, grid.scale, best.scale),
-            torch.where(better, grid.low, best.low),
-            torch.where(better, grid.high, best.high),
-            grid.group,
-        )
-    return best
+def _best(
+    weight: Tensor,
+    importance: Tensor,
+    group: Tensor,
+    shares: Sequence[float],
+    grid_of: Callable[[float, slice], WeightGrid],
+) -> WeightGrid:
+    """Of every output and group the scale and range with the least error; the first of equals.
+
+    Args:
+        weight: `[O, D]`.
+        importance: h `[D]`.
+        group: `[D]`.
+        shares: that are tried.
+        grid_of: the grid of a share, for some of the outputs.
+    """
+    at_once = max(1, MOST_TRIED // (len(shares) * (int(group.max()) + 1)))
+    parts = []
+    for begin in range(0, len(weight), at_once):
+        rows = slice(begin, begin + at_once)
+        grids = [grid_of(share, rows) for share in shares]
+        tried = [torch.stack(part) for part in zip(*((g.scale, g.low, g.high) for g in grids), strict=True)]
+        best = best_range(weight[rows], importance, group, *tried).unsqueeze(0)
+        parts.append([part.gather(0, best)[0] for part in tried])
+    scale, low, high = (torch.cat(part) for part in zip(*parts, strict=True))
+    return WeightGrid(scale, low, high, group)
 
 
 @torch.no_grad()
@@ -57,7 +66,12 @@ def search_uniform(weight: Tensor, bits: int, group: Tensor, importance: Tensor)
         group: `[D]` from `feature_groups`.
         importance: h `[D]` ≥ 0.
     """
-    return _best(weight, importance, (uniform_grid(weight, bits, group, share) for share in CLIP_SHARES))
+    lo, hi = group_extremes(weight, group, int(group.max()) + 1)
+
+    def grid_of(share: float, rows: slice) -> WeightGrid:
+        return uniform_between(lo[rows] * share, hi[rows] * share, bits, group)
+
+    return _best(weight, importance, group, CLIP_SHARES, grid_of)
 
 
 @torch.no_grad()
@@ -72,4 +86,8 @@ def search_signed(weight: Tensor, caps: Tensor, group: Tensor, importance: Tenso
     """
     lo, hi = group_extremes(weight, group, len(caps))
     reach = torch.maximum(-lo, hi) / caps.to(weight.dtype)
-    return _best(weight, importance, (signed_grid(reach * share, caps, group) for share in SCALE_SHARES))
+
+    def grid_of(share: float, rows: slice) -> WeightGrid:
+        return signed_grid(reach[rows] * share, caps, group)
+
+    return _best(weight, importance, group, SCALE_SHARES, grid_of)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from darkit_nb.convert.relations import Family, Widths
 from darkit_nb.convert.rotation import per_head, rotate_inputs, rotate_outputs
 from darkit_nb.convert.scaling import shared_among_heads, spread_to_heads
+from darkit_nb.functional.rotation import block_rotation
 from darkit_nb.nn.rotation import OnlineRotation
 
 ROWS = 4096
@@ -159,8 +160,7 @@ def permute_hidden(block: nn.Module, family: Family, order: Tensor) -> None:
 def rotate_online(block: nn.Module, name: str, rotation: OnlineRotation) -> None:
     """Put a rotation before a layer and undo it in the layer's weight."""
     layer = linear_of(block, name)
-    matrix = rotation.matrix().to(layer.weight.device)
-    _assign(layer, rotate_inputs(layer.weight.detach().double(), matrix), None)
+    _assign(layer, block_rotation(layer.weight.detach().double(), rotation.blocks, rotation.signs), None)
     block.set_submodule(name, nn.Sequential(rotation, layer))
 
 

@@ -5,7 +5,9 @@ the upper Cholesky factor of H⁻¹ (H⁻¹ = Uᵀ U), for each feature j in ord
 
     q_j = nearest code of w_j,     e = (w_j − value(q_j)) / U_jj,     W[:, j:] −= e · U[j, j:]
 
-which minimises ‖(W − Ŵ) X‖² greedily, one feature at a time, over the features not yet coded.
+which minimises ‖(W − Ŵ) X‖² greedily, one feature at a time, over the features not yet coded. Blocks of features are
+coded by `ops.weight_sweep`; what they do to the rest are products of float32, for they only move weights by shares of
+a step of the grid. U itself needs float64: H has small eigenvalues, and U is made of their inverses.
 
 Source: Frantar et al. 2023 (GPTQ, arXiv 2210.17323), algorithm 1; act-order is of its published code. Correcting the
 weights towards the float stream first: Li et al. 2025 (GPTAQ, arXiv 2504.02692) treat the same mismatch.
@@ -13,17 +15,25 @@ weights towards the float stream first: Li et al. 2025 (GPTAQ, arXiv 2504.02692)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from darkit_nb.convert.grid import WeightGrid, by_feature
+from darkit_nb.convert.grid import WeightGrid
 from darkit_nb.errors import DataError, ShapeError
+from darkit_nb.ops.weight_sweep import MOST_FEATURES, compensate
 
-SWEEP_BLOCK = 128
+SWEEP_PANEL = 4 * MOST_FEATURES
 """Features whose errors are gathered before the rest of the weight is updated in one product."""
+
+INVERSE_BLOCK = 256
+"""A triangular matrix up to this size is inverted by LAPACK, a larger one by its quarters."""
+
+CodeBlock = Callable[[int, int, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""Codes, errors and Σ e² of the features from … to, from the weights left of them."""
 
 LARGEST_DAMPING = 1.0
 """A Hessian that cannot be factored gets ten times the damping, again and again up to this."""
@@ -72,24 +82,22 @@ def damped_hessian(gram: Tensor, damping: float) -> tuple[Tensor, Tensor]:
     return hessian, dead
 
 
-def inverse_factor(gram: Tensor, damping: float) -> tuple[Tensor, Tensor, float]:
-    """U, the upper Cholesky factor of the inverse of the damped Hessian.
+def cholesky_factor(gram: Tensor, damping: float, *, reverse: bool = False) -> tuple[Tensor, Tensor, float]:
+    """L, the lower Cholesky factor of the damped Hessian, its features in reverse order if asked.
 
     Returns:
-        U `[D, D]`, the dead features bool `[D]`, and the damping that made H positive definite: `damping`, or ten
+        L `[D, D]`, the dead features bool `[D]`, and the damping that made H positive definite: `damping`, or ten
         times more once or several times.
 
     Raises:
         DataError: singular even with the largest damping, or what `damped_hessian` refuses.
     """
-    tried = damping
-    while tried <= LARGEST_DAMPING:
+    tried, most = damping, max(damping, LARGEST_DAMPING)
+    while tried <= most:
         hessian, dead = damped_hessian(gram, tried)
-        factor, fault = torch.linalg.cholesky_ex(hessian)
-        if int(fault) == 0:
-            upper, fault = torch.linalg.cholesky_ex(torch.cholesky_inverse(factor), upper=True)
-            if int(fault) == 0 and bool(torch.isfinite(upper).all()):
-                return upper, dead, tried
+        factor, fault = torch.linalg.cholesky_ex(hessian.flip(0, 1) if reverse else hessian)
+        if int(fault) == 0 and bool(torch.isfinite(factor).all()):
+            return factor, dead, tried
         tried *= 10
     raise DataError(
         "The Hessian of this layer is singular.",
@@ -98,6 +106,39 @@ def inverse_factor(gram: Tensor, damping: float) -> tuple[Tensor, Tensor, float]
         cause="features that are copies of one another to the last bit, or statistics that are no sum of x xᵀ",
         fix="calibrate on more text, raise convert.damping, or use weights='rtn' for this layer",
     )
+
+
+def inverse_factor(gram: Tensor, damping: float) -> tuple[Tensor, Tensor, float]:
+    """U, the upper Cholesky factor of the inverse of the damped Hessian: H⁻¹ = Uᵀ U.
+
+    With its features in reverse order H is L Lᵀ; U is L⁻¹ with both axes reversed.
+
+    Returns:
+        U `[D, D]`, and the rest as `cholesky_factor`.
+
+    Raises:
+        DataError: as `cholesky_factor`.
+    """
+    factor, dead, tried = cholesky_factor(gram, damping, reverse=True)
+    invert_lower(factor)
+    return factor.flip(0, 1), dead, tried
+
+
+def invert_lower(factor: Tensor) -> None:
+    """Replace a lower triangular matrix by its inverse, in place, mostly by products of its quarters.
+
+    [[A, 0], [B, C]]⁻¹ = [[A⁻¹, 0], [−C⁻¹ B A⁻¹, C⁻¹]]
+    """
+    size = len(factor)
+    if size <= INVERSE_BLOCK:
+        eye = torch.eye(size, dtype=factor.dtype, device=factor.device)
+        factor.copy_(torch.linalg.solve_triangular(factor, eye, upper=False))
+        return
+    half = size // 2
+    first, below, last = factor[:half, :half], factor[half:, :half], factor[half:, half:]
+    invert_lower(first)
+    invert_lower(last)
+    below.copy_(last @ (below @ first)).neg_()
 
 
 def activation_order(gram: Tensor) -> Tensor:
@@ -113,11 +154,14 @@ class Hessian:
         gram: `[D, D]`, mean of x̂ x̂ᵀ over tokens, float64 for preference.
         damping: share of the mean diagonal that is added to it.
         act_order: code the most active features first, else first to last.
+        dtype: of what sweeps are given, None that of `gram`; factors are found in that of `gram`.
     """
 
     gram: Tensor
     damping: float = 0.01
     act_order: bool = False
+    dtype: torch.dtype | None = None
+    _pulled: dict[float, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def order(self) -> Tensor:
@@ -125,22 +169,44 @@ class Hessian:
         return activation_order(self.gram) if self.act_order else torch.arange(len(self.gram), device=self.gram.device)
 
     @cached_property
+    def _factored(self) -> tuple[Tensor, Tensor]:
+        ordered = self.gram[self.order][:, self.order] if self.act_order else self.gram
+        upper = inverse_factor(ordered, self.damping)[0]
+        diagonal = torch.empty_like(self.gram.diagonal())
+        diagonal[self.order] = torch.linalg.vector_norm(upper, dim=0).square()
+        return upper.to(self.dtype or upper.dtype), diagonal
+
+    @property
     def upper(self) -> Tensor:
         """U `[D, D]`, its rows and columns in `order`."""
-        order = self.order
-        return inverse_factor(self.gram[order][:, order], self.damping)[0]
+        return self._factored[0]
 
-    @cached_property
+    @property
     def inverse_diagonal(self) -> Tensor:
         """[H⁻¹]_jj `[D]`, by feature: the sums of squares of the columns of U."""
-        found = torch.empty_like(self.gram.diagonal())
-        found[self.order] = self.upper.square().sum(0)
-        return found
+        return self._factored[1]
+
+    @cached_property
+    def damped(self) -> Tensor:
+        """H `[D, D]`, by feature."""
+        hessian = damped_hessian(self.gram, self.damping)[0]
+        return hessian.to(self.dtype or hessian.dtype)
 
     @property
     def diagonal(self) -> Tensor:
         """Mean of x̂_j² `[D]`."""
         return self.gram.diagonal().clamp(min=0.0)
+
+    def pulled(self, damping: float) -> tuple[Tensor, Tensor]:
+        """Lower Cholesky factor `[D, D]` of the Hessian with another damping, and the dead features bool `[D]`.
+
+        Raises:
+            DataError: singular, or what `damped_hessian` refuses.
+        """
+        if damping not in self._pulled:
+            factor, dead, _ = cholesky_factor(self.gram, damping)
+            self._pulled[damping] = factor.to(self.dtype or factor.dtype), dead
+        return self._pulled[damping]
 
 
 @torch.no_grad()
@@ -160,10 +226,20 @@ def gptq_codes(weight: Tensor, hessian: Hessian, grid: WeightGrid) -> Tensor:
         ShapeError: statistics of other features.
     """
     check_features(weight, hessian)
-    order = hessian.order
-    codes = _sweep(weight[:, order], hessian.upper.to(weight.dtype), grid.permuted(order).to(weight.dtype))
-    found = torch.empty_like(codes, dtype=torch.int16)
-    found[:, order] = codes.to(torch.int16)
+    left = features_first(weight, hessian)
+    codes, _ = sweep(left, hessian.upper.to(weight.dtype), grid.permuted(hessian.order).to(weight.dtype))
+    return outputs_first(codes, hessian)
+
+
+def features_first(weight: Tensor, hessian: Hessian) -> Tensor:
+    """A weight `[O, D]` as a sweep takes it, a copy `[D, O]` whose features are in their order."""
+    return weight.T[hessian.order] if hessian.act_order else weight.T.clone(memory_format=torch.contiguous_format)
+
+
+def outputs_first(codes: Tensor, hessian: Hessian) -> Tensor:
+    """What a sweep returns, `[D, O]`, by output `[O, D]` and with the features in their own places."""
+    found = codes.new_empty(codes.shape[1], codes.shape[0])
+    found.T[hessian.order] = codes
     return found
 
 
@@ -181,23 +257,49 @@ def check_features(weight: Tensor, hessian: Hessian) -> None:
         )
 
 
-def _sweep(weight: Tensor, upper: Tensor, grid: WeightGrid) -> Tensor:
-    """Codes in the order given; within a block errors spread at once, to the rest of the weight block by block.
+def sweep(left: Tensor, upper: Tensor, grid: WeightGrid) -> tuple[Tensor, Tensor]:
+    """The sweep above over features in their order.
 
-    Features are rows here, so that what one of them does is one stretch of memory.
+    Args:
+        left: `[D, O]` the weights; used up.
+        upper: U `[D, D]`.
+        grid: for the features in this order, in the dtype of `left`.
+
+    Returns:
+        Codes int16 `[D, O]`, and the squared error (w − ŵ) H (w − ŵ)ᵀ of every output, `[O]`.
     """
-    left = weight.T.contiguous()
-    codes, features = torch.empty_like(left), len(left)
-    scales, lows, highs = (by_feature(value, grid.group) for value in (grid.scale, grid.low, grid.high))
-    for start in range(0, features, SWEEP_BLOCK):
-        stop = min(start + SWEEP_BLOCK, features)
+    scale, low, high = (part.T.contiguous() for part in (grid.scale, grid.low, grid.high))
+
+    def code(begin: int, end: int, block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return compensate(block, upper[begin:end, begin:end], scale, low, high, grid.group[begin:end])
+
+    return sweep_blocks(left, upper, code)
+
+
+def sweep_blocks(left: Tensor, upper: Tensor, code: CodeBlock) -> tuple[Tensor, Tensor]:
+    """Code block after block; errors spread at once within a panel of blocks, and to the rest panel by panel.
+
+    Args:
+        left: `[D, O]` the weights; used up.
+        upper: U `[D, D]`.
+        code: how a block is coded.
+
+    Returns:
+        As `sweep`.
+    """
+    features = len(left)
+    codes, cost = torch.empty_like(left, dtype=torch.int16), torch.zeros_like(left[0])
+    for start in range(0, features, SWEEP_PANEL):
+        stop = min(start + SWEEP_PANEL, features)
         missed = torch.empty_like(left[start:stop])
-        for j in range(start, stop):
-            codes[j] = torch.round(left[j] / scales[j]).clamp(lows[j], highs[j])
-            missed[j - start] = error = (left[j] - codes[j] * scales[j]) / upper[j, j]
-            left[j:stop].addr_(upper[j, j:stop], error, alpha=-1)
+        for begin in range(start, stop, MOST_FEATURES):
+            end = min(begin + MOST_FEATURES, stop)
+            codes[begin:end], errors, more = code(begin, end, left[begin:end])
+            missed[begin - start : end - start] = errors
+            cost += more
+            left[end:stop].addmm_(upper[begin:end, end:stop].T, errors, alpha=-1)
         left[stop:].addmm_(upper[start:stop, stop:].T, missed, alpha=-1)
-    return codes.T
+    return codes, cost
 
 
 def output_error(missed: Tensor, gram: Tensor) -> float:
@@ -207,7 +309,7 @@ def output_error(missed: Tensor, gram: Tensor) -> float:
 
 @torch.no_grad()
 def towards_float_stream(
-    weight: Tensor, gram: Tensor, cross: Tensor, *, missing: Tensor | None = None, damping: float = 0.01
+    weight: Tensor, hessian: Hessian, cross: Tensor, *, missing: Tensor | None = None, damping: float = 0.01
 ) -> Tensor:
     """The weight that maps the quantised stream best onto what the float stream would have given.
 
@@ -220,18 +322,21 @@ def towards_float_stream(
 
     Args:
         weight: `[O, D]`.
-        gram: `[D, D]`, Σ x̂ x̂ᵀ.
+        hessian: of the quantised stream, Σ x̂ x̂ᵀ; its own damping is not used here.
         cross: `[D, D]`, Σ x x̂ᵀ over the same tokens.
         missing: `[O, D]`, Σ (h − ĥ) x̂ᵀ, for a layer whose outputs are added to the stream h; None without.
-        damping: λ as a share of the mean diagonal of `gram`. What is fitted is fitted to the calibration text: λ keeps
-            it from chance correlations.
+        damping: λ as a share of the mean diagonal of the Hessian. What is fitted is fitted to the calibration text: λ
+            keeps it from chance correlations.
 
     Returns:
         `[O, D]` in the dtype of `weight`.
+
+    Numerics: the Cholesky factor is found in the dtype of the statistics; products and the two triangular solutions are
+        in that of `hessian.dtype`: λ bounds what rounding they do, and the move is a small share of the weight.
     """
-    hessian, dead = damped_hessian(gram, damping)
-    wanted = weight.to(gram.dtype) @ (cross - gram)
+    factor, dead = hessian.pulled(damping)
+    wanted = weight.to(factor.dtype) @ (cross - hessian.gram).to(factor.dtype)
     if missing is not None:
-        wanted = wanted + missing.to(gram.dtype)
-    correction = torch.linalg.solve(hessian, wanted.masked_fill(dead, 0.0).T).T
-    return (weight.to(gram.dtype) + correction).to(weight.dtype)
+        wanted += missing.to(factor.dtype)
+    correction = torch.cholesky_solve(wanted.masked_fill_(dead, 0.0).T, factor).T
+    return (weight.to(factor.dtype) + correction).to(weight.dtype)

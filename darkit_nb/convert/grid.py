@@ -77,11 +77,6 @@ def spread(value: Tensor, group: Tensor) -> Tensor:
     return value if value.shape[1] == 1 else value[:, group]
 
 
-def by_feature(value: Tensor, group: Tensor) -> Tensor:
-    """Values `[O, G]` by feature, features first: `[D, O]`."""
-    return value.T.expand(len(group), -1) if value.shape[1] == 1 else value.T[group]
-
-
 def group_extremes(weight: Tensor, group: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Smallest and largest weight of every output and group, both `[O, G]`, with 0 inside."""
     if count == 1:
@@ -102,7 +97,12 @@ def uniform_grid(weight: Tensor, bits: int, group: Tensor, clip: Tensor | float 
         clip: share of the range that is kept, a number or `[O, G]`.
     """
     lo, hi = (end * clip for end in group_extremes(weight, group, int(group.max()) + 1))
-    scale = ((hi - lo) / integer_divisor(2**bits - 1, weight)).clamp(min=SCALE_FLOOR)
+    return uniform_between(lo, hi, bits, group)
+
+
+def uniform_between(lo: Tensor, hi: Tensor, bits: int, group: Tensor) -> WeightGrid:
+    """The asymmetric grid of `bits` from `lo` ≤ 0 to `hi` ≥ 0, both `[O, G]`."""
+    scale = ((hi - lo) / integer_divisor(2**bits - 1, lo)).clamp(min=SCALE_FLOOR)
     low = torch.round(-lo / scale).neg()
     return WeightGrid(scale, low, low + (2**bits - 1), group)
 

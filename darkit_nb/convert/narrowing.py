@@ -21,6 +21,9 @@ from darkit_nb.nn.rotation import OnlineRotation
 KEPT_SHARES = tuple(round(1 - 0.05 * step, 2) for step in range(11))
 """Shares that are tried, 1 … 0.5."""
 
+AT_ONCE = 2**17
+"""Numbers coded at a time: they stay in the cache for all shares."""
+
 
 @torch.no_grad()
 def best_share(
@@ -36,8 +39,10 @@ def best_share(
     """
     errors, seen = torch.zeros(len(KEPT_SHARES), dtype=torch.float64), 0
     for x in inputs:
-        for index, share in enumerate(KEPT_SHARES):
-            errors[index] += (encode(rotation.cut(x, share)) - x).double().square().sum().cpu()
+        for part in x.flatten(0, -2).split(max(1, AT_ONCE // x.shape[-1])):
+            for index, share in enumerate(KEPT_SHARES):
+                missed = torch.linalg.vector_norm(encode(rotation.cut(part, share)) - part, dim=-1)
+                errors[index] += missed.double().square().sum().cpu()
         seen += x.shape[:-1].numel()
         if seen >= tokens:
             break

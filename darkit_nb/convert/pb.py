@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from darkit_nb.convert.gptq import SWEEP_BLOCK, Hessian, check_features
+from darkit_nb.convert.gptq import Hessian, check_features, outputs_first, sweep_blocks
 from darkit_nb.functional.gif import SCALE_FLOOR
 from darkit_nb.functional.weight import QuantisedWeight, WeightCode
 
@@ -70,27 +70,25 @@ def pb_weight(weight: Tensor, hessian: Hessian, *, fraction: float) -> Quantised
     left, importance = weight[:, order], hessian.diagonal[order].to(weight.dtype)
     salient = salient_weights(left, hessian.inverse_diagonal[order], fraction)
     scale, level = _scales(left, salient, importance)
-    swept = _sweep(left, hessian.upper.to(weight.dtype), salient, scale, level)
-    codes = torch.empty_like(swept, dtype=torch.int16)
-    codes[:, order] = swept.to(torch.int16)
+    upper = hessian.upper.to(weight.dtype)
+    codes = outputs_first(_sweep(left.T.contiguous(), upper, salient.T.contiguous(), scale, level), hessian)
     zero = torch.full((weight.shape[0], 1), LARGEST, dtype=torch.int16, device=weight.device)
     code = WeightCode(codes, scale.float(), 8, None, zero)
     return QuantisedWeight(((None, code),), (weight.shape[0], weight.shape[1]))
 
 
-def _sweep(weight: Tensor, upper: Tensor, salient: Tensor, scale: Tensor, level: Tensor) -> Tensor:
-    left, codes = weight.clone(), torch.empty_like(weight)
+def _sweep(left: Tensor, upper: Tensor, salient: Tensor, scale: Tensor, level: Tensor) -> Tensor:
+    """Codes int16 `[D, O]` of weights `[D, O]`, which are used up."""
     scale, level = scale[:, 0], level[:, 0]
-    for start in range(0, weight.shape[1], SWEEP_BLOCK):
-        stop = min(start + SWEEP_BLOCK, weight.shape[1])
-        missed = torch.empty_like(left[:, start:stop])
-        for j in range(start, stop):
-            column = left[:, j]
-            fine = torch.round(column / scale).clamp(-LARGEST, LARGEST)
-            coarse = torch.where(column < 0, -level, level)
-            codes[:, j] = torch.where(salient[:, j], fine, coarse)
-            error = (column - codes[:, j] * scale) / upper[j, j]
-            left[:, j:stop].addr_(error, upper[j, j:stop], alpha=-1)
-            missed[:, j - start] = error
-        left[:, stop:].addmm_(missed, upper[start:stop, stop:], alpha=-1)
-    return codes
+
+    def code(begin: int, end: int, block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        codes, missed = torch.empty_like(block), torch.empty_like(block)
+        for j, own in enumerate(upper[begin:end, begin:end].diagonal()):
+            fine = torch.round(block[j] / scale).clamp(-LARGEST, LARGEST)
+            coarse = torch.where(block[j] < 0, -level, level)
+            codes[j] = torch.where(salient[begin + j], fine, coarse)
+            missed[j] = (block[j] - codes[j] * scale) / own
+            block[j + 1 :].addr_(upper[begin + j, begin + j + 1 : end], missed[j], alpha=-1)
+        return codes.to(torch.int16), missed, missed.square().sum(0)
+
+    return sweep_blocks(left, upper, code)[0]

@@ -12,24 +12,19 @@ Source: coordinate descent as in Behdin et al. 2023 (QuantEase, arXiv 2309.01885
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from darkit_nb.convert.gptq import SWEEP_BLOCK, Hessian, damped_hessian, gptq_codes
-from darkit_nb.convert.grid import WeightGrid, by_feature
+from darkit_nb.convert.gptq import SWEEP_PANEL, Hessian, features_first, outputs_first, sweep
+from darkit_nb.convert.grid import WeightGrid
+from darkit_nb.ops import weight_sweep
+from darkit_nb.ops.weight_sweep import MOST_FEATURES
 
 SHARES = (0.8, 0.85, 0.9, 0.95, 1.05, 1.1)
 """Scales tried, as shares of the one that was found before."""
 
-MOST_TRIED = 2**27
-"""Weights swept at a time, all shares together: bounds the memory, about eight tensors of so many float32 values."""
-
-
-def row_errors(missed: Tensor, matrix: Tensor) -> Tensor:
-    """E H Eᵀ of every row of a weight error `[O, D]`, `[O]`."""
-    return ((missed @ matrix) * missed).sum(1)
+MOST_TRIED = 2**26
+"""Weights swept at a time, all shares together: bounds the memory, about four tensors of so many float32 values."""
 
 
 @torch.no_grad()
@@ -44,36 +39,41 @@ def swept_scales(weight: Tensor, hessian: Hessian, grid: WeightGrid) -> tuple[We
     Returns:
         The grid, and int16 `[O, D]` codes; no row misses more than with the grid it began with.
     """
-    matrix = damped_hessian(hessian.gram, hessian.damping)[0].to(weight.dtype)
+    upper, order = hessian.upper.to(weight.dtype), hessian.order
     scale, codes = grid.scale.clone(), torch.empty(weight.shape, dtype=torch.int16, device=weight.device)
-    at_once = max(1, MOST_TRIED // (len(SHARES) * weight.shape[1]))
+    at_once = max(1, MOST_TRIED // ((len(SHARES) + 1) * weight.shape[1]))
     for begin in range(0, len(weight), at_once):
         rows = slice(begin, begin + at_once)
-        part = WeightGrid(grid.scale[rows], grid.low[rows], grid.high[rows], grid.group)
-        found, codes[rows] = _swept_rows(weight[rows], hessian, part, matrix)
-        scale[rows] = found.scale
+        part = WeightGrid(grid.scale[rows], grid.low[rows], grid.high[rows], grid.group[order]).to(weight.dtype)
+        scale[rows], found = _swept_rows(features_first(weight[rows], hessian), upper, part)
+        codes[rows] = outputs_first(found, hessian)
     return WeightGrid(scale, grid.low, grid.high, grid.group), codes
 
 
-def _swept_rows(weight: Tensor, hessian: Hessian, grid: WeightGrid, matrix: Tensor) -> tuple[WeightGrid, Tensor]:
-    """`swept_scales` of some outputs: all shares side by side as further rows; a sweep costs steps, not rows."""
-    codes = gptq_codes(weight, hessian, grid)
-    least = row_errors(weight - grid.value(codes), matrix)
-    outputs, tries = len(weight), len(SHARES)
-    shares = torch.tensor(SHARES, device=weight.device, dtype=grid.scale.dtype).repeat_interleave(outputs)
-    many = weight.repeat(tries, 1)
-    for group in range(grid.scale.shape[1]):
-        scale = grid.scale.repeat(tries, 1)
-        scale[:, group] *= shares
-        tried = WeightGrid(scale, grid.low.repeat(tries, 1), grid.high.repeat(tries, 1), grid.group)
-        found = gptq_codes(many, hessian, tried)
-        error, best = row_errors(many - tried.value(found), matrix).view(tries, outputs).min(0)
-        better, row = error < least, best * outputs + torch.arange(outputs, device=best.device)
-        least = torch.where(better, error, least)
-        codes = torch.where(better.unsqueeze(1), found[row], codes)
-        kept = torch.where(better.unsqueeze(1), scale[row], grid.scale)
-        grid = WeightGrid(kept, grid.low, grid.high, grid.group)
-    return grid, codes
+def _swept_rows(weight: Tensor, upper: Tensor, grid: WeightGrid) -> tuple[Tensor, Tensor]:
+    """`swept_scales` of some outputs, features first: all shares side by side as further outputs, for a sweep costs
+    steps, not outputs. The scale the first group began with is one of its shares.
+    """
+    outputs, scale = weight.shape[1], grid.scale
+    least = codes = None
+    for group in range(scale.shape[1]):
+        shares = SHARES if least is not None else (1.0, *SHARES)
+        many = scale.repeat(len(shares), 1)
+        many[:, group] *= torch.tensor(shares, device=many.device, dtype=many.dtype).repeat_interleave(outputs)
+        low, high = (part.repeat(len(shares), 1) for part in (grid.low, grid.high))
+        found, cost = sweep(weight.repeat(1, len(shares)), upper, WeightGrid(many, low, high, grid.group))
+        cost, share = cost.view(len(shares), outputs).min(0)
+        column = share * outputs + torch.arange(outputs, device=share.device)
+        if least is None or codes is None:
+            least, codes, scale = cost, found[:, column], many[column]
+            continue
+        better = cost < least
+        least = torch.where(better, cost, least)
+        codes[:, better] = found[:, column[better]]
+        scale = torch.where(better.unsqueeze(1), many[column], scale)
+    if codes is None:
+        raise ValueError("a grid has at least one group")
+    return scale, codes
 
 
 @torch.no_grad()
@@ -90,29 +90,27 @@ def descend(weight: Tensor, hessian: Hessian, grid: WeightGrid, codes: Tensor, p
     Returns:
         int16 `[O, D]`; no row misses more than before.
     """
-    matrix = damped_hessian(hessian.gram, hessian.damping)[0].to(weight.dtype)
-    weight, values = weight.T, codes.T.to(weight.dtype)  # features are rows, as in the sweep
-    scale, low, high = (by_feature(part.to(weight.dtype), grid.group) for part in (grid.scale, grid.low, grid.high))
-    one_pass = partial(_descend_once, matrix=matrix, scale=scale, low=low, high=high)
+    matrix, grid = hessian.damped.to(weight.dtype), grid.to(weight.dtype)
     for _ in range(passes):
-        values = one_pass(weight - values * scale, values)
-    return values.T.to(torch.int16).contiguous()
+        pull = matrix @ (weight - grid.value(codes)).T
+        codes = _descend_once(pull, codes.T, matrix, grid).T
+    return codes.contiguous()
 
 
-def _descend_once(
-    missed: Tensor, values: Tensor, *, matrix: Tensor, scale: Tensor, low: Tensor, high: Tensor
-) -> Tensor:
-    """One pass over `[D, O]`; in a block of features the pull spreads at once, to those behind it block by block."""
-    pull, values = matrix @ missed, values.clone(memory_format=torch.contiguous_format)
-    features = len(values)
-    for start in range(0, features, SWEEP_BLOCK):
-        stop = min(start + SWEEP_BLOCK, features)
-        moved = torch.empty_like(values[start:stop])
-        for j in range(start, stop):
-            best = torch.round(values[j] + pull[j] / (scale[j] * matrix[j, j]))
-            best = torch.minimum(torch.maximum(best, low[j]), high[j])
-            moved[j - start] = step = (best - values[j]) * scale[j]
-            pull[j:stop].addr_(matrix[j, j:stop], step, alpha=-1)
-            values[j] = best
+def _descend_once(pull: Tensor, codes: Tensor, matrix: Tensor, grid: WeightGrid) -> Tensor:
+    """One pass over codes `[D, O]`; the pull spreads at once in a panel of blocks, and behind it panel by panel."""
+    scale, low, high = (part.T.contiguous() for part in (grid.scale, grid.low, grid.high))
+    found, features = torch.empty_like(codes, memory_format=torch.contiguous_format), len(codes)
+    for start in range(0, features, SWEEP_PANEL):
+        stop = min(start + SWEEP_PANEL, features)
+        moved = torch.empty_like(pull[start:stop])
+        for begin in range(start, stop, MOST_FEATURES):
+            end = min(begin + MOST_FEATURES, stop)
+            block, own = slice(begin, end), matrix[begin:end, begin:end]
+            found[block], steps = weight_sweep.descend(
+                pull[block], codes[block], own, scale, low, high, grid.group[block]
+            )
+            moved[begin - start : end - start] = steps
+            pull[end:stop].addmm_(matrix[block, end:stop].T, steps, alpha=-1)
         pull[stop:].addmm_(matrix[start:stop, stop:].T, moved, alpha=-1)
-    return values
+    return found

@@ -17,8 +17,8 @@ from darkit_nb.convert.folding import linear_of, rotation_before
 from darkit_nb.convert.gptq import Hessian
 from darkit_nb.convert.skeleton import Skeleton
 from darkit_nb.convert.statistics import FeatureStatistics, Reached, reduce_sum, watching
-from darkit_nb.functional.gif import gif_quantise
 from darkit_nb.functional.spike_linear import neuron_settings
+from darkit_nb.ops.gif import gif_quantise
 from darkit_nb.records.conversion_spec import ConversionSpec
 from darkit_nb.records.spike_spec import SpikeSpec
 
@@ -95,18 +95,18 @@ def seen_by(at: Coding, first: str, masks: dict[str, Tensor | None]) -> dict[str
             value = encoded(x, spec.spike, mask)
             statistics.update(value)
             if wanted is not None:
-                total += (wanted[0].flatten(0, -2).T @ value.flatten(0, -2)).double()
+                total.add_(wanted[0].flatten(0, -2).T @ value.flatten(0, -2))
             if wanted is not None and writes:
-                lack += ((wanted[1] - hidden).flatten(0, -2).T @ value.flatten(0, -2)).double()
+                lack.add_((wanted[1] - hidden).flatten(0, -2).T @ value.flatten(0, -2))
     for statistics in seen:
         statistics.reduce()
     for total in (*sums, *(lacks if writes else ())):
         reduce_sum(total)
     kinds_seen = [
         Seen(
-            Hessian(statistics.matrix, spec.damping, spec.act_order),
-            total / max(1, statistics.count) if spec.float_target else None,
-            lack / max(1, statistics.count) if writes else None,
+            Hessian(statistics.take_matrix(), spec.damping, spec.act_order, torch.float32),
+            total.div_(max(1, statistics.count)) if spec.float_target else None,
+            lack.div_(max(1, statistics.count)) if writes else None,
         )
         for statistics, total, lack in zip(seen, sums, lacks, strict=True)
     ]

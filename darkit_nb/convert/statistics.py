@@ -66,7 +66,7 @@ class FeatureStatistics:
         self.square += flat.square().sum(0, dtype=torch.float64)
         if self.gram is not None and self.gram_width:
             blocks = flat.unflatten(1, (-1, self.gram_width)).transpose(0, 1)
-            self.gram += (blocks.transpose(1, 2) @ blocks).double()
+            self.gram.add_(blocks.transpose(1, 2) @ blocks)  # float32 into float64, without a copy
 
     def merge(self, other: FeatureStatistics) -> None:
         """Add what another shard of the samples gathered."""
@@ -116,9 +116,21 @@ class FeatureStatistics:
         Raises:
             ValueError: no Gram matrix of the whole width was asked for.
         """
+        return self._whole() / max(1, self.count)
+
+    def take_matrix(self) -> Tensor:
+        """`matrix` in the memory of `gram`, which these statistics hold no longer.
+
+        Raises:
+            ValueError: no Gram matrix of the whole width was asked for.
+        """
+        whole, self.gram = self._whole(), None
+        return whole.div_(max(1, self.count))
+
+    def _whole(self) -> Tensor:
         if self.gram is None or self.gram.shape[0] != 1:
             raise ValueError("these statistics hold no Gram matrix of the whole width")
-        return self.gram[0] / max(1, self.count)
+        return self.gram[0]
 
 
 def not_finite(where: str, faulty: int, of: int, what: str = "features") -> DataError:

@@ -83,7 +83,7 @@ def quantise_weight(
     if cross is not None:
         known = _need(hessian, spec)
         check_features(weight, known)
-        weight = towards_float_stream(weight, known.gram, cross, missing=missing, damping=spec.target_damping)
+        weight = towards_float_stream(weight, known, cross, missing=missing, damping=spec.target_damping)
     if spec.weights == "pb_llm":
         return pb_weight(weight, _need(hessian, spec), fraction=spec.weight_salient_fraction)
     if spec.weights in ("ternary", "trit_planes"):

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from darkit_nb.convert.clip import CLIP_SHARES, grouped_error, search_uniform
-from darkit_nb.convert.grid import feature_groups, uniform_grid
+from darkit_nb.convert.clip import CLIP_SHARES, search_uniform
+from darkit_nb.convert.grid import WeightGrid, feature_groups, uniform_grid
 from darkit_nb.functional.weight import weight_encode
+from darkit_nb.functional.weight_range import coding_error
+
+
+def grouped_error(weight: Tensor, grid: WeightGrid, importance: Tensor) -> Tensor:
+    return coding_error(weight, importance, grid.group, grid.scale, grid.low, grid.high)
 
 
 def test_every_output_and_group_gets_the_share_with_the_least_weighted_error():

@@ -137,13 +137,13 @@ def test_the_move_towards_the_float_stream_is_the_regularised_least_squares_solu
     x = correlated(300, 10)
     seen = x + 0.3 * torch.randn_like(x)
     gram, cross, weight = seen.T @ seen, x.T @ seen, torch.randn(4, 10, dtype=torch.float64)
-    moved = towards_float_stream(weight, gram, cross, damping=0.01)
+    moved = towards_float_stream(weight, Hessian(gram), cross, damping=0.01)
     pull = 0.01 * gram.diagonal().mean()
     rows = torch.cat([seen, pull.sqrt() * torch.eye(10, dtype=torch.float64)])
     wanted = torch.cat([x @ weight.T, pull.sqrt() * weight.T])
     torch.testing.assert_close(moved.T, torch.linalg.lstsq(rows, wanted).solution)
     assert (seen @ moved.T - x @ weight.T).square().sum() < (seen @ weight.T - x @ weight.T).square().sum()
-    torch.testing.assert_close(towards_float_stream(weight, gram, gram, damping=0.01), weight)
+    torch.testing.assert_close(towards_float_stream(weight, Hessian(gram), gram, damping=0.01), weight)
 
 
 def test_a_layer_that_writes_into_the_stream_makes_good_what_it_lacks():
@@ -151,7 +151,7 @@ def test_a_layer_that_writes_into_the_stream_makes_good_what_it_lacks():
     seen = x + 0.3 * torch.randn_like(x)
     lacks = seen @ torch.randn(10, 4, dtype=torch.float64) + torch.randn(300, 4, dtype=torch.float64)
     gram, cross, weight = seen.T @ seen, x.T @ seen, torch.randn(4, 10, dtype=torch.float64)
-    moved = towards_float_stream(weight, gram, cross, missing=lacks.T @ seen, damping=0.01)
+    moved = towards_float_stream(weight, Hessian(gram), cross, missing=lacks.T @ seen, damping=0.01)
     pull = 0.01 * gram.diagonal().mean()
     rows = torch.cat([seen, pull.sqrt() * torch.eye(10, dtype=torch.float64)])
     wanted = torch.cat([x @ weight.T + lacks, pull.sqrt() * weight.T])

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from darkit_nb.convert.clip import SCALE_SHARES, grouped_error, search_signed
+from darkit_nb.convert.clip import SCALE_SHARES, search_signed
 from darkit_nb.convert.gptq import Hessian
 from darkit_nb.convert.grid import signed_grid
 from darkit_nb.convert.ternary import (
@@ -18,6 +18,7 @@ from darkit_nb.convert.ternary import (
     step_cap,
     weight_saliency,
 )
+from darkit_nb.functional.weight_range import coding_error
 
 
 def stream(tokens: int, features: int, seed: int = 0) -> torch.Tensor:
@@ -63,7 +64,7 @@ def test_uncorrelated_weights_get_the_codes_and_the_scale_no_other_choice_beats(
     weight, importance = torch.randn(3, 5, dtype=torch.float64), torch.rand(5, dtype=torch.float64) + 0.1
     group, caps = torch.tensor([0, 0, 1, 1, 1]), torch.tensor([1, 2])
     grid = search_signed(weight, caps, group, importance)
-    found = grouped_error(weight, grid, importance)
+    found = coding_error(weight, importance, group, grid.scale, grid.low, grid.high)
     for g, cap in enumerate(caps.tolist()):
         members = torch.nonzero(group == g)[:, 0]
         reach = weight[:, members].abs().amax(1) / cap
