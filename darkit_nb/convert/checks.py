@@ -6,8 +6,8 @@ import psutil
 import torch
 from torch import Tensor
 
+from darkit_nb.convert.model_source import ModelSource
 from darkit_nb.convert.processes import world
-from darkit_nb.convert.source import ModelSource
 from darkit_nb.convert.statistics import not_finite
 from darkit_nb.errors import DataError
 from darkit_nb.records.conversion import ConversionPlan, ConversionSpec

@@ -17,23 +17,18 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from darkit_nb.convert import folding
 from darkit_nb.convert.attention import route_attention
 from darkit_nb.convert.block import Converted, convert_block
 from darkit_nb.convert.budget import find_shares
 from darkit_nb.convert.checks import check_finite, check_memory, checked_calibration
+from darkit_nb.convert.front import fold_front, found_rotation
+from darkit_nb.convert.model_source import ModelSource
 from darkit_nb.convert.plan import plan_for
-from darkit_nb.convert.prepare import (
-    float_block,
-    prepare_block,
-    residual_rotation,
-    residual_statistics,
-    rotates,
-)
+from darkit_nb.convert.prepare import float_block, prepare_block
 from darkit_nb.convert.processes import PeakMemory, is_main, rank, wait_for_all, world
 from darkit_nb.convert.save import Saved, check_out, save_converted, saved_report
 from darkit_nb.convert.skeleton import Skeleton
-from darkit_nb.convert.source import ModelSource, open_source
+from darkit_nb.convert.source import open_source
 from darkit_nb.convert.work import WorkFolder
 from darkit_nb.errors import DarkitError, ModelError
 from darkit_nb.records.conversion import BlockReport, ConversionPlan, ConversionReport, ConversionSpec
@@ -144,9 +139,9 @@ class _Conversion:
             self.work.begin(self.key, self.spec, self.source.name, resume=resume)
         wait_for_all()
         skeleton = Skeleton(self.source, device=self.device)
-        rotation = self._rotation(skeleton)
-        tables = self._front(skeleton, rotation)
         ids = self.ids[rank() :: world()]
+        rotation = found_rotation(skeleton, self.spec, self.work, ids, self._tell)
+        tables = fold_front(skeleton, rotation)
         if self.spec.refine_epochs:
             skeleton.enter(ids[:1])  # training takes one sequence at a time
         floats = skeleton.enter(ids)
@@ -163,41 +158,6 @@ class _Conversion:
             raise ModelError("The first process did not save the model.", expected=f"a model in {self.out}")
         self._tell(kind="saved", report=report.to_dict(), text=f"saved in {self.out}")
         return report
-
-    # -- before the blocks -----------------------------------------------------------------------------------------
-
-    def _rotation(self, skeleton: Skeleton) -> Tensor | None:
-        """R of the residual stream: read from an earlier start, or found from the float model."""
-        if not rotates(self.spec):
-            skeleton.fill_front()
-            return None
-        known = self.work.read_rotation()
-        if known is not None:
-            skeleton.fill_front()
-            return known.to(self.device)
-        skeleton.fill_front()
-        covariance = None
-        if self.spec.rotation == "split":
-            self._tell(kind="statistics", text="looking for the strongest directions of the float model")
-            stream = skeleton.enter(self.ids[rank() :: world()])
-            covariance = residual_statistics(skeleton, self.spec, stream)
-        rotation = residual_rotation(self.spec, skeleton.widths.hidden, covariance).to(self.device)
-        if is_main():
-            self.work.write_rotation(rotation)
-        wait_for_all()
-        return rotation
-
-    def _front(self, skeleton: Skeleton, rotation: Tensor | None) -> dict[str, Tensor]:
-        """Fold the rotation into the embeddings; returns the tables that replace those of the source."""
-        if rotation is None:
-            return {}
-        names = [f"{name}.weight" for name in skeleton.family.embeddings]
-        tables = {
-            name: folding.folded_table(self.source.tensor(name).to(self.device), skeleton.family, rotation).cpu()
-            for name in names
-        }
-        skeleton.fill_front(tables)
-        return tables
 
     # -- the blocks ------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 
 from darkit_nb.config import DataConfig
 from darkit_nb.convert.driver import conversion_plan, convert_model
-from darkit_nb.convert.source import ModelSource, open_source
+from darkit_nb.convert.model_source import ModelSource
+from darkit_nb.convert.source import open_source
 from darkit_nb.data import prepare
 from darkit_nb.data.calibration import calibration_segments
 from darkit_nb.data.tokenizer_files import is_tokenizer_folder

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from darkit_nb.convert.model_source import ModelSource
 from darkit_nb.convert.relations import Family, Widths, family_of, widths_of
 from darkit_nb.convert.rounding import MOST_TRIED, SHARES
-from darkit_nb.convert.source import ModelSource
 from darkit_nb.records.conversion import STEPWISE, ConversionPlan, ConversionSpec
 
 FLOAT_BYTES = 4

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from darkit_nb.convert.model_source import ModelSource
 from darkit_nb.convert.relations import Family, Widths, family_of, widths_of
-from darkit_nb.convert.source import ModelSource, empty_model
+from darkit_nb.convert.source import empty_model
 from darkit_nb.errors import ModelError
 
 TOKENS_PER_BATCH = 2048

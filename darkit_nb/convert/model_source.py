@@ -1,0 +1,88 @@
+"""What a conversion reads of a float model, wherever it lies: its config, and weights by name, one at a time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darkit_nb.errors import ModelError
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+"""What a weight to be converted may be stored in."""
+
+
+class ModelSource(ABC):
+    """Weights by name, one at a time.
+
+    Attributes:
+        name: folder, hub id, or class of the model in memory; for reports.
+        config: its transformers config.
+        folder: where tokenizer files lie; None for a model in memory.
+    """
+
+    name: str
+    config: Any
+    folder: Path | None = None
+
+    @abstractmethod
+    def names(self) -> dict[str, tuple[tuple[int, ...], int]]:
+        """Shape and bytes of every stored tensor by name, without reading one."""
+
+    @abstractmethod
+    def _read(self, name: str) -> Tensor: ...
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Differs between models whose weights differ, as far as can be told without reading all of a large one."""
+
+    def stored_name(self, name: str) -> str | None:
+        """How the checkpoint calls a tensor; some were saved without the head and lack the first part of the name."""
+        stored = self.names()
+        for candidate in (name, name.partition(".")[2]):
+            if candidate in stored:
+                return candidate
+        return None
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor, as stored, on the CPU.
+
+        Raises:
+            ModelError: the checkpoint lacks it, is damaged, or holds codes in its place.
+        """
+        stored = self.stored_name(name)
+        if stored is None:
+            raise ModelError(
+                "The checkpoint is not complete.",
+                expected=f"a tensor {name}",
+                received=f"{len(self.names())} tensors in {self.name}, not this one",
+                cause="the download was interrupted, or the config belongs to another model",
+            )
+        value = self._read(stored)
+        if value.dtype not in FLOATS:
+            raise ModelError(
+                "The weights are no plain floats.",
+                expected=", ".join(_dtype_name(dtype) for dtype in FLOATS),
+                received=f"{_dtype_name(value.dtype)} in {stored}",
+                cause="the checkpoint is quantised, and its scales lie elsewhere",
+                fix="convert the float model it came from",
+            )
+        return value
+
+    @property
+    def parameters(self) -> int:
+        """All stored numbers."""
+        return sum(torch.Size(shape).numel() for shape, _ in self.names().values())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating dtype the model is kept in."""
+        dtype = getattr(self.config, "dtype", None)
+        return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
