@@ -1,4 +1,4 @@
-"""What a conversion costs: one LLaMA-7B block per preset, the plan for 7B and 70B, and the speed of what comes out.
+"""What a conversion costs: one LLaMA-7B block per preset, and the plan for 7B and 70B.
 
 The block has the true shape (4 096 wide, 32 heads, feed-forward 11 008) and random weights; time and memory of a block
 do not depend on what the weights are. The block sees few tokens; seconds for the published 128 × 2 048 tokens follow
@@ -10,7 +10,6 @@ run is a process of its own: its `peak_bytes` are its alone.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,11 +20,9 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from benchmarks.harness import compare
 from darkit_nb.config.conversions import preset
 from darkit_nb.convert.driver import conversion_plan, convert_model
 from darkit_nb.records.conversion import ConversionSpec
-from darkit_nb.spikify import load_model
 
 SEVEN_B = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "num_key_value_heads": 32}
 SEVENTY_B = {"hidden_size": 8192, "intermediate_size": 28672, "num_attention_heads": 64, "num_key_value_heads": 8}
@@ -54,20 +51,12 @@ def one_block(sizes: dict[str, int]) -> PreTrainedModel:
 
 
 def run(quick: bool) -> Iterator[dict[str, Any]]:
-    """Plans, then a block per preset, then tokens per second."""
+    """Plans, then a block per preset."""
     yield from plans()
     sizes = QUICK if quick else SEVEN_B
     model = one_block(sizes)
     for name in ("rtn", "omniquant") if quick else PRESETS:
         yield block(model, name, "small" if quick else "7B")
-    shown = f"one block of {'a small model' if quick else 'LLaMA-7B'}"
-    yield speed(shown, model, "rtn", rounds=2 if quick else 5)
-    data = Path(os.environ.get("DARKIT_TEST_DATA") or "nowhere")
-    novel = data.parent / "models" / "novel-llama"
-    if novel.is_dir():
-        floating = load_model(novel, dtype=torch.float32)
-        for name in ("rtn", "darkit"):
-            yield speed("novel-llama", floating, name, rounds=2 if quick else 9)
 
 
 def plans() -> Iterator[dict[str, Any]]:
@@ -154,38 +143,4 @@ def _converted(source: str, name: str, samples: int, length: int, epochs: int, t
         "cpu_seconds": round(time.process_time() - start, 2),
         "peak_bytes": block.peak_bytes,
         "error": round(block.error, 5),
-    }
-
-
-def speed(name: str, model: PreTrainedModel, pipeline: str, *, rounds: int) -> dict[str, Any]:
-    """Tokens per second of scoring, converted against float, turn by turn."""
-    ids = torch.randint(0, min(256, model.config.vocab_size), (4, LENGTH), generator=torch.Generator().manual_seed(1))
-    spec = preset(pipeline, samples=SAMPLES, sample_length=LENGTH)
-    with tempfile.TemporaryDirectory() as folder:
-        convert_model(model, spec, calibration=ids[:SAMPLES], out=Path(folder) / "m")
-        converted = load_model(Path(folder) / "m")
-
-    @torch.no_grad()
-    def score(which: PreTrainedModel) -> torch.Tensor:
-        return which(input_ids=ids, use_cache=False).logits
-
-    def agree(results: Any) -> None:
-        floating, low = results["float"], results["converted"]
-        error = float((low - floating).square().sum() / floating.square().sum())
-        assert error < 1.0, f"the converted model computes something else: relative error {error:.3g}"
-
-    timed = compare(
-        {"float": lambda: score(model), "converted": lambda: score(converted)}, agree=agree, rounds=rounds, warm_up=1
-    )
-    tokens = ids.numel()
-    speeds = {which: round(tokens / each["median"], 1) for which, each in timed["seconds"].items()}
-    ratio = timed["ratio"]["converted"]
-    faster = {"median": 1 / ratio["median"], "p10": 1 / ratio["p90"], "p90": 1 / ratio["p10"]}
-    return {
-        "what": "speed",
-        "model": name,
-        "pipeline": spec.name,
-        "tokens_per_s": speeds,
-        "times_float": {key: round(value, 3) for key, value in faster.items()},
-        "rounds": timed["rounds"],
     }
