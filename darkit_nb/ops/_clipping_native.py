@@ -26,7 +26,7 @@ def _fields(source: Clipped) -> tuple[Any, ...]:
 def encode(source: Clipped) -> tuple[Tensor, Tensor]:
     """Coded values `[O, D]`, and the extremes of every output and group `[O, G, 2]`."""
     values = empty(source.weight.shape, torch.float32)
-    ends = empty((*source.lower.shape, 2), torch.float32)
+    ends = torch.empty(*source.lower.shape, 2, dtype=torch.float32, device="cpu")
     _forward(*_fields(source), values.data_ptr(), ends.data_ptr())
     return values, ends
 
@@ -35,9 +35,10 @@ def differentiate(source: Clipped, ends: Tensor, grad: Tensor) -> ClippedGradien
     """All gradients, from that of the values `[O, D]` contiguous, whose memory is used."""
     outputs, features = source.weight.shape
     values = empty((outputs, features), torch.float32)
-    lower, upper = (empty(source.lower.shape, torch.float32) for _ in range(2))
-    reads = None if source.reads is None else empty((-(-outputs // CHUNK), features), torch.float32)
-    writes = None if source.writes is None else empty((outputs,), torch.float32)
+    lower, upper = torch.empty_like(source.lower), torch.empty_like(source.upper)
+    chunks = -(-outputs // CHUNK)
+    reads = None if source.reads is None else torch.empty(chunks, features, dtype=torch.float32, device="cpu")
+    writes = None if source.writes is None else torch.empty_like(source.writes)
     results = (lower.data_ptr(), upper.data_ptr(), address(reads), address(writes))
     _backward(*_fields(source), values.data_ptr(), ends.data_ptr(), grad.data_ptr(), *results)
     return ClippedGradient(values, grad, lower, upper, None if reads is None else reads.sum(0), writes)

@@ -17,11 +17,11 @@ from torch.utils.checkpoint import checkpoint
 
 from darkit_nb.functional import clipping as reference
 from darkit_nb.functional.clipping import scaled_weight
-from darkit_nb.functional.kronecker import kronecker_mix
 from darkit_nb.ops import _clipping_blocked as blocked
 from darkit_nb.ops import _clipping_native as native
 from darkit_nb.ops._clipping_blocked import Clipped
 from darkit_nb.ops.backend import backend_name, wants_operators
+from darkit_nb.ops.kronecker import kronecker_mix
 from darkit_nb.records.spike_spec import Backend
 
 BLOCK = 2**20

@@ -45,20 +45,23 @@ def by(hand: str) -> Iterator[Any]:
 
 
 def leaves(name: str) -> dict[str, Any]:
-    """Tensors of a case; some outputs are all zero, without a negative weight, or have ties at their ends."""
+    """Tensors of a case; some outputs are all zero, without a negative weight, or have ties at their ends.
+
+    What scales and mixes weights has few bits, so that a weight is the same in whatever order its products are summed
+    and none falls on the other side of a rounding.
+    """
     outputs, features, group_size, _, scales = SHAPES[name]
     torch.manual_seed(len(name))
-    weight = torch.randn(outputs, features)
+    weight = torch.randn(outputs, features).mul(64).round() / 64
     if outputs > 4:
         weight[1], weight[2], weight[3] = weight[1].abs(), -weight[2].abs(), weight[3].sign()
         weight[4] = 0
     shares = [2 * torch.randn(outputs, reference.group_count(features, group_size)) for _ in range(2)]
-    p, q = kronecker_factors(features)
     given = {
-        "reads": torch.rand(features) + 0.5,
-        "writes": torch.rand(outputs) + 0.5,
+        "reads": torch.randint(-1, 2, (features,)).float().exp2(),
+        "writes": torch.randint(-1, 2, (outputs,)).float().exp2(),
         "bias": torch.randn(outputs),
-        "mixing": tuple(torch.eye(size) + 0.1 * torch.randn(size, size) for size in (p, q)),
+        "mixing": tuple(torch.eye(n) + torch.randint(-1, 2, (n, n)) / 4 for n in kronecker_factors(features)),
     }
     chosen = {key: value for key, value in given.items() if key in scales}
     return {"x": torch.randn(2, 9, features), "weight": weight, "upper": shares[0], "lower": shares[1], **chosen}

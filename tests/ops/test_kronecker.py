@@ -41,3 +41,23 @@ def test_what_learns_has_a_gradient_and_double_stays_double() -> None:
     kronecker_mix(x, left, right).sum().backward()
     assert left.grad is not None
     assert kronecker_mix(x.double(), left, right).dtype == torch.float64
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 5), (7, 3, 4), (40, 12, 16), (0, 2, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_are_those_of_the_definition(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+    rows, p, q = shape
+    torch.manual_seed(0)
+    tensors = [torch.randn(size, dtype=dtype) for size in ((2, rows, p * q), (p, p), (q, q))]
+    grad = torch.randn(rows, 2, p * q, dtype=dtype).transpose(0, 1)
+
+    def results(function) -> list[torch.Tensor]:
+        leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+        y = function(*leaves)
+        return [y, *torch.autograd.grad(y, leaves, grad)]
+
+    wanted = results(reference.kronecker_mix)
+    with poisoned():
+        found = results(kronecker_mix)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
