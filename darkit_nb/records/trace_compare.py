@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 from darkit_nb.errors import ModelError
-from darkit_nb.records.trace import SCHEMA, ModelTrace, SpikeFacts, TraceNode
+from darkit_nb.records.trace import SCHEMA, ModelTrace
+from darkit_nb.records.trace_node import SpikeFacts, TraceNode
 
 RowState = Literal["same", "changed", "new", "gone"]
 STATES: tuple[RowState, ...] = ("same", "changed", "new", "gone")

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from darkit_nb.records.trace import SCHEMA, ModelTrace, SpikeFacts, TensorSpec, TraceNode, check_schema
+from darkit_nb.records.trace import SCHEMA, ModelTrace, check_schema
+from darkit_nb.records.trace_node import SpikeFacts, TensorSpec, TraceNode
 
 _TEXTS = ("class_name", "module", "kind", "file", "signature")
 _PLAIN = tuple(

@@ -6,13 +6,14 @@ from darkit_nb.runs.directory import RunDirectory, list_runs
 from darkit_nb.runs.importing import import_run
 from darkit_nb.runs.log import LogReader
 from darkit_nb.runs.metrics import MetricsReader, last_attempts
-from darkit_nb.runs.monitor import RunChange, RunMonitor
+from darkit_nb.runs.monitor import RunMonitor
 from darkit_nb.runs.patch_history import RunPatch
 from darkit_nb.runs.patching import PatchRefusedError
 from darkit_nb.runs.requests import Request
 from darkit_nb.runs.run import Run, open_run, resume, train
 from darkit_nb.runs.status import RunStatus, State
 from darkit_nb.runs.summary import RunSummary
+from darkit_nb.runs.watched import RunChange
 
 __all__ = [
     "Checkpoint",

@@ -19,11 +19,12 @@ from darkit_nb.errors import RunError
 from darkit_nb.runs import checkpoints, identity, lock, naming
 from darkit_nb.runs.checkpoints import Checkpoint
 from darkit_nb.runs.files import SCHEMA, append_line, from_json, sweep_removed, to_json, write_atomic, writing
+from darkit_nb.runs.layout import RunFiles
 from darkit_nb.runs.metrics import MetricsReader, Record, last_attempts
 from darkit_nb.runs.status import ACTIVE, ENDED, QUEUED, RECORDED, RunStatus, derive_state, read_status
 
 
-class RunDirectory:
+class RunDirectory(RunFiles):
     """One run on disk. Make it with `create`, find it with `open`.
 
     Readers need nothing but the folder. There is one writer at a time, which holds `lock()`.
@@ -33,18 +34,9 @@ class RunDirectory:
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        super().__init__(root)
         self._attempt: int | None = None
         self._status_lock = threading.Lock()
-
-    def __repr__(self) -> str:
-        return f"RunDirectory({str(self.root)!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RunDirectory) and self.root.resolve() == other.root.resolve()
-
-    def __hash__(self) -> int:
-        return hash(self.root.resolve())
 
     @classmethod
     def create(cls, config: RunConfig, *, command: str | Sequence[str]) -> RunDirectory:
@@ -82,61 +74,6 @@ class RunDirectory:
             RunError: there is none, or the name fits several.
         """
         return cls(naming.find(os.fspath(path_or_id), Path(runs_dir).expanduser()))
-
-    @property
-    def id(self) -> str:
-        """Name of the folder, unique in its `runs_dir`."""
-        return self.root.resolve().name
-
-    @property
-    def name(self) -> str:
-        """The readable part of the id."""
-        return naming.name_of(self.id)
-
-    @property
-    def config_path(self) -> Path:
-        """The configuration, YAML."""
-        return self.root / "config.yaml"
-
-    @property
-    def status_path(self) -> Path:
-        """The status, one JSON object, replaced as a whole."""
-        return self.root / "status.json"
-
-    @property
-    def metrics_path(self) -> Path:
-        """Measurements, one JSON object per line, only ever appended to."""
-        return self.root / "metrics.jsonl"
-
-    @property
-    def events_path(self) -> Path:
-        """What happened when, one JSON object per line."""
-        return self.root / "events.jsonl"
-
-    @property
-    def control_path(self) -> Path:
-        """Commands to the running trainer, one JSON object per line."""
-        return self.root / "control.jsonl"
-
-    @property
-    def log_path(self) -> Path:
-        """Output of the training process."""
-        return self.root / "stdout.log"
-
-    @property
-    def checkpoints_path(self) -> Path:
-        """Folder of checkpoints."""
-        return self.root / "checkpoints"
-
-    @property
-    def spikes_path(self) -> Path:
-        """Folder of recorded spikes."""
-        return self.root / "spikes"
-
-    @property
-    def patches_path(self) -> Path:
-        """Folder of edited modules."""
-        return self.root / "patches"
 
     def read_config(self) -> RunConfig:
         """The configuration the run was made with.

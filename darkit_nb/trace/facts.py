@@ -12,7 +12,7 @@ from darkit_nb.nn.linear import SpikingLinear
 from darkit_nb.nn.neuron import TemporalNeuron
 from darkit_nb.records.activity import LayerActivity
 from darkit_nb.records.energy import EnergyConstants
-from darkit_nb.records.trace import SpikeFacts
+from darkit_nb.records.trace_node import SpikeFacts
 from darkit_nb.spikify.attention import KEYS
 from darkit_nb.trace.costs import FLOAT_BITS, addition_pj, float_mac
 

@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
-from darkit_nb.records.trace import TensorSpec
+from darkit_nb.records.trace_node import TensorSpec
 from darkit_nb.trace.flow_fold import Step
 from darkit_nb.trace.inputs import Arguments
 

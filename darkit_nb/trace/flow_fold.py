@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from darkit_nb.records.trace import TensorSpec
 from darkit_nb.records.trace_flow import FlowEdge, FlowKind, FlowNode
+from darkit_nb.records.trace_node import TensorSpec
 from darkit_nb.trace.source import loops_of
 
 

@@ -13,7 +13,7 @@ from darkit_nb.nn.gif import GIF
 from darkit_nb.nn.linear import SpikingLinear
 from darkit_nb.nn.neuron import TemporalNeuron
 from darkit_nb.nn.packed_linear import PackedLinear
-from darkit_nb.records.trace import NodeKind
+from darkit_nb.records.trace_node import NodeKind
 
 _CLASSES: tuple[tuple[NodeKind, tuple[type, ...]], ...] = (
     ("spiking", (SpikingLinear,)),

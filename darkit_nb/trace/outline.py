@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from darkit_nb.nn.gif import GIF
-from darkit_nb.records.trace import ModelTrace, TraceNode
+from darkit_nb.records.trace import ModelTrace
+from darkit_nb.records.trace_node import TraceNode
 from darkit_nb.trace.inputs import device_of
 from darkit_nb.trace.kinds import class_name_of
 from darkit_nb.trace.tracer import TraceRows, trace_model

@@ -11,7 +11,8 @@ from torch import nn
 
 from darkit_nb.nn.gif import GIF
 from darkit_nb.records.activity import LayerActivity
-from darkit_nb.records.trace import ModelTrace, SpikeFacts, TraceNode
+from darkit_nb.records.trace import ModelTrace
+from darkit_nb.records.trace_node import SpikeFacts, TraceNode
 from darkit_nb.spikify import spiking_modules
 from darkit_nb.trace.facts import counted_facts, own_energy, stated_facts
 from darkit_nb.trace.flops import counting_flops

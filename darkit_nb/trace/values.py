@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from darkit_nb.records.trace import TensorSpec
+from darkit_nb.records.trace_node import TensorSpec
 
 MOST = 64
 """Tensors that are looked at in one value; a cache of many layers has more and tells no more."""

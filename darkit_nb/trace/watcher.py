@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from darkit_nb.nn.neuron import TemporalNeuron
-from darkit_nb.records.trace import SpikeFacts, TensorSpec
+from darkit_nb.records.trace_node import SpikeFacts, TensorSpec
 from darkit_nb.trace.facts import add_spikes
 from darkit_nb.trace.source import source_of
 from darkit_nb.trace.values import named_arguments, specs_of

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from darkit_nb.records.trace import ModelTrace, TensorSpec
+from darkit_nb.records.trace import ModelTrace
+from darkit_nb.records.trace_node import TensorSpec
 from darkit_nb.views.numbers import energy, percent, short, significant
 from darkit_nb.views.tree_rows import TreeRow
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from darkit_nb.records.trace import ModelTrace, TraceNode
+from darkit_nb.records.trace import ModelTrace
 from darkit_nb.records.trace_compare import SUMS, ComparedRow, RowState, TraceComparison
+from darkit_nb.records.trace_node import TraceNode
 from darkit_nb.views.numbers import energy, percent, short
 from darkit_nb.views.tree_columns import COLUMNS, Column, bytes_text, time_text
 from darkit_nb.views.tree_rows import TreeRow, row_shapes, tree_rows

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from darkit_nb.records.trace import ModelTrace, TraceNode
+from darkit_nb.records.trace import ModelTrace
+from darkit_nb.records.trace_node import TraceNode
 
 
 @dataclass(frozen=True, eq=False)

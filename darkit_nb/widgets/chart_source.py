@@ -13,8 +13,8 @@ from darkit_nb.errors import DarkitError
 from darkit_nb.runs import RunMonitor
 from darkit_nb.runs.history import RunHistory
 from darkit_nb.runs.metrics import Record
-from darkit_nb.runs.monitor import RunChange
 from darkit_nb.runs.run import Run
+from darkit_nb.runs.watched import RunChange
 from darkit_nb.views.charts import ChartRun
 from darkit_nb.views.edit_marks import EditMark, edit_marks
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,8 @@ from darkit_nb.errors import ConfigError
 from darkit_nb.runs.files import write_atomic, writing
 from darkit_nb.views.config_card import ConfigCard
 from darkit_nb.widgets.archive_import import ArchiveImport, weights_of
-from darkit_nb.widgets.base import DarkitWidget, script, style
+from darkit_nb.widgets.base import script, style
+from darkit_nb.widgets.form_edits import EditedForm
 from darkit_nb.widgets.form_layout import form_layout
 from darkit_nb.widgets.form_state import form_state, outlook_note, recipes
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _MOST_CLICKS = 32
 
 
-class ConfigForm(DarkitWidget):
+class ConfigForm(EditedForm):
     """Build a run: fields generated from the settings, checked in the kernel, with the command that reproduces it.
 
     Attributes:
@@ -52,11 +52,9 @@ class ConfigForm(DarkitWidget):
     answered = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
     def __init__(self, config: RunConfig | None = None) -> None:
-        self._lock = threading.RLock()
         self._draft = Draft(config)
         self._before: tuple[str, Draft] | None = None
         self._problems: dict[str, Problem] = {}
-        self._seen: dict[str, int] = {}
         self._clicks: list[str] = []
         self._updating = False
         self._import = ArchiveImport(self._tell_import)
@@ -160,16 +158,6 @@ class ConfigForm(DarkitWidget):
         return ConfigCard(changed, self._problems, shown, " · ".join(outlook_note(self.config)["facts"]))
 
     # What the front end asks for
-
-    def do_write(self, edits: list[dict[str, Any]], client: str = "", edit: int = 0) -> None:
-        """Take edits of fields: `text` as typed, or `on` for a box or a switch."""
-        with self._lock:
-            try:
-                for each in edits:
-                    self._take(each)
-            finally:
-                self._seen = {**self._seen, client: max(edit, self._seen.get(client, 0))}
-                self._refresh()
 
     def _take(self, each: Mapping[str, Any]) -> None:
         key, text = str(each["key"]), each.get("text")

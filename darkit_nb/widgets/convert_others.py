@@ -12,8 +12,9 @@ from darkit_nb.errors import ConfigError, DarkitError
 from darkit_nb.records.conversion_progress import ConversionProgress
 from darkit_nb.records.conversion_spec import ConversionSpec
 from darkit_nb.runs.conversion import Conversion, list_conversions
-from darkit_nb.runs.monitor import RunChange, RunMonitor
+from darkit_nb.runs.monitor import RunMonitor
 from darkit_nb.runs.queue import advance_queue
+from darkit_nb.runs.watched import RunChange
 
 Told = Callable[[ConversionProgress, str | None], None]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,16 @@ from darkit_nb.records.conversion import ConversionPlan
 from darkit_nb.records.conversion_request import ConversionRequest
 from darkit_nb.records.conversion_spec import ConversionSpec
 from darkit_nb.runs.conversion_queue import alternatives
-from darkit_nb.widgets.base import DarkitWidget
 from darkit_nb.widgets.convert_layout import convert_layout
 from darkit_nb.widgets.convert_others import comparable
 from darkit_nb.widgets.convert_scoring import SCORING_FIELDS, ScoringDraft, scoring_group
 from darkit_nb.widgets.convert_source import ConvertSource, look_at
 from darkit_nb.widgets.convert_state import command_line, folder_for, plan_data, python_code, setup_state
+from darkit_nb.widgets.form_edits import EditedForm
 from darkit_nb.widgets.helper import Helper
 
 
-class ConvertSetup(DarkitWidget):
+class ConvertSetup(EditedForm):
     """Choosing what is converted, and how; planning it.
 
     Args:
@@ -54,11 +53,9 @@ class ConvertSetup(DarkitWidget):
         runs_dir: str | Path = "runs",
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._lock = threading.RLock()
         self.folder, self.runs_dir = Path(folder).expanduser(), Path(runs_dir)
         self._scoring = ScoringDraft(options or {})
         self._text = str(source) if source is not None else next(iter(bundled_models()), "")
-        self._seen: dict[str, int] = {}
         self._found: ConvertSource | DarkitError = ModelError("No model is chosen.")
         self._draft = SpecDraft(pipeline, bits)
         self._checked = self._draft.check()
@@ -167,16 +164,6 @@ class ConvertSetup(DarkitWidget):
             )
 
     # -- what the page asks for --------------------------------------------------------------------------------------
-
-    def do_write(self, edits: list[dict[str, Any]], client: str = "", edit: int = 0) -> None:
-        """Take edits of fields: `text` as typed, or `on` for a box or a switch."""
-        with self._lock:
-            try:
-                for each in edits:
-                    self._take(each)
-            finally:
-                self._seen = {**self._seen, client: max(edit, self._seen.get(client, 0))}
-                self._refresh()
 
     def _take(self, each: Mapping[str, Any]) -> None:
         key, text = str(each["key"]), each.get("text")

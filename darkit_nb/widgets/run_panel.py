@@ -16,9 +16,10 @@ from darkit_nb.config import RunConfig
 from darkit_nb.errors import DarkitError, RunError
 from darkit_nb.runs import Run, open_run
 from darkit_nb.runs.history import RunHistory
-from darkit_nb.runs.monitor import RunChange, RunMonitor
+from darkit_nb.runs.monitor import RunMonitor
 from darkit_nb.runs.status import RunStatus
 from darkit_nb.runs.summary import RunSummarizer, RunSummary, summarize
+from darkit_nb.runs.watched import RunChange
 from darkit_nb.views.event_line import event_line
 from darkit_nb.views.run_card import RunCard, plain_line
 from darkit_nb.widgets import log_feed

@@ -14,8 +14,9 @@ from darkit_nb.records.trace import ModelTrace
 from darkit_nb.runs import Run
 from darkit_nb.runs.history import RunHistory
 from darkit_nb.runs.metrics import Record
-from darkit_nb.runs.monitor import RunChange, RunMonitor
+from darkit_nb.runs.monitor import RunMonitor
 from darkit_nb.runs.requests import Request
+from darkit_nb.runs.watched import RunChange
 from darkit_nb.widgets.following import Following
 
 MOST_POINTS = 200

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from darkit_nb.errors import ModelError
-from darkit_nb.records.trace import ModelTrace, TraceNode
+from darkit_nb.records.trace import ModelTrace
+from darkit_nb.records.trace_node import TraceNode
 
 if TYPE_CHECKING:
     from darkit_nb.records.snapshot import SpikeSnapshot

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from darkit_nb.errors import ModelError
-from darkit_nb.records.trace import ModelTrace, SpikeFacts, TensorSpec, TraceNode
+from darkit_nb.records.trace import ModelTrace
 from darkit_nb.records.trace_flow import FlowEdge, FlowNode, TraceFlow
+from darkit_nb.records.trace_node import SpikeFacts, TensorSpec, TraceNode
 from darkit_nb.records.trace_wire import from_wire, to_wire
 from tests.records.traces import large_trace, small_trace
 

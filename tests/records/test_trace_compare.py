@@ -9,8 +9,9 @@ import time
 import pytest
 
 from darkit_nb.errors import ModelError
-from darkit_nb.records.trace import ModelTrace, TraceNode
+from darkit_nb.records.trace import ModelTrace
 from darkit_nb.records.trace_compare import STATES, compare_traces, to_wire
+from darkit_nb.records.trace_node import TraceNode
 from tests.records.traces import large_trace, node, small_trace, spikes
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from darkit_nb.records.trace import ModelTrace, SpikeFacts, TensorSpec, TraceNode
+from darkit_nb.records.trace import ModelTrace
+from darkit_nb.records.trace_node import SpikeFacts, TensorSpec, TraceNode
 
 
 def spikes(active: int, slots: int, additions: int) -> SpikeFacts:
