@@ -123,7 +123,7 @@ class Decoder:
 
     @torch.no_grad()
     def check(self, tokens: int = 8) -> None:
-        """Generate some tokens; AssertionError unless they are those of generation without a cache, and logits nearly so.
+        """Generate some tokens; AssertionError unless they are those without a cache, and logits nearly so.
 
         Attention over one query sums in another order than over many, which tips a code over here and there.
         """
