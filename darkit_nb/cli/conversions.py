@@ -34,7 +34,7 @@ def work(conversion: Conversion, *, quiet: bool) -> int:
         work_on(conversion, None if quiet else lambda line: print(line, flush=True))
     except KeyboardInterrupt:
         now = conversion.progress()
-        print(f"\nstopped: {now.blocks_done} of {now.blocks or '?'} blocks are kept in {conversion.root}")
+        print(f"\nstopped: {now.blocks_done} of {now.blocks or '?'} blocks are kept in {conversion.out}.conversion")
         print(f"go on with: darkit-nb conversions resume {shlex.quote(str(conversion.out))}")
         return EXIT_INTERRUPTED
     finally:
