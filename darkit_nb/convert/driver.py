@@ -85,7 +85,8 @@ def convert_model(
         spec: what to do; `darkit_nb.conversion_preset` makes one.
         calibration: `[N, L]` token ids; the first `spec.samples` rows and `spec.sample_length` columns are used.
         out: folder to make, in the format of `save_pretrained`; `darkit_nb.load_model(out)` loads it.
-        on_event: gets `{"kind": "plan" | "statistics" | "block" | "saved", …}` as it goes.
+        on_event: gets `{"kind": "plan" | "statistics" | "block" | "saved", …}` as it goes; all but blocks carry a
+            `text`, blocks and the end a `report`, as plain data.
         should_stop: asked between blocks.
         resume: False begins anew.
         device: that computes; weights and streams of one block must fit.

@@ -8,7 +8,7 @@
 `energy` is the same for x/s and W·s, whatever the diagonal s: it does not see how large a feature is, only what it
 contributes. The other way to spend the same steps is on tokens: `widest_tokens`.
 
-Source: Xing et al. 2025 (SpikeLLM, arXiv 2407.04752), its saliency metric and that of keys and values.
+Source: Xing et al. 2025 (SpikeLLM, arXiv 2407.04752), its saliency metric.
 """
 
 from __future__ import annotations
@@ -39,32 +39,6 @@ def feature_saliency(how: Saliency, *, gram: Tensor, low: Tensor, high: Tensor, 
     if how == "energy":
         return energy_from_gram(gram, weight)
     return saliency_score(torch.stack([low, high]).to(weight.dtype), weight, how)
-
-
-def key_saliency(query: Tensor, key: Tensor) -> Tensor:
-    """The published score of keys, mean over tokens of Kᵀ ∘ (QᵀQ Kᵀ), float64 `[H, K]`.
-
-    Args:
-        query: `[B, H·r, L, K]`; the r query heads that share a key head are summed, so that a key is stored once.
-        key: `[B, H, L, K]`.
-    """
-    q, k = query.double(), key.double()
-    shared = q.unflatten(1, (k.shape[1], -1))
-    squares = torch.einsum("bhrlk,bhrlm->bhkm", shared, shared)
-    return (k * torch.einsum("bhlm,bhkm->bhlk", k, squares)).mean((0, 2))
-
-
-def value_saliency(probability: Tensor, value: Tensor) -> Tensor:
-    """The published score of values, mean over tokens of V ∘ (PᵀP V), float64 `[H, K]`.
-
-    Args:
-        probability: `[B, H·r, L, L]` attention probabilities, r query heads to a value head.
-        value: `[B, H, L, K]`.
-    """
-    p, v = probability.double(), value.double()
-    mixed = torch.einsum("bhrls,bhsk->bhrlk", p.unflatten(1, (v.shape[1], -1)), v)
-    back = torch.einsum("bhrls,bhrlk->bhsk", p.unflatten(1, (v.shape[1], -1)), mixed)
-    return (v * back).mean((0, 2))
 
 
 def widest_tokens(x: Tensor, fraction: float) -> Tensor:

@@ -121,7 +121,7 @@ class Skeleton:
 
     # -- the blocks ------------------------------------------------------------------------------------------------
 
-    def empty_block(self, index: int, device: torch.device | str | None = None) -> nn.Module:
+    def empty_block(self, index: int) -> nn.Module:
         """A block without weights, Conv1D layers replaced by linear ones."""
         with torch.device("meta"):
             block = self._types[index](self.config, layer_idx=index)
@@ -131,7 +131,7 @@ class Skeleton:
                 rows, columns = layer.weight.shape
                 block.set_submodule(name, nn.Linear(rows, columns, bias=True, device="meta"))
         block.to(dtype=self.dtype)
-        return block.to_empty(device=device or self.device).eval().requires_grad_(False)
+        return block.to_empty(device=self.device).eval().requires_grad_(False)
 
     def block(self, index: int) -> nn.Module:
         """A float block with its weights from the source, linear layers all as `[O, D]`.

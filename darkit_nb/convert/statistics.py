@@ -10,7 +10,7 @@ of float64 additions. Products are taken in float32 per batch and summed in floa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -67,16 +67,6 @@ class FeatureStatistics:
         if self.gram is not None and self.gram_width:
             blocks = flat.unflatten(1, (-1, self.gram_width)).transpose(0, 1)
             self.gram.add_(blocks.transpose(1, 2) @ blocks)  # float32 into float64, without a copy
-
-    def merge(self, other: FeatureStatistics) -> None:
-        """Add what another shard of the samples gathered."""
-        self.count += other.count
-        torch.minimum(self.low, other.low, out=self.low)
-        torch.maximum(self.high, other.high, out=self.high)
-        self.total += other.total
-        self.square += other.square
-        if self.gram is not None and other.gram is not None:
-            self.gram += other.gram
 
     def divide(self, scale: Tensor) -> None:
         """What the statistics become when the features are divided by `scale` `[D]`, positive."""
@@ -187,8 +177,3 @@ def watching(modules: dict[str, nn.Module], see: Callable[[str, Tensor], None]) 
 
 class Reached(Exception):  # noqa: N818 - no error: a way out of a forward
     """Raised by a hook when everything that was to be seen has been seen: the rest of the forward is not needed."""
-
-
-def first_of(groups: Sequence[Sequence[str]]) -> dict[str, str]:
-    """For each layer the first one of its group, whose input all of the group share."""
-    return {name: group[0] for group in groups for name in group}

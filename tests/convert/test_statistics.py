@@ -44,15 +44,6 @@ def test_grams_of_neighbouring_features():
         _ = statistics.matrix
 
 
-def test_shards_merge_into_the_whole():
-    x = torch.randn(6, 5, 8, dtype=torch.float64)
-    whole, one, other = (gathered(part, gram_width=8) for part in (x, x[:2], x[2:]))
-    one.merge(other)
-    assert one.count == whole.count
-    for name in ("low", "high", "total", "square", "matrix"):
-        torch.testing.assert_close(getattr(one, name), getattr(whole, name))
-
-
 def test_dividing_features_divides_what_is_known_of_them():
     x, scale = torch.randn(6, 5, 8, dtype=torch.float64), torch.rand(8, dtype=torch.float64) + 0.5
     found, expected = gathered(x, gram_width=4), gathered(x / scale, gram_width=4)
