@@ -20,7 +20,7 @@ from darkit_nb.models.build import build_model
 from darkit_nb.nn.gif import GIF
 from darkit_nb.nn.neuron import IntegerLIF
 from darkit_nb.records.spike_spec import SpikeSpec
-from darkit_nb.records.trace import SpikeFacts
+from darkit_nb.records.trace_node import SpikeFacts
 from darkit_nb.records.trace_wire import to_wire
 from darkit_nb.spikify import spikify, spiking_modules
 from darkit_nb.trace import trace_model
