@@ -22,7 +22,7 @@ OPEN_DEPTH = 2
 
 STYLE = """
 .dk-tree { font: 13px/1.55 system-ui, sans-serif; overflow-x: auto; font-variant-numeric: tabular-nums }
-.dk-tree > div { min-width: max-content }
+.dk-tree > div { min-width: 50em }
 .dk-tree b { font-weight: 600 }
 .dk-tree summary, .dk-tree .leaf { display: flex; padding: 0 6px; border-radius: 3px; cursor: default }
 .dk-tree summary { cursor: pointer; list-style: none }
@@ -32,11 +32,13 @@ STYLE = """
 .dk-tree .leaf > .m::before { content: ""; display: inline-block; width: 1em }
 .dk-tree summary:hover, .dk-tree .leaf:hover { background: rgba(128, 128, 128, .16) }
 .dk-tree summary:focus-visible { outline: 2px solid #7c5cff }
-.dk-tree .m { flex: 1 0 30em; white-space: nowrap; padding-right: 1em }
+.dk-tree .m { flex: 1 1 16em; min-width: 16em; box-sizing: border-box; padding-right: .4em; white-space: nowrap;
+  overflow: hidden; text-overflow: ellipsis }
 .dk-tree .m i { font-style: normal; opacity: .62; margin-left: .5em }
 .dk-tree .m u { text-decoration: none; margin-left: .5em; padding: 0 .4em; border-radius: 3px;
   background: rgba(128, 128, 128, .2) }
-.dk-tree .c { flex: 0 0 8.5em; text-align: right; white-space: nowrap; padding-left: .6em }
+.dk-tree .c { flex: 0 0 5em; text-align: right; white-space: nowrap; padding-left: .4em }
+.dk-tree .m + .c { flex-basis: 7.2em }
 .dk-tree .h { opacity: .65; border-bottom: 1px solid rgba(128, 128, 128, .4); border-radius: 0 }
 .dk-tree .s b { color: #8a5cf0 }
 .dk-tree .n { opacity: .55 }

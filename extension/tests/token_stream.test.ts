@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { pythonLine, rateSpan, type SaidTrait, tokensOf, totals, written } from "../src/core/token_stream";
+import { barHeights, pythonLine, rateSpan, type SaidTrait, tokensOf, totals, written } from "../src/core/token_stream";
 
 const column = (...values: (number | null)[]) => new DataView(Float64Array.from(values, (value) => value ?? NaN).buffer);
 
@@ -36,4 +36,10 @@ test("the line of Python names what was changed", () => {
   const usual = { max_new_tokens: 64, temperature: 0.8, top_k: 0, top_p: 0.95, seed: null };
   assert.equal(pythonLine("def \"x\"\n", usual), 'run.generate("def \\"x\\"\\n")');
   assert.equal(pythonLine("a", { ...usual, seed: 3, temperature: 0 }), 'run.generate("a", temperature=0, seed=3)');
+});
+
+test("bars that hardly differ stand alike", () => {
+  assert.deepEqual(barHeights([1, 2, 3]), [20, 60, 100]);
+  assert.deepEqual(barHeights([19.1, 19.11]), [60, 60]);
+  assert.deepEqual(barHeights([0, 0]), [60, 60]);
 });

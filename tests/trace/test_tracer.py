@@ -19,12 +19,14 @@ from darkit_nb.evaluate import energy_report, measure_spikes
 from darkit_nb.models.build import build_model
 from darkit_nb.nn.gif import GIF
 from darkit_nb.nn.neuron import IntegerLIF
+from darkit_nb.nn.packed_linear import PackedSpikeLinear
 from darkit_nb.records.spike_spec import SpikeSpec
 from darkit_nb.records.trace_node import SpikeFacts
 from darkit_nb.records.trace_wire import to_wire
 from darkit_nb.spikify import spikify, spiking_modules
 from darkit_nb.trace import trace_model
 from tests.evaluate.models import Stack, decoder
+from tests.nn.test_packed_linear import quantised
 from tests.trace.models import Broken, Careful, Loose, Shared, SmallResNet, StateLoop, StepMode, Tagger, Tied, Unrolled
 
 IDS = torch.arange(24).view(2, 12) % 20
@@ -91,6 +93,21 @@ def test_tied_weights_count_once():
     trace = trace_model(Tied(), IDS)
     assert (trace.root.parameters, trace.node("out").parameters, trace.node("out").tied) == (120, 120, 120)
     assert trace.root.parameter_bytes == 480
+
+
+def test_packed_weights_count_as_what_they_stand_for():
+    packed = PackedSpikeLinear.from_weight(quantised(), torch.randn(12), SpikeSpec())
+    model = nn.Sequential(nn.Linear(7, 63), packed)
+    trace = trace_model(model, torch.randn(2, 7))
+    weights, held = 12 * 63 + 12, sum(buffer.nbytes for buffer in packed.buffers())
+    assert (trace.node("1").parameters, trace.node("1").own_parameters, trace.node("1").trainable) == (
+        weights,
+        weights,
+        0,
+    )
+    assert (trace.root.parameters, trace.root.trainable) == (weights + 8 * 63, 8 * 63)
+    assert (trace.node("1").parameter_bytes, trace.node("1").buffer_bytes) == (held, 0)
+    assert trace.root.parameter_bytes == held + 4 * 8 * 63
 
 
 def test_a_module_under_two_names_is_one_row():

@@ -62,6 +62,15 @@ export function rateSpan(tokens: Token[]): [number, number] | null {
   return [low, Math.max(high, low + 0.005)];
 }
 
+const ALIKE = 0.02;
+
+/** Heights of the bars of a strip, in percent: from the least to the largest, and all alike where they hardly differ. */
+export function barHeights(values: readonly number[]): number[] {
+  const low = Math.min(...values), high = Math.max(...values);
+  if (high - low <= ALIKE * high) return values.map(() => 60);
+  return values.map((value) => 20 + (80 * (value - low)) / (high - low));
+}
+
 /** How a token is written: line breaks are seen, and a token that only begins a character has a narrow place. */
 export function written(token: Token): string {
   return token.text === "" ? "\u2009" : token.text.replaceAll("\n", "⏎\n");

@@ -1,9 +1,9 @@
 // A run writes: prompt, settings, and the tokens as they come, each coloured by how much fired for it.
 import "./generate_box.css";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { energy, percent, significant, whole } from "../core/format";
+import { energy, significant, whole } from "../core/format";
 import { along } from "../core/spike_colour";
-import { pythonLine, rateSpan, type SaidTrait, type Settings, type Token, tokensOf, totals, written } from "../core/token_stream";
+import { barHeights, pythonLine, rateSpan, type SaidTrait, type Settings, type Token, tokensOf, totals, written } from "../core/token_stream";
 import { Button, CodeBox, copyText, ErrorBox } from "../ui/parts";
 import { type Model, type Problem, useAsk, useTheme, useTrait, widget } from "../ui/widget";
 
@@ -117,7 +117,7 @@ function Said({ model, prompt, tokens, progress }: { model: Model; prompt: strin
       <Strip tokens={tokens} span={span} ramp={ramp} hovered={hovered} onHover={setHovered} />
       <p class="gb-readout" role="status">{shown ? <OfToken token={shown} /> : <Sum tokens={tokens} progress={progress} />}</p>
       <div class="dk-row gb-foot">
-        {span && <span class="dk-muted gb-scale">fires {percent(span[0])} <i style={{ background: `linear-gradient(90deg, ${ramp.join(", ")})` }} /> {percent(span[1])}</span>}
+        {span && <span class="dk-muted gb-scale">fires {share(span[0])} <i style={{ background: `linear-gradient(90deg, ${ramp.join(", ")})` }} /> {share(span[1])}</span>}
         <span class="dk-grow" />
         <Button kind="quiet" aria-disabled={!tokens.length} onClick={() => { if (tokens.length) void copy(); }}>{copied ? "Copied" : "Copy text"}</Button>
       </div>
@@ -131,28 +131,33 @@ function Chip({ token, span, ramp, marked }: { token: Token; span: [number, numb
   return <span class="gb-token" data-token={token.index} data-marked={marked} style={style}>{written(token)}</span>;
 }
 
-/** One bar a token, as high as its energy and as coloured as its text; the axis begins at the least energy. */
+/** One bar a token, as high as its energy and as coloured as its text. */
 function Strip({ tokens, span, ramp, hovered, onHover }: {
   tokens: Token[]; span: [number, number] | null; ramp: string[]; hovered: number | null; onHover: (index: number | null) => void;
 }) {
   const energies = tokens.map((token) => token.energyPj ?? 0);
-  const low = Math.min(...energies), high = Math.max(...energies);
+  const heights = barHeights(energies);
+  const [low, high] = [Math.min(...energies), Math.max(...energies)].map(energy);
   return (
     <figure class="gb-strip-box" data-empty={!tokens.length}>
       <div class="gb-strip" aria-hidden="true" onMouseLeave={() => onHover(null)}>
         {tokens.map((token, index) => {
           const colour = colourOf(token, span, ramp);
-          const height = high > low ? 20 + (80 * ((energies[index] as number) - low)) / (high - low) : 60;
           return (
             <div key={index} class="gb-slot" data-marked={index === hovered} onMouseEnter={() => onHover(index)}>
-              <div style={{ height: `${height}%`, background: colour ? `rgb(${colour.join(" ")})` : undefined }} />
+              <div style={{ height: `${heights[index]}%`, background: colour ? `rgb(${colour.join(" ")})` : undefined }} />
             </div>
           );
         })}
       </div>
-      <figcaption class="dk-muted">{tokens.length ? `energy of each token, ${energy(low)} to ${energy(high)}, simulated` : ""}</figcaption>
+      <figcaption class="dk-muted">{tokens.length ? `energy of each token, ${low === high ? low : `${low} to ${high}`}, simulated` : ""}</figcaption>
     </figure>
   );
+}
+
+/** Ends of the colours are half percents. */
+function share(value: number): string {
+  return `${Number((100 * value).toFixed(1))} %`;
 }
 
 function colourOf(token: Token, span: [number, number] | null, ramp: string[]): [number, number, number] | null {
