@@ -4,61 +4,34 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from hashlib import sha256
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
-from transformers import PreTrainedModel
 
 from darkit_nb.config import DataConfig
 from darkit_nb.convert.driver import conversion_plan, convert_model
+from darkit_nb.convert.listener import Listener, events_to
 from darkit_nb.convert.model_source import ModelSource
+from darkit_nb.convert.scores import Scoring, device_of
 from darkit_nb.convert.source import open_source
 from darkit_nb.data import prepare
 from darkit_nb.data.calibration import calibration_segments
 from darkit_nb.data.tokenizer_files import is_tokenizer_folder
 from darkit_nb.data.windows import TokenWindows
 from darkit_nb.errors import DataError, RunError
-from darkit_nb.evaluate.conversion_cost import SPIKE_TOKENS, conversion_cost
-from darkit_nb.evaluate.held_out import HeldOutText, held_out_text, usual_window
-from darkit_nb.evaluate.paired import paired_difference
-from darkit_nb.evaluate.scoring import check_tokens, window_losses
+from darkit_nb.evaluate.held_out import held_out_text, usual_window
+from darkit_nb.evaluate.scoring import check_tokens
 from darkit_nb.records.bundled import located
-from darkit_nb.records.conversion import BlockReport, ConversionPlan, ConversionReport
+from darkit_nb.records.conversion import ConversionPlan
 from darkit_nb.records.conversion_request import ConversionRequest
 from darkit_nb.records.conversion_result import ConversionRow
 from darkit_nb.records.conversion_spec import ConversionSpec
-from darkit_nb.records.paired import WindowLosses
 from darkit_nb.runs import RunDirectory
-from darkit_nb.runs.conversion_files import scored_float
-from darkit_nb.spikify import load_model
 
 DEFAULT_DATASET = "stdlib"
-BATCH_TOKENS = 2048
 _MOST_TOKENS = 1 << 22
 """Training tokens read for calibration, unless the samples need more: segments are drawn from all of them."""
-
-
-class Listener(Protocol):
-    """Who is told how a conversion goes."""
-
-    def stage(self, text: str) -> None:
-        """What is being done now."""
-
-    def plan(self, plan: ConversionPlan) -> None:
-        """What it will take, before any work."""
-
-    def block(self, report: BlockReport) -> None:
-        """A block is done, or taken over."""
-
-    def scoring(self, done: int, windows: int) -> None:
-        """Windows of the held-out text that are scored."""
-
-    def row(self, row: ConversionRow) -> None:
-        """A model is scored."""
 
 
 @dataclass(frozen=True)
@@ -143,13 +116,13 @@ def run_job(request: ConversionRequest, out: Path, listener: Listener, known: tu
         spec,
         calibration=calibration,
         out=out,
-        on_event=_events(listener),
-        device=_device(request.device),
+        on_event=events_to(listener),
+        device=device_of(request.device),
         revision=request.revision,
     )
     if text is None:
         return
-    score = _Scoring(request, text, listener, {row.name: row for row in known}, usual_window(opened.config))
+    score = Scoring(request, text, listener, {row.name: row for row in known}, usual_window(opened.config))
     base = score.float_model(opened, str(subject.model), folder, beside=out.parent)
     score.converted(out, report, base, seconds=max(report.seconds, time.monotonic() - started))
 
@@ -184,109 +157,3 @@ def _calibration(spec: ConversionSpec, data: DataConfig, tokenizer: Path) -> tor
         )
     found = calibration_segments(train.tokens, samples=spec.samples, length=spec.sample_length, seed=spec.seed)
     return torch.from_numpy(found)
-
-
-def _events(listener: Listener) -> Callable[[dict[str, Any]], None]:
-    def tell(event: dict[str, Any]) -> None:
-        kind = event.get("kind")
-        if kind == "block":
-            listener.block(BlockReport.from_dict(event["report"]))
-        elif kind in ("statistics", "saved", "stage"):
-            listener.stage(str(event.get("text") or kind))
-
-    return tell
-
-
-@dataclass(frozen=True)
-class _Scoring:
-    """Both models on the same windows of the same text."""
-
-    request: ConversionRequest
-    text: HeldOutText
-    listener: Listener
-    known: dict[str, ConversionRow]
-    usual_window: int
-
-    def float_model(self, model: ModelSource, path: str, files: Path, *, beside: Path) -> ConversionRow:
-        """Score the model that was converted; or take its score from an earlier start, or from another conversion.
-
-        Args:
-            model: what was converted.
-            path: folder or hub id, for the row.
-            files: folder of its weights and tokenizer.
-            beside: folder of converted models: those of one comparison lie there, and score the float model once.
-        """
-        if "float" in self.known:
-            return self.known["float"]
-        key = self._key(model)
-        row = scored_float(beside, key)
-        if row is None:
-            self.listener.stage("scoring the float model")
-            loaded = load_model(files, device=_device(self.request.device))
-            row = ConversionRow(name="float", source="", path=path, losses=self._losses(loaded), key=key)
-        row = replace(row, source=self.request.source, path=path)
-        self.listener.row(row)
-        return row
-
-    def _key(self, model: ModelSource) -> str:
-        """Digest of everything the losses of the float model follow from."""
-        digest = sha256(model.fingerprint().encode())
-        digest.update(self._ids.numpy().tobytes())
-        digest.update(repr((self.text.name, self.text.bytes_per_token, self._window, self._batch)).encode())
-        digest.update(f"{torch.device(_device(self.request.device)).type} {torch.__version__}".encode())
-        return digest.hexdigest()
-
-    @property
-    def _window(self) -> int:
-        """Tokens of a scored window."""
-        return self.request.window or self.usual_window
-
-    @property
-    def _ids(self) -> torch.Tensor:
-        """`[N]` tokens that are scored."""
-        return self.text.ids[: self.request.windows * self._window]
-
-    @property
-    def _batch(self) -> int:
-        """Windows scored at a time."""
-        return max(1, BATCH_TOKENS // self._window)
-
-    def converted(self, out: Path, report: ConversionReport, base: ConversionRow, *, seconds: float) -> None:
-        """Score the converted model, count its spikes, and put it beside the float one."""
-        if self.request.name in self.known:
-            return
-        self.listener.stage("scoring the converted model")
-        loaded = load_model(out, device=_device(self.request.device))
-        losses = self._losses(loaded)
-        self.listener.stage("counting spikes")
-        window = losses.window
-        counted = min(len(losses.nats), max(1, SPIKE_TOKENS // window))
-        batches = list(self.text.ids[: counted * window].view(-1, window).split(1))
-        row = ConversionRow(
-            name=self.request.name,
-            source=self.request.source,
-            path=str(out),
-            losses=losses,
-            delta=paired_difference(losses, base.losses),
-            cost=conversion_cost(loaded, report, batches),
-            seconds=seconds,
-            peak_bytes=report.peak_bytes,
-        )
-        self.listener.row(row)
-
-    def _losses(self, model: PreTrainedModel) -> WindowLosses:
-        self.listener.scoring(0, len(self._ids) // self._window)  # the pace is measured from here
-        found = window_losses(
-            model,
-            self._ids,
-            window=self._window,
-            text=self.text.name,
-            bytes_per_token=self.text.bytes_per_token,
-            batch_size=self._batch,
-            on_window=self.listener.scoring,
-        )
-        return replace(found, nats=tuple(round(each, 7) for each in found.nats))
-
-
-def _device(device: str) -> str:
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
