@@ -29,8 +29,8 @@ from darkit_nb.ops.weight_sweep import MOST_FEATURES, compensate
 SWEEP_PANEL = 4 * MOST_FEATURES
 """Features whose errors are gathered before the rest of the weight is updated in one product."""
 
-INVERSE_BLOCK = 256
-"""A triangular matrix up to this size is inverted by LAPACK, a larger one by its quarters."""
+FACTOR_BLOCK = 256
+"""Matrices up to this size are factored and inverted by LAPACK; all else is done by products, several times as fast."""
 
 CodeBlock = Callable[[int, int, Tensor], tuple[Tensor, Tensor, Tensor]]
 """Codes, errors and Σ e² of the features from … to, from the weights left of them."""
@@ -95,9 +95,9 @@ def cholesky_factor(gram: Tensor, damping: float, *, reverse: bool = False) -> t
     tried, most = damping, max(damping, LARGEST_DAMPING)
     while tried <= most:
         hessian, dead = damped_hessian(gram, tried)
-        factor, fault = torch.linalg.cholesky_ex(hessian.flip(0, 1) if reverse else hessian)
-        if int(fault) == 0 and bool(torch.isfinite(factor).all()):
-            return factor, dead, tried
+        hessian = hessian.flip(0, 1) if reverse else hessian
+        if factor_lower(hessian) and bool(torch.isfinite(hessian).all()):
+            return hessian, dead, tried
         tried *= 10
     raise DataError(
         "The Hessian of this layer is singular.",
@@ -124,15 +124,34 @@ def inverse_factor(gram: Tensor, damping: float) -> tuple[Tensor, Tensor, float]
     return factor.flip(0, 1), dead, tried
 
 
+def factor_lower(matrix: Tensor) -> bool:
+    """Replace a symmetric matrix by its lower Cholesky factor, in place; False where it is not positive definite.
+
+    A block of columns is finished at a time: first it loses what the columns before it explain, in one product.
+    """
+    size = len(matrix)
+    for begin in range(0, size, FACTOR_BLOCK):
+        end = min(begin + FACTOR_BLOCK, size)
+        columns, own = matrix[begin:, begin:end], end - begin
+        columns.addmm_(matrix[begin:, :begin], matrix[begin:end, :begin].T, alpha=-1)
+        corner, fault = torch.linalg.cholesky_ex(columns[:own])
+        if int(fault):
+            return False
+        columns[:own] = corner
+        inverse = torch.linalg.solve_triangular(corner, torch.eye(own).to(corner), upper=False)
+        columns[own:] = columns[own:] @ inverse.T
+    matrix.tril_()
+    return True
+
+
 def invert_lower(factor: Tensor) -> None:
     """Replace a lower triangular matrix by its inverse, in place, mostly by products of its quarters.
 
     [[A, 0], [B, C]]⁻¹ = [[A⁻¹, 0], [−C⁻¹ B A⁻¹, C⁻¹]]
     """
     size = len(factor)
-    if size <= INVERSE_BLOCK:
-        eye = torch.eye(size, dtype=factor.dtype, device=factor.device)
-        factor.copy_(torch.linalg.solve_triangular(factor, eye, upper=False))
+    if size <= FACTOR_BLOCK:
+        factor.copy_(torch.linalg.solve_triangular(factor, torch.eye(size).to(factor), upper=False))
         return
     half = size // 2
     first, below, last = factor[:half, :half], factor[half:, :half], factor[half:, half:]

@@ -10,8 +10,10 @@ from darkit_nb.convert.gptq import (
     Hessian,
     activation_order,
     damped_hessian,
+    factor_lower,
     gptq_codes,
     inverse_factor,
+    invert_lower,
     output_error,
     towards_float_stream,
 )
@@ -108,6 +110,22 @@ def test_copied_features_are_damped_until_the_hessian_can_be_factored():
     assert damping > 1e-18
     assert not dead.any()
     assert torch.isfinite(upper).all()
+
+
+@pytest.mark.parametrize("features", [1, 31, 70])
+def test_factors_are_found_block_by_block(features: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("darkit_nb.convert.gptq.FACTOR_BLOCK", 16)
+    x = correlated(3 * features, features)
+    matrix = x.T @ x
+    factor = matrix.clone()
+    assert factor_lower(factor)
+    torch.testing.assert_close(factor, torch.linalg.cholesky(matrix))
+    invert_lower(factor)
+    torch.testing.assert_close(factor @ torch.linalg.cholesky(matrix), torch.eye(features, dtype=torch.float64))
+    upper, _, _ = inverse_factor(matrix, 1e-9)
+    torch.testing.assert_close(upper.T @ upper @ matrix, torch.eye(features, dtype=torch.float64), atol=1e-5, rtol=0)
+    matrix[-1, -1] = -1.0
+    assert not factor_lower(matrix)
 
 
 @pytest.mark.parametrize(
