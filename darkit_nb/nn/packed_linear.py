@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -46,6 +47,12 @@ class PackedPart:
     bits: int
     group_size: int | None = None
     spacing: int = 1
+
+
+@cache
+def _names(index: int) -> tuple[str, ...]:
+    """Of the tensors of a part."""
+    return tuple(f"{name}_{index}" for name in ("packed", "scale", "zero", "columns"))
 
 
 class _Packed(nn.Module):
@@ -88,8 +95,7 @@ class _Packed(nn.Module):
             self.bias.copy_(bias)
 
     def _part_tensors(self, index: int) -> list[Tensor]:
-        names = ("packed", "scale", "zero", "columns")
-        return [self._buffers[f"{name}_{index}"] for name in names if f"{name}_{index}" in self._buffers]  # pyright: ignore[reportReturnType]
+        return [self._buffers[name] for name in _names(index) if name in self._buffers]  # pyright: ignore[reportReturnType]
 
     def codes(self, outputs: slice = slice(None)) -> QuantisedWeight:
         """The weight of these outputs as integer codes, unpacked."""

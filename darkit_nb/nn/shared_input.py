@@ -88,7 +88,7 @@ class SharedInput:
         left = self._left
         if left is None or left.x() is not x or left.version != x._version:
             return None
-        products, state, y = left.outputs.pop(id(layer), (None, [], None))
+        products, state, y = left.outputs.pop(id(layer), (None, ([], []), None))
         if not left.outputs:
             self._left = None
         now = _mixing(layer)
@@ -133,7 +133,7 @@ def _forget(shared: ReferenceType[SharedInput], x: ReferenceType[Tensor]) -> Non
 def _mixing(layer: Sharer) -> State | None:
     """State of what mixes the input of a layer; None where it hides."""
     if layer.rotation is None:
-        return []
+        return [], []
     return state_of([*layer.rotation.parameters(), *layer.rotation.buffers()])
 
 
