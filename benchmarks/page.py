@@ -156,6 +156,13 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Row], bool], str], ...] = (
     ),
     ("Attention over a cache of codes on the CPU", "attention_cache", "cpu_attention", lambda row: True, "baseline"),
     ("One training step", "training_step", "training_step", lambda row: True, "steps of ours"),
+    (
+        "One step of block-wise training",
+        "refine_step",
+        "refine_step",
+        lambda row: True,
+        "of the definition",
+    ),
     ("On a GPU", "kernels_cuda", "gpu", lambda row: True, "of the first rival"),
 )
 

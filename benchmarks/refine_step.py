@@ -40,6 +40,8 @@ SIZES: dict[str, tuple[int, int, int, int]] = {  # width, hidden features, heads
 RIVALS: dict[str, Backend] = {"definition": "reference", "closed form": "auto"}
 PRESETS = ("omniquant", "spikellm-omniquant", "flatquant")
 TOKENS, STEPS = 256, 8
+AGREEMENT = 1e-4
+"""Of losses, relative. Behind transforms a weight differs in its last bits, and one rounding may turn over."""
 STILL = 1e-7
 """A learning rate at which nothing moves that could turn a rounding over."""
 
@@ -97,7 +99,7 @@ def check(case: Case) -> None:
     """
     rates = {"refine_scaling_rate": STILL, "refine_clip_rate": STILL}
     wanted, found = (case.train(backend, **rates)[0][0] for backend in RIVALS.values())
-    assert abs(found - wanted) <= 1e-5 * wanted, f"losses {wanted} and {found}"
+    assert abs(found - wanted) <= AGREEMENT * wanted, f"losses {wanted} and {found}"
 
 
 def measure(size: str, name: str, rounds: int) -> dict[str, Any]:
