@@ -98,6 +98,7 @@ def run_job(request: ConversionRequest, out: Path, listener: Listener, known: tu
         DarkitError: whatever is wrong; finished blocks stay.
     """
     started = time.monotonic()
+    device = device_of(request.device)
     subject = locate(request)
     opened = open_source(subject.model, revision=request.revision)
     folder = _folder_with_tokenizer(opened)
@@ -117,7 +118,7 @@ def run_job(request: ConversionRequest, out: Path, listener: Listener, known: tu
         calibration=calibration,
         out=out,
         on_event=events_to(listener),
-        device=device_of(request.device),
+        device=device,
         revision=request.revision,
     )
     if text is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
@@ -43,8 +44,8 @@ def _of_gguf(file: Path) -> ModelError:
     named = {"pretrained_model_name_or_path": str(file.absolute().parent), "gguf_file": file.name}
     code = (
         "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; "
-        f"F = {named!r}; "
-        "[kind.from_pretrained(**F).save_pretrained('float-model') for kind in (M, T)]"
+        f"F = {json.dumps(named)}; "
+        '[kind.from_pretrained(**F).save_pretrained("float-model") for kind in (M, T)]'
     )
     return ModelError(
         f"{file.name!r} is a GGUF file, whose weights are quantised.",

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from darkit_nb.convert.listener import Listener
 from darkit_nb.convert.model_source import ModelSource
+from darkit_nb.errors import BackendError
 from darkit_nb.evaluate.conversion_cost import SPIKE_TOKENS, conversion_cost
 from darkit_nb.evaluate.held_out import HeldOutText
 from darkit_nb.evaluate.paired import paired_difference
@@ -127,4 +128,11 @@ class Scoring:
 
 def device_of(device: str) -> str:
     """Where the work is done: `auto` takes a GPU where there is one."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BackendError(
+            "There is no GPU to convert on.",
+            expected="a GPU that PyTorch can use, for device='cuda'",
+            received=f"torch {torch.__version__}, which sees none",
+            fix="use device=auto or device=cpu; or install PyTorch with CUDA where there is a GPU",
+        )
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

@@ -9,13 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from darkit_nb.config import DataConfig
 from darkit_nb.config.conversions import preset
 from darkit_nb.convert.job import plan_of
 from darkit_nb.convert.worker import work_on
 from darkit_nb.data import prepare
-from darkit_nb.errors import DarkitError, DataError, ModelError, RunError
+from darkit_nb.errors import BackendError, DarkitError, DataError, ModelError, RunError
 from darkit_nb.evaluate import paired_difference, window_losses
 from darkit_nb.records.conversion_request import ConversionRequest
 from darkit_nb.runs.conversion import Conversion
@@ -246,3 +247,10 @@ def test_what_cannot_be_scored_is_said_before_any_block(source: Path, corpus: Pa
     with pytest.raises(DarkitError, match=said):
         work_on(made)
     assert not made.reports()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused_in_words(source: Path, corpus: Path, tmp_path: Path):
+    made = Conversion.create(request(source, corpus, tmp_path / "m", device="cuda"))
+    with pytest.raises(BackendError, match="no GPU"):
+        work_on(made)
