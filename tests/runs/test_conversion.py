@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,10 @@ import pytest
 from darkit_nb.config.conversions import preset
 from darkit_nb.errors import ConfigError, RunError
 from darkit_nb.records.conversion_request import ConversionRequest
+from darkit_nb.runs import identity
 from darkit_nb.runs.conversion import Conversion, list_conversions
 from darkit_nb.runs.conversion_files import write_rows
+from darkit_nb.runs.launch_record import LaunchRecord
 from tests.records.conversions import block, plan, rows
 
 
@@ -72,6 +76,19 @@ def test_progress_is_what_lies_in_the_folder(tmp_path: Path):
     assert now.rows == rows()[:1]
     json.dumps(now.to_dict(), allow_nan=False)
     assert "2 of 4 blocks" in repr(made)
+
+
+def test_a_start_that_has_said_nothing_yet_does_not_show_what_the_last_one_said(tmp_path: Path):
+    made = Conversion.create(request(tmp_path / "m"))
+    made.directory.begin_attempt()
+    made.directory.write_status(state="stopped", message="stopped on request", windows=8, windows_done=3)
+    assert made.progress().reason == "stopped on request"
+    started = identity.process_started(os.getpid())
+    who = {"pid": os.getpid(), "process_started": started, "host": identity.host(), "boot_id": identity.boot_id()}
+    LaunchRecord(attempt=made.status.attempt + 1, heartbeat=time.time(), started=time.time(), **who).write(made.root)
+    now = made.progress()
+    assert now.state == "starting"
+    assert (now.stage, now.windows, now.elapsed_s, now.eta_s) == (None, None, None, None)
 
 
 def test_a_block_counts_as_its_last_attempt_wrote_it(tmp_path: Path):
