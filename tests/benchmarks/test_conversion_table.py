@@ -103,3 +103,13 @@ def test_every_method_has_a_name_of_its_own_and_the_claims_name_methods_there_ar
     names = [method.name for method in all_methods()]
     assert len(names) == len(set(names))
     assert {name for claim in CLAIMS for name in claim[:2]} <= set(names)
+
+
+def test_windows_that_settings_were_chosen_on_are_left_out(tmp_path: Path) -> None:
+    differences = [float(place) for place in range(256)]
+    found = [row("a", differences, model=model) for model in ("novel-llama", "another")]
+    (tmp_path / "conversion.jsonl").write_text("".join(json.dumps(each) + "\n" for each in found))
+    tuned, other = rows(tmp_path)
+    assert tuned["differences"] == [*differences[:64], *differences[104:]]
+    assert other["differences"] == differences
+    assert "216 windows" in text([tuned])
