@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 import torch
 
 from darkit_nb.convert.model_source import ModelSource
+from darkit_nb.convert.plan_time import block_work, machine_flops
 from darkit_nb.convert.relations import Family, Widths, family_of, widths_of
 from darkit_nb.convert.rounding import MOST_TRIED, SHARES
 from darkit_nb.records.conversion import STEPWISE, ConversionPlan, ConversionSpec
@@ -18,9 +18,6 @@ FLOAT_BYTES = 4
 
 GRAM_BYTES = 8
 """Gram matrices are summed in float64."""
-
-PROBE_SIZE, PROBE_SECONDS = 512, 0.03
-"""Of the square products that tell how fast this machine is, and how much processor time each measurement takes."""
 
 
 def plan_for(source: ModelSource, spec: ConversionSpec, out: Path | None = None) -> ConversionPlan:
@@ -38,12 +35,12 @@ def plan_for(source: ModelSource, spec: ConversionSpec, out: Path | None = None)
     in_blocks = _parameters(source, f"{family.blocks}.")
     block = in_blocks // widths.blocks
     around = source.parameters - in_blocks
-    linears = block_linears(source, family)
+    groups = layer_groups(source, family)
     tokens = spec.samples * spec.sample_length
     resident = _resident_bytes(block, around, spec, widths)
     cache = 3 * tokens * widths.hidden * FLOAT_BYTES
-    disk = _disk_bytes(source, spec, widths, sum(o * d for o, d in linears), around)
-    seconds = _flops(spec, linears, tokens) * widths.blocks / machine_flops()
+    disk = _disk_bytes(source, spec, widths, sum(o * d for group in groups for o, d in group), around)
+    seconds = block_work(spec, groups, widths.hidden) * widths.blocks / machine_flops()
     free = shutil.disk_usage(_existing(out)).free if out is not None else None
     lines = (
         f"{source.name}: {type_name(source)}, {widths.blocks} blocks, {source.parameters / 1e6:,.1f} M parameters",
@@ -101,15 +98,14 @@ def _parameters(source: ModelSource, prefix: str) -> int:
     )
 
 
-def block_linears(source: ModelSource, family: Family) -> list[tuple[int, int]]:
-    """Shapes of the linear layers of the first block, as stored."""
+def layer_groups(source: ModelSource, family: Family) -> list[list[tuple[int, int]]]:
+    """Shapes of the linear layers of the first block, as stored; layers that share an input together."""
+    stored = source.names()
     found = []
-    for name in family.linears:
-        stored = source.stored_name(f"{family.blocks}.0.{name}.weight")
-        if stored is not None:
-            rows, columns = source.names()[stored][0]
-            found.append((rows, columns))
-    return found
+    for group in family.groups:
+        names = [source.stored_name(f"{family.blocks}.0.{name}.weight") for name in group]
+        found.append([(stored[name][0][0], stored[name][0][1]) for name in names if name is not None])
+    return [shapes for shapes in found if shapes]
 
 
 def _resident_bytes(block: int, around: int, spec: ConversionSpec, widths: Widths) -> int:
@@ -120,7 +116,7 @@ def _resident_bytes(block: int, around: int, spec: ConversionSpec, widths: Width
     largest = max(widths.hidden, widths.inner)
     grams = 0 if spec.weights in ("rtn", "lwc") and not spec.clip_search else 5 * GRAM_BYTES * largest**2
     if spec.scale_sweep:
-        grams += 8 * FLOAT_BYTES * min(MOST_TRIED, len(SHARES) * widths.hidden * widths.inner)
+        grams += 4 * FLOAT_BYTES * min(MOST_TRIED, (len(SHARES) + 1) * widths.hidden * widths.inner)
     rotation = 3 * GRAM_BYTES * widths.hidden**2 if spec.rotation in ("hadamard", "split") else 0
     return weights + max(grams, rotation)
 
@@ -141,45 +137,6 @@ def _disk_bytes(source: ModelSource, spec: ConversionSpec, widths: Widths, linea
     untied = widths.vocabulary * widths.hidden if spec.rotation in ("hadamard", "split") else 0
     rotation = GRAM_BYTES * widths.hidden**2 if spec.rotation in ("hadamard", "split") else 0
     return int(widths.blocks * linear * stored_bits(spec) / 8) + (around + untied) * width + rotation
-
-
-def _flops(spec: ConversionSpec, linears: list[tuple[int, int]], tokens: int) -> float:
-    """Floating point operations of one block: forwards, Gram matrices, factors, and training."""
-    forward = 2.0 * tokens * sum(o * d for o, d in linears)
-    total = 4 * forward
-    if spec.weights not in ("rtn", "lwc") or spec.clip_search:
-        # A sweep and a pass behind it take o·d² each, its error twice that; scales are tried for two groups.
-        around = (6.0 * len(SHARES) if spec.scale_sweep else 0.0) + 4.0 * spec.code_passes
-        grams = 4.0 if spec.float_target else 2.0
-        total += sum(grams * tokens * d * d + 2.0 * d**3 + (4.0 + around) * o * d * d for o, d in linears) + forward
-    if spec.rotation == "split":
-        total += forward
-    return total + spec.refine_epochs * 4 * forward
-
-
-def machine_flops() -> float:
-    """Floating point operations a second of float32 products on this machine were it idle.
-
-    Counted by processor time of one thread, times threads: neither other programs nor threads that wait for a turn
-    change that much. The best of three short measurements.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        one, other = torch.randn(PROBE_SIZE, PROBE_SIZE), torch.randn(PROBE_SIZE, PROBE_SIZE)
-        torch.mm(one, other)
-        return max(_flops_of(one, other) for _ in range(3)) * threads
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _flops_of(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Operations a second of processor time."""
-    begun, count, used = time.thread_time(), 0, 0.0
-    while used < PROBE_SECONDS:
-        torch.mm(one, other)
-        count, used = count + 1, time.thread_time() - begun
-    return 2.0 * PROBE_SIZE**3 * count / used
 
 
 def _existing(path: Path) -> Path:

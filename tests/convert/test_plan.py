@@ -14,7 +14,7 @@ from transformers import LlamaConfig
 
 from darkit_nb.config.conversions import PRESETS, preset
 from darkit_nb.convert import conversion_plan, convert_model
-from darkit_nb.convert.plan import machine_flops
+from darkit_nb.convert.plan_time import block_work, machine_flops
 from darkit_nb.errors import ModelError
 from tests.convert.decoders import CONFIGS, decoder
 
@@ -43,6 +43,20 @@ def test_every_preset_has_a_plan(name):
     assert plan.seconds_estimate is not None
     assert plan.seconds_estimate > 0
     assert len(plan.lines) == 6
+
+
+SMALL = [[(192, 192), (96, 192), (96, 192)], [(192, 192)], [(512, 192)] * 2, [(192, 512)]]
+MEASURED = {
+    **{"rtn": 3.0, "smoothquant": 3.3, "gptq": 4.1, "pb-llm": 5.8},
+    **{"spikellm-gptq": 4.7, "quarot": 4.3, "darkit": 8.2},
+}
+"""Seconds of one thread that reached 180 GFLOP a second, for six such blocks and 32 × 256 tokens."""
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_what_was_measured_once_is_what_is_estimated(name):
+    work = 6 * block_work(preset(name, samples=32, sample_length=256), SMALL, 192)
+    assert 1 / 1.5 < work / 180e9 / MEASURED[name] < 1.5
 
 
 def test_the_speed_of_the_machine_is_found_while_it_is_busy():
