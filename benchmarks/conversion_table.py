@@ -1,6 +1,6 @@
-"""Prints the accuracy table: `python -m benchmarks.conversion_table`.
+"""Writes docs/conversion-table.md, what conversions lose, from the rows: `python -m benchmarks.conversion_table`.
 
-Rows scored on another number of windows are a table of their own: losses of more windows have narrower intervals.
+Of rows scored on different numbers of windows those with the most are shown: their intervals are narrower.
 Windows that settings were chosen on are scored, and left out here.
 Δ is the mean over seeds and windows. Its 95 % interval counts both: windows, whose differences are averaged over seeds
 first because all seeds are scored on the same windows, and seeds, by the spread of their means.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -19,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.conversion_methods import all_methods, changed
-from benchmarks.harness import RESULTS
+from benchmarks.harness import RESULTS, ROOT
 from darkit_nb.evaluate.paired import student_t
 
+PAGE = ROOT / "docs" / "conversion-table.md"
 RESAMPLES = 4000
 TUNED_MODEL, TUNED = "novel-llama", range(64, 104)
 """Settings of `darkit` were chosen on these 40 windows of this model (docs/decisions/2026-11-22-conversion.md)."""
@@ -36,7 +36,14 @@ def rows(results: Path = RESULTS) -> list[dict[str, Any]]:
     found = [row for row in map(json.loads, lines) if "key" in row]
     settings = {(row["method"], windows(row)): row["settings"] for row in found}
     current = [_judged(row) for row in found if row["settings"] == settings[row["method"], windows(row)]]
+    stored = {_layers(row): row["storage_bits"] for row in sorted(current, key=lambda row: row.get("time", ""))}
+    current = [{**row, "storage_bits": stored[_layers(row)]} for row in current]
     return list({(windows(row), *(row[part] for part in _PARTS)): row for row in current}.values())
+
+
+def _layers(row: dict[str, Any]) -> tuple[str, ...]:
+    """Equal for rows whose layers are stored alike. Older ones did not count masks and rotations."""
+    return row["model"], row["method"]
 
 
 def _judged(row: dict[str, Any]) -> dict[str, Any]:
@@ -66,9 +73,7 @@ def summary(group: Sequence[dict[str, Any]]) -> dict[str, Any]:
         between = stdev(by_seed.tolist()) / math.sqrt(seeds)
         reach = math.hypot(reach, student_t(seeds - 1) * between)
     mean = float(differences.mean())
-    costs = {name: fmean(row[name] for row in group) for name in ("mean_steps", "code_bits", "ace")}
-    newest = max(group, key=lambda row: row.get("time", ""))
-    costs["storage_bits"] = newest["storage_bits"]  # older rows did not count masks and rotations
+    costs = {name: fmean(row[name] for row in group) for name in ("mean_steps", "code_bits", "storage_bits", "ace")}
     long = [row["wikitext"]["perplexity"] for row in group if "wikitext" in row]
     return {
         "delta": mean,
@@ -134,9 +139,12 @@ CLAIMS = (
 
 
 def text(found: Sequence[dict[str, Any]]) -> str:
-    """All tables in Markdown, and below each what the claims come to."""
+    """The table of the most windows of every model and planting, and below each what the claims come to."""
     parts = []
-    for (model, planting, scored), methods in sorted(grouped(found).items()):
+    tables = grouped(found)
+    for (model, planting, scored), methods in sorted(tables.items()):
+        if scored < max(each for *key, each in tables if key == [model, planting]):
+            continue
         one = next(iter(methods.values()))[0]
         peaks = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in one["outliers"].items())
         settings = one["settings"]
@@ -187,5 +195,27 @@ def _claims(methods: dict[str, list[dict[str, Any]]]) -> list[str]:
     return lines
 
 
+HEAD = f"""# What conversions lose
+
+Written from [rows](../benchmarks/results/conversion.jsonl) by `python -m benchmarks.conversion_table`; what follows
+from them stands in [the decision on conversion](decisions/2026-11-22-conversion.md).
+
+Δ is what a conversion loses against its float model on held-out novels, in bits per byte, in windows of 256 tokens;
+its 95 % interval counts windows and, where there are several, pairs of seeds (calibration, rotation). Steps: spike
+steps an input. Code: bits of information in them. Stored: bits a weight takes on disk, with its scales, masks and
+signs, as the newest row counts them. ACE: Σ of multiply-accumulates × bits of the weight × bits of the activation,
+by multiply-accumulates. Outliers are those the model has by itself (`none`) or planted without changing what it
+computes: `diag` in the gains of norms, `pca` in the residual stream, or both. Of the 256 windows of `{TUNED_MODEL}`
+those {len(TUNED)} are left out on which settings of `darkit` were chosen. Ratios have their 95 % interval by resampling
+windows and seeds.
+
+"""
+
+
+def page() -> str:
+    """The page as the rows have it."""
+    return HEAD + text(rows())
+
+
 if __name__ == "__main__":
-    sys.stdout.write(text(rows()) + "\n")
+    PAGE.write_text(page())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.conversion_methods import all_methods, changed
-from benchmarks.conversion_table import grouped, ratio, rows, summary, text
+from benchmarks.conversion_table import PAGE, grouped, page, ratio, rows, summary, text
 
 CURRENT = {method.name: changed(method.spec) for method in all_methods()}
 COSTS = {"mean_steps": 1.0, "code_bits": 4.0, "storage_bits": 4.2, "ace": 16.0}
@@ -113,3 +113,14 @@ def test_windows_that_settings_were_chosen_on_are_left_out(tmp_path: Path) -> No
     assert tuned["differences"] == [*differences[:64], *differences[104:]]
     assert other["differences"] == differences
     assert "216 windows" in text([tuned])
+
+
+def test_stored_bits_are_those_of_the_newest_row_of_the_same_layers(tmp_path: Path) -> None:
+    old = row("a", [1.0, 2.0], time="2026-01-01", storage_bits=4.1)
+    new = row("a", [1.0, 2.0], planting="pca", time="2026-01-02", storage_bits=4.3)
+    (tmp_path / "conversion.jsonl").write_text("".join(json.dumps(each) + "\n" for each in (new, old)))
+    assert [each["storage_bits"] for each in rows(tmp_path)] == [4.3, 4.3]
+
+
+def test_the_page_says_what_the_rows_say():
+    assert PAGE.read_text() == page()
