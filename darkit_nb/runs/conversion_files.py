@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,10 +16,13 @@ from darkit_nb.records.conversion_result import ConversionRow
 from darkit_nb.runs import identity, lock
 from darkit_nb.runs.directory import RunDirectory
 from darkit_nb.runs.files import SCHEMA, from_json, to_json, write_atomic, writing
+from darkit_nb.runs.launcher import START_LOCK, refuse_active
 from darkit_nb.runs.metrics import last_attempts
 from darkit_nb.runs.workers import CONVERSION_FILE, CONVERSION_SUFFIX, conversion_folders
 
 ROWS = "rows.json"
+WORK_SUFFIX = ".conversion"
+"""What the name of the folder of finished blocks has behind that of the model."""
 
 
 def work_folder(out: str | Path) -> Path:
@@ -43,6 +47,8 @@ def begun(root: Path) -> float:
 def claim(request: ConversionRequest, command: str) -> Path:
     """Make the folder of a conversion, or find the one of the very same request.
 
+    What another request began, and left without a finished block, gives way to this one.
+
     Raises:
         RunError: `out` holds something else, or another conversion; or it cannot be written.
     """
@@ -52,8 +58,12 @@ def claim(request: ConversionRequest, command: str) -> Path:
         root.mkdir(parents=True, exist_ok=True)
     with lock.exclusive(root / ".claim.lock", f"The conversion to {out}", wait_seconds=10.0):
         if (root / CONVERSION_FILE).is_file():
-            _refuse_another(root, request)
-            return root
+            other = _differing(root, request)
+            if not other:
+                return root
+            if not _holds_nothing(root):
+                raise _another(root, other)
+            _clear(root)
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             with suppress(OSError):
                 (root / ".claim.lock").unlink()
@@ -73,16 +83,47 @@ def claim(request: ConversionRequest, command: str) -> Path:
     return root
 
 
-def _refuse_another(root: Path, request: ConversionRequest) -> None:
+def _differing(root: Path, request: ConversionRequest) -> list[str]:
+    """Settings in which a request differs from that of the folder."""
     before, now = read_request(root).to_dict(), request.to_dict()
-    other = [name for name in now if name != "out" and now[name] != before[name]]
-    if other:
-        raise RunError(
-            f"{root} holds another conversion.",
-            expected="the same source and settings, to go on with it",
-            received=f"other {', '.join(other)}",
-            fix=f"choose another folder, or remove {root}",
-        )
+    return [name for name in now if name != "out" and now[name] != before[name]]
+
+
+def _another(root: Path, other: Sequence[str]) -> RunError:
+    return RunError(
+        f"{root} holds another conversion.",
+        expected="the same source and settings, to go on with it",
+        received=f"other {', '.join(other)}",
+        fix=f"choose another folder, or remove {root}",
+    )
+
+
+def _holds_nothing(root: Path) -> bool:
+    """Whether it was started and has ended, and no block of it was ever finished."""
+    run, out = RunDirectory(root), model_folder(root)
+    status = run.read_status()
+    idle = status.state in ("failed", "stopped", "lost") and status.orphan_pid is None
+    blocks = any(out.with_name(out.name + WORK_SUFFIX).glob("block-*.json"))
+    return idle and not blocks and not read_blocks(run)
+
+
+def _clear(root: Path) -> None:
+    """Empty the folder of a conversion that holds nothing, and what lies beside it; locks stay.
+
+    Raises:
+        RunError: somebody took it on at this moment, or a file cannot be removed.
+    """
+    run, out = RunDirectory(root), model_folder(root)
+    start = lock.exclusive(root / START_LOCK, f"The start of the conversion to {out}", wait_seconds=10.0)
+    with start, run.lock(), writing(root):
+        refuse_active(run)
+        shutil.rmtree(out.with_name(out.name + WORK_SUFFIX), ignore_errors=True)
+        # The settings go first: killed from here on, the folder is one that was never claimed.
+        for path in (root / CONVERSION_FILE, *root.iterdir()):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif not path.name.endswith("lock"):
+                path.unlink(missing_ok=True)
 
 
 def read_request(root: Path) -> ConversionRequest:

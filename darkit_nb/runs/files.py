@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from darkit_nb.errors import RunError
+from darkit_nb.runs.workers import CONVERSION_SUFFIX
 
 SCHEMA = 1
 _GONE = ".deleted-"
@@ -38,7 +39,9 @@ def unwritable(path: Path, error: OSError) -> RunError:
         expected="a folder this user may write to",
         received=f"{type(error).__name__}: {error}",
         cause="the folder is read-only, is not a folder, or belongs to somebody else",
-        fix="choose another folder with runs_dir=…",
+        fix="choose another folder for the converted model, with out=…"
+        if any(folder.name.endswith(CONVERSION_SUFFIX) for folder in (path, path.parent))
+        else "choose another folder with runs_dir=…",
     )
 
 

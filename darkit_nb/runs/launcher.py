@@ -12,6 +12,7 @@ from darkit_nb.runs.directory import RunDirectory
 from darkit_nb.runs.launch_record import LaunchRecord
 from darkit_nb.runs.processes import detached, reap, working_folder
 from darkit_nb.runs.status import QUEUED
+from darkit_nb.runs.workers import CONVERSION_SUFFIX, is_conversion
 
 START_LOCK = ".start.lock"
 
@@ -43,24 +44,29 @@ def refuse_active(run: RunDirectory) -> None:
     """Refuse to start what is being trained.
 
     Raises:
-        RunError: a trainer is at work, under supervision or as an orphan.
+        RunError: somebody is at work, under supervision or as an orphan.
     """
-    status = run.read_status()
+    status, converts = run.read_status(), is_conversion(run.root)
+    what = f"The conversion {run.id}" if converts else f"The run {run.id}"
+    expected = "a conversion that nobody is at work on" if converts else "a run that nobody is training"
     if status.active:
         raise RunError(
-            f"The run {run.id} is {status.state} already.",
-            expected="a run that nobody is training",
+            f"{what} is {status.state} already.",
+            expected=expected,
             received=f"process {status.pid} on {status.host}" if status.state == "running" else status.state,
             cause="it was started twice, perhaps from another window or notebook",
             fix="watch it instead, or stop it first",
         )
     if status.orphan_pid is not None:
+        out = str(run.root).removesuffix(CONVERSION_SUFFIX)
         raise RunError(
-            f"The training of the run {run.id} goes on without its supervisor.",
-            expected="a run that nobody is training",
+            f"{what} goes on without its supervisor.",
+            expected=expected,
             received=f"process {status.orphan_pid} on {status.host}",
             cause="the supervisor was killed",
-            fix=f"darkit-nb runs end {run.id}, then resume it",
+            fix=f"darkit-nb conversions resume --detach {out} ends it and goes on"
+            if converts
+            else f"darkit-nb runs end {run.id}, then resume it",
         )
 
 

@@ -88,6 +88,6 @@ def _busy(path: Path, what: str) -> RunError:
         f"{what} is being written by {who}.",
         expected="one writer at a time",
         received=f"a second writer, process {os.getpid()}",
-        cause="the run is still training, perhaps started from another window or notebook",
-        fix="stop the other one first, or start a run of its own",
+        cause="somebody is still at work on it, perhaps started from another window or notebook",
+        fix="stop the other one first, or begin one of its own in another folder",
     )

@@ -36,6 +36,50 @@ def test_the_same_request_finds_its_folder_and_another_one_is_refused(tmp_path: 
     assert caught.value.received == "other spec"
 
 
+def test_a_start_that_came_to_nothing_gives_way_to_the_corrected_one(tmp_path: Path):
+    wrong = Conversion.create(request(tmp_path / "m", source="stdlib-lama"))
+    wrong.directory.begin_attempt()
+    wrong.directory.append_event("plan", plan=plan().to_dict())
+    wrong.directory.write_status(state="failed", message="no such model")
+    work = tmp_path / "m.conversion"
+    work.mkdir()
+    (work / "state.json").write_text("{}")
+    right = Conversion.create(request(tmp_path / "m"))
+    assert right.request == request(tmp_path / "m")
+    assert (right.state, right.status.attempt, right.progress().plan) == ("created", 0, None)
+    assert not work.exists()
+
+
+@pytest.mark.parametrize("what", ["block", "report", "somebody"])
+def test_a_start_with_a_finished_block_or_somebody_at_work_does_not_give_way(tmp_path: Path, what: str):
+    made = Conversion.create(request(tmp_path / "m"))
+    made.directory.begin_attempt()
+    if what == "block":
+        (tmp_path / "m.conversion").mkdir()
+        (tmp_path / "m.conversion" / "block-0000.json").write_text("{}")
+    elif what == "report":
+        made.directory.append_metrics({"kind": "block", "step": 0, "report": block(0).to_dict()})
+    if what != "somebody":
+        made.directory.write_status(state="stopped")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "lock" not in path.name}
+    with pytest.raises(RunError, match="another conversion"):
+        Conversion.create(request(tmp_path / "m", source="elsewhere"))
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_place_that_cannot_be_written_and_a_second_start_speak_of_conversions(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be written") as caught:
+        Conversion.create(request(tmp_path / "file" / "m"))
+    assert "out=" in str(caught.value.fix)
+    assert "runs_dir" not in str(caught.value)
+    made = Conversion.create(request(tmp_path / "m"))
+    made.directory.begin_attempt()
+    with pytest.raises(RunError, match=r"The conversion m\.run is .* already") as caught:
+        made.resume()
+    assert "train" not in str(caught.value)
+
+
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_what_is_there_already_is_not_touched(tmp_path: Path, kind: str):
     out = tmp_path / "m"
