@@ -44,6 +44,8 @@ SWEPT, DESCENDED, MOVED = 1.6, 4.3, 5.4
 """A GPTQ sweep, a pass over codes and the move towards the float stream, for each weight and feature."""
 TRAINED_TOKEN = 3.0
 """A step of training, in runs of its tokens through the block."""
+LEARNED = 1.6
+"""What learned matrices in front of the layers make of that."""
 TRAINED_WEIGHT = 600.0
 """A step of training, for each weight: coded anew and differentiated."""
 
@@ -68,7 +70,8 @@ def block_work(spec: ConversionSpec, groups: Sequence[Sequence[Shape]], hidden: 
         work += _compensation(spec, groups, tokens, run)
     if spec.hidden_clip:
         work += NARROWED * len(KEPT_SHARES) * tokens * max(inputs for _, inputs in layers)
-    return work + spec.refine_epochs * (TRAINED_TOKEN * run + TRAINED_WEIGHT * spec.samples * weights)
+    trained_run = run * (LEARNED if spec.rotation == "learned" else 1.0)
+    return work + spec.refine_epochs * (TRAINED_TOKEN * trained_run + TRAINED_WEIGHT * spec.samples * weights)
 
 
 def _compensation(spec: ConversionSpec, groups: Sequence[Sequence[Shape]], tokens: int, run: float) -> float:
