@@ -25,7 +25,7 @@ from darkit_nb.errors import ConfigError, ShapeError
 from darkit_nb.functional.packed import pack_codes
 from darkit_nb.functional.rounding import integer_divisor, round_ste
 from darkit_nb.functional.spike_code import SpikeCode, count_dtype
-from darkit_nb.records.spike_spec import Coding, Gradient, Ranges, code_cap
+from darkit_nb.records.spike_spec import MOST_CODES, Coding, Gradient, Ranges, code_cap
 
 SCALE_FLOOR = 2.0**-100
 """Smallest scale: an all-zero token divides by this instead of by zero. A power of two, exact in float32."""
@@ -60,6 +60,22 @@ def check_gif_input(x: Tensor, salient: Tensor | None) -> None:
             received=f"{salient.dtype} {list(salient.shape)} on {salient.device}",
             cause="the mask was chosen for another layer, or the layer moved and the mask did not",
             fix="choose the salient features again for this layer",
+        )
+
+
+def check_codes(num_levels: int, num_steps: int, coding: Coding, salient: Tensor | None) -> None:
+    """Refuse codes that float32 arithmetic does not carry exactly, on which backends would differ.
+
+    Raises:
+        ConfigError: a largest code above 2^20.
+    """
+    cap = code_cap(num_levels, num_steps if salient is not None else 1, coding)
+    if cap > MOST_CODES:
+        raise ConfigError(
+            "These spikes need codes that are too large.",
+            expected="codes up to 2^20, so that float32 arithmetic on them stays exact",
+            received=f"{cap.bit_length()} bits, with coding={coding!r}, num_levels={num_levels}, num_steps={num_steps}",
+            fix="lower num_steps or num_levels, or use coding='rate'",
         )
 
 
@@ -154,11 +170,13 @@ def gif_encode(
 
     Raises:
         ShapeError: `x` is no float tensor with features, or the mask does not fit.
+        ConfigError: codes above 2^20.
 
     Numerics: float32 arithmetic for every input dtype, IEEE division, round half to even; counts are bit-equal on all
         backends.
     """
     check_gif_input(x, salient)
+    check_codes(num_levels, num_steps, coding, salient)
     settings: dict[str, Any] = {"num_levels": num_levels, "num_steps": num_steps, "coding": coding, "signed": signed}
     xc = x.to(compute_dtype(x))
     scale, zero = gif_scales(xc, salient=salient, ranges=ranges, **settings)
@@ -223,6 +241,7 @@ def gif_quantise(
         `[*B, L, D]` in the dtype of `x`: counts dequantised.
     """
     check_gif_input(x, salient)
+    check_codes(num_levels, num_steps, coding, salient)
     settings: dict[str, Any] = {"num_levels": num_levels, "num_steps": num_steps, "coding": coding, "signed": signed}
     xc = x.to(compute_dtype(x))
     scale, zero = gif_scales(xc if gradient == "range" else xc.detach(), salient=salient, ranges=ranges, **settings)

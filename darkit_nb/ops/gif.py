@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from darkit_nb.errors import ShapeError
 from darkit_nb.functional import gif as reference
-from darkit_nb.functional.gif import check_gif_input, check_packs
+from darkit_nb.functional.gif import check_codes, check_gif_input, check_packs
 from darkit_nb.functional.packed import pack_codes
 from darkit_nb.functional.spike_code import SpikeCode, count_dtype
 from darkit_nb.ops import _gif_blocked as blocked
@@ -242,9 +242,11 @@ def gif_encode(
 
     Raises:
         ShapeError: `x` is no float tensor with features, or the mask does not fit.
+        ConfigError: codes above 2^20.
         BackendError: the backend cannot be had for this device.
     """
     check_gif_input(x, salient)
+    check_codes(num_levels, num_steps, coding, salient)
     settings = _keywords(GifLaw(num_levels, num_steps, coding, ranges, signed))
     rows = x.reshape(-1, x.shape[-1])
     counts, scale, zero, _ = encode_rows(
@@ -323,6 +325,7 @@ def gif_quantise(
         dtype of `x`. A clamped or NaN code passes no gradient.
     """
     check_gif_input(x, salient)
+    check_codes(num_levels, num_steps, coding, salient)
     law = GifLaw(num_levels, num_steps, coding, ranges, signed)
     mask = _feature_mask(x, salient)
     rows, follow_range = x.reshape(-1, x.shape[-1]), gradient == "range"

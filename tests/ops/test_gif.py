@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from darkit_nb.errors import BackendError, ShapeError
+from darkit_nb.errors import BackendError, ConfigError, ShapeError
 from darkit_nb.functional import gif as reference
 from darkit_nb.ops import _gif_blocked, native_build
 from darkit_nb.ops import gif as gif_ops
@@ -213,3 +213,14 @@ def test_what_cannot_be_encoded_is_refused() -> None:
         gif_quantise(torch.zeros(2, 3), num_levels=16, salient=torch.zeros(4, dtype=torch.bool))
     with pytest.raises(BackendError, match="cupy"):
         gif_encode(torch.zeros(2, 3), num_levels=16, backend="cupy")
+
+
+@pytest.mark.parametrize("function", [gif_encode, gif_quantise, reference.gif_encode, reference.gif_quantise])
+def test_codes_that_float32_does_not_carry_are_refused(function) -> None:
+    x = torch.randn(3, 8)
+    salient = torch.arange(8) < 2
+    for steps in (6, 200):
+        with pytest.raises(ConfigError, match="too large"):
+            function(x, num_levels=16, num_steps=steps, coding="radix", salient=salient)
+    function(x, num_levels=16, num_steps=5, coding="radix", salient=salient)
+    function(x, num_levels=16, num_steps=6, coding="radix")  # no feature gets more than one step
