@@ -93,8 +93,8 @@ def convert_model(
         revision: of a hub id.
 
     Raises:
-        ModelError: the source cannot be read or converted, is converted already, or `out` is taken or cannot be
-            written.
+        ModelError: the source cannot be read or converted, holds weights that are not finite, or is converted already;
+            `out` is taken or cannot be written; or another version of the package began there.
         DataError: calibration that is too short, holds unknown tokens, or gives values that are not finite.
         ConversionStopped: `should_stop` said so.
     """
@@ -132,6 +132,7 @@ class _Conversion:
         finished = check_out(self.out, self.key, resume=resume)
         if finished is None:
             check_memory(self.plan, self.spec, self.device)
+            self.source.check_finite()
         else:
             self.work.remove()  # of an earlier start that was killed between saving and clearing away
             self._tell(kind="saved", report=finished.to_dict(), text="converted before")

@@ -72,6 +72,21 @@ class ModelSource(ABC):
             )
         return value
 
+    def check_finite(self) -> None:
+        """Read every weight once, one at a time, and refuse what no block could be made of.
+
+        Raises:
+            ModelError: a weight that holds NaN or infinity, by its name.
+        """
+        for name in self.names():
+            if not name.endswith((".weight", ".bias")):
+                continue
+            value = self._read(name)
+            # Smallest and largest carry every NaN and infinity, and need no second tensor.
+            plain = value.dtype in FLOATS and value.numel()
+            if plain and not torch.isfinite(torch.stack(torch.aminmax(value))).all():
+                raise _not_finite(name, value, self.name)
+
     @property
     def parameters(self) -> int:
         """All stored numbers."""
@@ -82,6 +97,17 @@ class ModelSource(ABC):
         """Floating dtype the model is kept in."""
         dtype = getattr(self.config, "dtype", None)
         return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def _not_finite(name: str, value: Tensor, source: str) -> ModelError:
+    faulty = int((~torch.isfinite(value)).sum())
+    return ModelError(
+        f"The weights in {name} are not finite.",
+        expected="numbers in every weight of the float model",
+        received=f"NaN or infinity in {faulty:,} of its {value.numel():,} numbers, in {source}",
+        cause="the training diverged, the file is damaged, or a cast to 16-bit floats overflowed",
+        fix="convert an earlier checkpoint, or fetch the model again; finished blocks stay",
+    )
 
 
 def _dtype_name(dtype: torch.dtype) -> str:

@@ -93,15 +93,15 @@ def test_calibration_with_tokens_of_another_tokenizer(folder, tmp_path):
     assert "tokens this model does not know" in error.message
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("where", ["model.embed_tokens.weight", "model.layers.1.mlp.up_proj.weight"])
-def test_values_that_are_not_finite_are_traced(where, tmp_path):
+def test_a_weight_that_is_not_finite_is_named_before_any_work(where, value, tmp_path):
     model = decoder("llama", dtype=torch.float32)
-    model.get_parameter(where).data[3, 3] = torch.nan
-    model.get_parameter("model.embed_tokens.weight").data[3, 3] += 0
-    tokens = ids()
-    tokens[0, 0] = 3
-    error = refused(DataError, model, tmp_path, calibration=tokens, spec=small("rtn"))
-    assert "not finite" in error.message
+    model.get_parameter(where).data[3, 3] = value
+    error = refused(ModelError, model, tmp_path, spec=small("rtn"))
+    assert where in error.message
+    assert "1 of" in str(error.received)
+    assert not (tmp_path / "refused.conversion").exists()
 
 
 def test_calibration_that_is_no_token_ids(folder, tmp_path):
@@ -112,8 +112,9 @@ def test_calibration_that_is_no_token_ids(folder, tmp_path):
 
 def test_blocks_before_values_that_are_not_finite_stay(tmp_path):
     model = decoder("llama", dtype=torch.float32)
-    model.get_parameter("model.layers.1.mlp.up_proj.weight").data[3, 3] = torch.inf
-    refused(DataError, model, tmp_path, spec=small("rtn"))
+    model.get_parameter("model.layers.1.mlp.up_proj.weight").data.fill_(3.4e38)
+    error = refused(DataError, model, tmp_path, spec=small("rtn"))
+    assert "not finite" in error.message
     assert [file.name for file in (tmp_path / "refused.conversion").glob("*.json")].count("block-0000.json") == 1
 
 
