@@ -1,6 +1,6 @@
 """The work folder of a conversion, `<out>.conversion/`: one file a finished block, so that nothing done is done twice.
 
-    state.json                 what is converted, how, on which text: `key` is a digest of all three
+    state.json                 what is converted, how, on which text: `key` is a digest of these; and by which version
     rotation.safetensors       the rotation of the residual stream
     block-0000.safetensors     the tensors of a finished block, by full name
     block-0000.json            its report and the layout of its layers; a block counts as finished when this exists
@@ -23,6 +23,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from darkit_nb import __version__
 from darkit_nb.errors import ModelError
 from darkit_nb.records.conversion import BlockReport, ConversionSpec
 from darkit_nb.runs.safetensors_header import read_header
@@ -133,12 +134,14 @@ class WorkFolder:
         """Make the folder, or go on in the one there is.
 
         Raises:
-            ModelError: it belongs to a conversion of another model, with other settings, or on other text.
+            ModelError: it belongs to a conversion of another model, with other settings, or on other text; or another
+                version began it, whose blocks this one might not make the same way.
         """
         state = self.root / "state.json"
         if state.is_file():
             before = json.loads(state.read_text())
             if before.get("key") == key and resume:
+                self._refuse_another_version(before.get("version"))
                 return
             if resume:
                 raise ModelError(
@@ -152,7 +155,19 @@ class WorkFolder:
             self.root.mkdir(parents=True)
         except OSError as error:
             raise disk_error(self.root, None, error) from error
-        write_json(state, {"schema": SCHEMA, "key": key, "source": source, "spec": spec.to_dict()})
+        write_json(
+            state, {"schema": SCHEMA, "key": key, "version": __version__, "source": source, "spec": spec.to_dict()}
+        )
+
+    def _refuse_another_version(self, begun: str | None) -> None:
+        if begun != __version__:
+            raise ModelError(
+                "Another version of this package began this conversion.",
+                expected=f"darkit-nb {begun}" if begun else "the earlier version that began it",
+                received=f"darkit-nb {__version__}",
+                cause="blocks of two versions in one model may not fit each other to the last bit",
+                fix=f"go on with that version, or remove {self.root} and convert again: it begins anew",
+            )
 
     def finished(self, blocks: int) -> int:
         """How many blocks from the first on are finished."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from darkit_nb import __version__
 from darkit_nb.config.conversions import preset
 from darkit_nb.convert import conversion_plan, convert_model
 from darkit_nb.convert.driver import ConversionStopped
@@ -227,6 +228,23 @@ def test_other_settings_do_not_go_on_where_these_stopped(folder, tmp_path):
         convert_model(folder, small(), calibration=ids(7), out=tmp_path / "out")
     assert "another calibration text" in str(caught.value.received)
     convert_model(folder, small(damping=0.02), calibration=ids(), out=tmp_path / "out", resume=False)
+
+
+@pytest.mark.parametrize("version", ["0.0.7", None])
+def test_what_another_version_began_is_left_to_it(folder, tmp_path, version):
+    stops = iter((False, True))
+    with pytest.raises(ConversionStopped):
+        convert_model(folder, small(), calibration=ids(), out=tmp_path / "out", should_stop=lambda: next(stops))
+    state = tmp_path / "out.conversion" / "state.json"
+    known = json.loads(state.read_text())
+    assert known.pop("version") == __version__
+    state.write_text(json.dumps(known if version is None else {**known, "version": version}))
+    with pytest.raises(ModelError, match="Another version") as caught:
+        convert_model(folder, small(), calibration=ids(), out=tmp_path / "out")
+    assert str(version or "earlier") in str(caught.value.expected)
+    assert "out.conversion" in str(caught.value.fix)
+    assert (state.parent / "block-0000.json").is_file()
+    convert_model(folder, small(), calibration=ids(), out=tmp_path / "out", resume=False)
 
 
 def test_a_full_disk_loses_no_block(folder, tmp_path):
