@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from darkit_nb.convert.relations import Family, Widths
@@ -224,4 +223,9 @@ def folded_head(head: Tensor, gain: Tensor, bias: Tensor | None, rotation: Tenso
 
 def _by_rows(table: Tensor, fold: Callable[[Tensor], Tensor]) -> Tensor:
     """`fold` of a table with a row a token, in the table's dtype; the wide numbers of a few rows exist at a time."""
-    return torch.cat([fold(rows.double()).to(table.dtype) for rows in table.split(ROWS)])
+    first = fold(table[:ROWS].double()).to(table.dtype)
+    made = first.new_empty(len(table), *first.shape[1:])  # filled in place: parts to be joined would lie here twice
+    made[:ROWS] = first
+    for start in range(ROWS, len(table), ROWS):
+        made[start : start + ROWS] = fold(table[start : start + ROWS].double())
+    return made

@@ -54,14 +54,13 @@ def fold_front(skeleton: Skeleton, rotation: Tensor | None) -> dict[str, Tensor]
         skeleton: of the model; its embeddings are replaced.
         rotation: R `[D, D]` of the residual stream, or None.
 
-    Returns: Tables that replace those of the source, by full name, on the CPU.
+    Returns: Tables that replace those of the source, by full name: those the skeleton holds, no copies.
     """
     if rotation is None:
         return {}
     source, family = skeleton.source, skeleton.family
     names = [f"{name}.weight" for name in family.embeddings]
-    tables = {
-        name: folding.folded_table(source.tensor(name).to(skeleton.device), family, rotation).cpu() for name in names
-    }
-    skeleton.fill_front(tables)
-    return tables
+    skeleton.fill_front(
+        {name: folding.folded_table(source.tensor(name).to(skeleton.device), family, rotation) for name in names}
+    )
+    return {name: skeleton.model.get_parameter(name).data for name in names}

@@ -11,10 +11,14 @@ from darkit_nb.convert.model_source import ModelSource
 from darkit_nb.convert.plan_time import block_work, machine_flops
 from darkit_nb.convert.relations import Family, Widths, family_of, widths_of
 from darkit_nb.convert.rounding import MOST_TRIED, SHARES
+from darkit_nb.convert.skeleton import TOKENS_PER_BATCH
 from darkit_nb.records.conversion import STEPWISE, ConversionPlan, ConversionSpec
 
 FLOAT_BYTES = 4
 """Blocks are computed in float32."""
+
+HIDDEN_COPIES, STREAM_COPIES = 6, 8
+"""Tensors as wide as the hidden layer and as the stream that a batch of tokens takes on its way through a block."""
 
 GRAM_BYTES = 8
 """Gram matrices are summed in float64."""
@@ -37,7 +41,7 @@ def plan_for(source: ModelSource, spec: ConversionSpec, out: Path | None = None)
     around = source.parameters - in_blocks
     groups = layer_groups(source, family)
     tokens = spec.samples * spec.sample_length
-    resident = _resident_bytes(block, around, spec, widths)
+    resident = _resident_bytes(block, around, spec, widths) + _saving_bytes(source, spec, family, widths)
     cache = 3 * tokens * widths.hidden * FLOAT_BYTES
     disk = _disk_bytes(source, spec, widths, sum(o * d for group in groups for o, d in group), around)
     seconds = block_work(spec, groups, widths.hidden) * widths.blocks / machine_flops()
@@ -109,8 +113,10 @@ def layer_groups(source: ModelSource, family: Family) -> list[list[tuple[int, in
 
 
 def _resident_bytes(block: int, around: int, spec: ConversionSpec, widths: Widths) -> int:
-    """One block as float, a copy and its codes; embeddings and head; the largest Gram matrix and its factors."""
+    """One block as float, a copy and its codes; embeddings; a batch on its way; the largest Gram matrix's factors."""
     weights = (2 * FLOAT_BYTES + 2) * block + FLOAT_BYTES * around
+    batch = max(spec.sample_length, min(TOKENS_PER_BATCH, spec.samples * spec.sample_length))
+    weights += FLOAT_BYTES * batch * (HIDDEN_COPIES * widths.inner + STREAM_COPIES * widths.hidden)
     if spec.refine_epochs:
         weights += 3 * FLOAT_BYTES * block
     largest = max(widths.hidden, widths.inner)
@@ -119,6 +125,19 @@ def _resident_bytes(block: int, around: int, spec: ConversionSpec, widths: Width
         grams += 4 * FLOAT_BYTES * min(MOST_TRIED, (len(SHARES) + 1) * widths.hidden * widths.inner)
     rotation = 3 * GRAM_BYTES * widths.hidden**2 if spec.rotation in ("hadamard", "split") else 0
     return weights + max(grams, rotation)
+
+
+def _saving_bytes(source: ModelSource, spec: ConversionSpec, family: Family, widths: Widths) -> int:
+    """Tables of the vocabulary as they are read, folded and written, while the computing ones are still held.
+
+    The system gets little of a block's working space back by then, so this comes on top.
+    """
+    table, width = widths.vocabulary * widths.hidden, source.dtype.itemsize
+    if spec.rotation in ("hadamard", "split"):
+        held = 0 if width == FLOAT_BYTES else table  # the rotated embedding, in the dtype it is kept in
+        return width * (2 * table + held)
+    untied = source.stored_name(f"{family.head}.weight") is not None
+    return width * table * (2 if untied else 1)
 
 
 def stored_bits(spec: ConversionSpec) -> float:

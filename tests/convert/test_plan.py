@@ -96,3 +96,41 @@ def test_a_config_alone_cannot_be_converted(tmp_path: Path):
     tiny = LlamaConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=9)
     with pytest.raises(ModelError, match="holds no weights"):
         convert_model(tiny, spec, calibration=torch.zeros(1, 16, dtype=torch.int64), out=tmp_path / "out")  # pyright: ignore[reportArgumentType]
+
+
+PEAK = """
+import re, sys, torch
+from pathlib import Path
+from transformers import AutoModelForCausalLM, LlamaConfig
+from darkit_nb.config.conversions import preset
+from darkit_nb.convert import conversion_plan, convert_model
+
+def memory(name):
+    return 1024 * int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text()).group(1))
+
+def convert(name, vocabulary, folder):
+    config = LlamaConfig(
+        hidden_size=128, intermediate_size=256, num_hidden_layers=1, num_attention_heads=2, vocab_size=vocabulary,
+        tie_word_embeddings=True, dtype=torch.float32,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder / "float")
+    spec = preset(name, samples=1, sample_length=64)
+    ids = torch.randint(0, vocabulary, (1, 64))
+    plan = conversion_plan(folder / "float", spec)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = memory("VmRSS")
+    convert_model(folder / "float", spec, calibration=ids, out=folder / "out")
+    return memory("VmHWM") - before, plan.memory_bytes
+
+folder = Path(sys.argv[2])
+convert(sys.argv[1], 100, folder / "small")  # libraries are loaded now
+print(*convert(sys.argv[1], 400_000, folder / "large"))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system has to tell the peak of memory, and begin it anew")
+@pytest.mark.parametrize("name", ["rtn", "quarot"])
+def test_the_memory_that_is_planned_for_a_large_vocabulary_is_what_is_held(name: str, tmp_path: Path):
+    done = subprocess.run([sys.executable, "-c", PEAK, name, str(tmp_path)], capture_output=True, text=True, check=True)
+    held, planned = map(int, done.stdout.split()[-2:])
+    assert 0.8 < planned / held < 1.25
