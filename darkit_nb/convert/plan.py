@@ -41,7 +41,9 @@ def plan_for(source: ModelSource, spec: ConversionSpec, out: Path | None = None)
     around = source.parameters - in_blocks
     groups = layer_groups(source, family)
     tokens = spec.samples * spec.sample_length
-    resident = _resident_bytes(block, around, spec, widths) + _saving_bytes(source, spec, family, widths)
+    untied = not getattr(source.config, "tie_word_embeddings", False)
+    held = around - untied * widths.vocabulary * widths.hidden  # a head of its own is read when the model is saved
+    resident = _resident_bytes(block, held, spec, widths) + _saving_bytes(source, spec, widths, untied)
     cache = 3 * tokens * widths.hidden * FLOAT_BYTES
     disk = _disk_bytes(source, spec, widths, sum(o * d for group in groups for o, d in group), around)
     seconds = block_work(spec, groups, widths.hidden) * widths.blocks / machine_flops()
@@ -127,7 +129,7 @@ def _resident_bytes(block: int, around: int, spec: ConversionSpec, widths: Width
     return weights + max(grams, rotation)
 
 
-def _saving_bytes(source: ModelSource, spec: ConversionSpec, family: Family, widths: Widths) -> int:
+def _saving_bytes(source: ModelSource, spec: ConversionSpec, widths: Widths, untied: bool) -> int:
     """Tables of the vocabulary as they are read, folded and written, while the computing ones are still held.
 
     The system gets little of a block's working space back by then, so this comes on top.
@@ -136,7 +138,6 @@ def _saving_bytes(source: ModelSource, spec: ConversionSpec, family: Family, wid
     if spec.rotation in ("hadamard", "split"):
         held = 0 if width == FLOAT_BYTES else table  # the rotated embedding, in the dtype it is kept in
         return width * (2 * table + held)
-    untied = source.stored_name(f"{family.head}.weight") is not None
     return width * table * (2 if untied else 1)
 
 
