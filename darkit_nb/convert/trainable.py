@@ -132,7 +132,8 @@ class TrainableLinear(nn.Module):
 
     def _spikes(self, x: Tensor) -> Tensor:
         """The coded input; layers that share their input and what codes it share its code."""
-        made = x if self.transform is None else self.once(lambda: self.transform(x), x, self.transform)
+        transform = self.transform
+        made = x if transform is None else self.once(lambda: transform(x), x, transform)
         if self.spec.spike is None:
             return made
         settings = neuron_settings(self.spec.spike)
