@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from pathlib import Path
 
@@ -71,8 +72,8 @@ def test_runs_list_and_show_tell_the_place_of_one_that_waits(
         assert run(["train", f"name={name}", "--queue"]) == 0
     capsys.readouterr()
     assert run(["runs", "list"]) == 0
-    rows = [row.split("  ") for row in capsys.readouterr().out.splitlines()[1:]]
-    states = {row[0].split("-")[2]: row[1].strip() for row in rows}
+    rows = [re.split(r" {2,}", row) for row in capsys.readouterr().out.splitlines()[1:]]
+    states = {row[0].split("-")[2]: row[1] for row in rows}
     assert states == {"busy": "running", "a": "queued, place 1", "b": "queued, place 2"}
     assert run(["runs", "show", "b"]) == 0
     assert "queued, place 2" in capsys.readouterr().out
