@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,6 +53,7 @@ def train(config: RunConfig, *, progress: bool = True) -> RunDirectory:
             keep_fork(run, session.edits)
         with begin(run, active=state.is_main_process) as attempt:
             fit(attempt, session, state, display, resume_from=None)
+    leave_processes_at_exit()
     return run
 
 
@@ -85,6 +87,7 @@ def resume(
             check_same_architecture(session.model, checkpoint.path)
         with begin(run, active=state.is_main_process) as attempt:
             fit(attempt, session, state, display, resume_from=checkpoint)
+    leave_processes_at_exit()
     return run
 
 
@@ -108,8 +111,25 @@ def start_processes(config: RunConfig) -> PartialState:
     _quieten()
     torch.set_num_threads(config.train.num_threads or min(torch.get_num_threads(), available_cores()))
     state = PartialState(cpu=resolve_device(config.train) == "cpu")
+    atexit.unregister(_leave_processes)
     set_seed(config.seed)
     return state
+
+
+def leave_processes_at_exit() -> None:
+    """End the process group, and the threads it waits in, before the interpreter is taken down.
+
+    A thread of it that asks for the interpreter's lock after that aborts the process, and a finished training would
+    count as failed. Only after a success: with an exchange half done, leaving would wait for the others.
+    """
+    if torch.distributed.is_initialized():
+        atexit.unregister(_leave_processes)
+        atexit.register(_leave_processes)
+
+
+def _leave_processes() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _quieten() -> None:

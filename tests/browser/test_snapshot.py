@@ -92,7 +92,8 @@ Broken()
     ],
 )
 def test_javascript_that_fails_to_load_leaves_the_picture(notebook: Notebook, script: str):
-    for expected in ("no such engine", "anywidget", "nowhere.invalid", "ERR_", "Unexpected token", "Failed to"):
+    reasons = ("no such engine", "anywidget", "nowhere.invalid", "ERR_", "Unexpected token", "Failed to")
+    for expected in (*reasons, "Could not create a view"):
         notebook.watch.allow(expected)
     output = notebook.run(BROKEN.format(script=script))
     expect(output.locator("[class^=dk-snapshot-]")).to_have_text("the picture")
