@@ -1,4 +1,4 @@
-"""`conversions`: those that were begun, shown, stopped, resumed, compared and written for other programs."""
+"""`conversions`: those that were begun, shown, stopped, resumed, compared, written for other programs, and deleted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WIDTH = 100
 
 _LOOK_SECONDS = 0.3
 
-conversions = App(name="conversions", help="List, show, stop, resume, compare and export conversions.")
+conversions = App(name="conversions", help="List, show, stop, resume, compare, export and delete conversions.")
 
 
 def work(conversion: Conversion, *, quiet: bool) -> int:
@@ -217,3 +217,27 @@ def export_command(out: str, target: str, /, *, zero_points: Annotated[bool, Par
     from darkit_nb.convert.export import export_compressed_tensors
 
     print(f"written: {export_compressed_tensors(out, target, zero_points=zero_points)}")
+
+
+@conversions.command(name="delete")
+def delete_command(out: str, /, *, yes: Annotated[bool, Parameter(alias="-y", negative="")] = False) -> int:
+    """Delete a conversion for good: the converted model, the blocks that are done, and everything measured.
+
+    One that is at work is refused; one that waits is taken out of the queue with it. The float model stays.
+
+    Args:
+        out: Folder of the converted model.
+        yes: Do not ask.
+    """
+    from darkit_nb.cli.asking import agreed
+    from darkit_nb.runs.conversion import Conversion
+    from darkit_nb.runs.removal import conversion_to_delete
+
+    found = Conversion.open(out)
+    folders = conversion_to_delete(found.root)[1]
+    held = f"{found.state}, {len(found.reports())} blocks, {', '.join(path.name for path in folders)}"
+    again = f"darkit-nb conversions delete {shlex.quote(str(found.out))} --yes"
+    if not yes and not agreed(str(found.out), held, folders, again=again):
+        return 1
+    print(f"deleted: {', '.join(map(str, found.delete()))}")
+    return 0

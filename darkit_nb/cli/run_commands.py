@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from datetime import datetime
 from typing import Annotated, Any
@@ -90,24 +91,15 @@ def delete_command(
         yes: Do not ask.
         runs_dir: Folder of runs.
     """
-    from darkit_nb.errors import RunError
+    from darkit_nb.cli.asking import agreed
     from darkit_nb.runs.removal import delete_run, run_to_delete
 
     found = run_to_delete(run, runs_dir)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise RunError(
-                "Nobody is here to agree.",
-                expected="a terminal to answer in, or --yes",
-                received=f"the wish to delete {found.id}",
-                fix=f"darkit-nb runs delete {found.id} --yes",
-            )
-        size = sum(path.stat().st_size for path in found.root.rglob("*") if path.is_file())
-        held = f"{len(found.checkpoints())} checkpoints, {size / 1e6:,.1f} MB"
-        print(f"{found.root}: {_state(found.read_status())}, {held}")
-        if input("Delete it for good? [y/N] ").strip().lower() not in ("y", "yes"):
-            print("kept")
-            return 1
+    held = f"{_state(found.read_status())}, {len(found.checkpoints())} checkpoints"
+    where = "" if runs_dir == "runs" else f" --runs-dir {shlex.quote(runs_dir)}"
+    again = f"darkit-nb runs delete {found.id} --yes{where}"
+    if not yes and not agreed(str(found.root), held, [found.root], again=again):
+        return 1
     print(f"deleted: {delete_run(found.id, runs_dir)}")
     return 0
 

@@ -24,9 +24,9 @@ from darkit_nb.convert.skeleton import Skeleton
 from darkit_nb.convert.work import WorkFolder, disk_error, write_json, write_tensors
 from darkit_nb.errors import ModelError
 from darkit_nb.records.conversion import BlockReport, ConversionReport, ConversionSpec
+from darkit_nb.runs.conversion_files import REPORT, partial_folder
 from darkit_nb.spikify.quantizer import DarkitConfig
 
-REPORT = "conversion.json"
 ONE_FILE_BYTES = 1 << 29
 """Models up to this size are one file; larger ones have a file a block."""
 
@@ -122,7 +122,7 @@ def save_converted(job: Saved, reports: Sequence[BlockReport]) -> ConversionRepo
     Raises:
         ModelError: the disk is full; the work folder stays, and the same call saves again.
     """
-    partial = job.out.with_name(job.out.name + ".partial")
+    partial = partial_folder(job.out)
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

@@ -26,6 +26,7 @@ from torch import Tensor
 from darkit_nb import __version__
 from darkit_nb.errors import ModelError
 from darkit_nb.records.conversion import BlockReport, ConversionSpec
+from darkit_nb.runs.conversion_files import blocks_folder
 from darkit_nb.runs.safetensors_header import read_header
 
 SCHEMA = 1
@@ -128,7 +129,7 @@ class WorkFolder:
     """
 
     def __init__(self, out: Path) -> None:
-        self.root = out.with_name(out.name + ".conversion")
+        self.root = blocks_folder(out)
 
     def begin(self, key: str, spec: ConversionSpec, source: str, *, resume: bool) -> None:
         """Make the folder, or go on in the one there is.

@@ -22,6 +22,7 @@ from darkit_nb.runs.ending import end_orphan
 from darkit_nb.runs.handle import Handle
 from darkit_nb.runs.launcher import start_supervisor
 from darkit_nb.runs.queue import enqueue
+from darkit_nb.runs.removal import delete_conversion
 from darkit_nb.runs.run_requests import AskableRun
 from darkit_nb.runs.status import RunStatus
 from darkit_nb.runs.workers import conversion_folders, is_conversion
@@ -164,6 +165,16 @@ class Conversion(Handle, AskableRun):
         self.refuse_finished()
         enqueue(self.directory)
         return self
+
+    def delete(self) -> tuple[Path, ...]:
+        """Remove it for good: model, finished blocks, measurements, answers. One that waits leaves the queue with it.
+
+        Returns: The folders that are gone.
+
+        Raises:
+            RunError: it is at work; one of its folders is a link; or it cannot be removed.
+        """
+        return delete_conversion(self.root)
 
     def refuse_finished(self) -> None:
         """Refuse to work on what is done.

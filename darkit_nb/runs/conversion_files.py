@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -15,14 +16,15 @@ from darkit_nb.records.conversion_request import ConversionRequest
 from darkit_nb.records.conversion_result import ConversionRow
 from darkit_nb.runs import identity, lock
 from darkit_nb.runs.directory import RunDirectory
-from darkit_nb.runs.files import SCHEMA, from_json, to_json, write_atomic, writing
+from darkit_nb.runs.files import SCHEMA, from_json, sweep_removed, to_json, write_atomic, writing
 from darkit_nb.runs.launcher import START_LOCK, refuse_active
 from darkit_nb.runs.metrics import last_attempts
 from darkit_nb.runs.workers import CONVERSION_FILE, CONVERSION_SUFFIX, conversion_folders
 
 ROWS = "rows.json"
-WORK_SUFFIX = ".conversion"
-"""What the name of the folder of finished blocks has behind that of the model."""
+REPORT = "conversion.json"
+"""In the folder of a converted model: what came of the conversion."""
+CLAIM_LOCK = ".claim.lock"
 
 
 def work_folder(out: str | Path) -> Path:
@@ -34,6 +36,16 @@ def work_folder(out: str | Path) -> Path:
 def model_folder(root: Path) -> Path:
     """The folder of the model that the conversion in `root` makes."""
     return root.with_name(root.name.removesuffix(CONVERSION_SUFFIX))
+
+
+def blocks_folder(out: Path) -> Path:
+    """The folder of finished blocks, until the model in `out` is saved."""
+    return out.with_name(out.name + ".conversion")
+
+
+def partial_folder(out: Path) -> Path:
+    """The folder of the model in `out` while it is written."""
+    return out.with_name(out.name + ".partial")
 
 
 def begun(root: Path) -> float:
@@ -56,7 +68,8 @@ def claim(request: ConversionRequest, command: str) -> Path:
     root = work_folder(out)
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
-    with lock.exclusive(root / ".claim.lock", f"The conversion to {out}", wait_seconds=10.0):
+    sweep_removed(root.parent)
+    with lock.exclusive(root / CLAIM_LOCK, f"The conversion to {out}", wait_seconds=10.0):
         if (root / CONVERSION_FILE).is_file():
             other = _differing(root, request)
             if not other:
@@ -66,7 +79,7 @@ def claim(request: ConversionRequest, command: str) -> Path:
             _clear(root)
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             with suppress(OSError):
-                (root / ".claim.lock").unlink()
+                (root / CLAIM_LOCK).unlink()
                 root.rmdir()
             raise RunError(
                 f"{out} is there already.",
@@ -94,7 +107,7 @@ def _another(root: Path, other: Sequence[str]) -> RunError:
         f"{root} holds another conversion.",
         expected="the same source and settings, to go on with it",
         received=f"other {', '.join(other)}",
-        fix=f"choose another folder, or remove {root}",
+        fix=f"choose another folder, or: darkit-nb conversions delete {shlex.quote(str(model_folder(root)))}",
     )
 
 
@@ -103,7 +116,7 @@ def _holds_nothing(root: Path) -> bool:
     run, out = RunDirectory(root), model_folder(root)
     status = run.read_status()
     idle = status.state in ("failed", "stopped", "lost") and status.orphan_pid is None
-    blocks = any(out.with_name(out.name + WORK_SUFFIX).glob("block-*.json"))
+    blocks = any(blocks_folder(out).glob("block-*.json"))
     return idle and not blocks and not read_blocks(run)
 
 
@@ -117,7 +130,7 @@ def _clear(root: Path) -> None:
     start = lock.exclusive(root / START_LOCK, f"The start of the conversion to {out}", wait_seconds=10.0)
     with start, run.lock(), writing(root):
         refuse_active(run)
-        shutil.rmtree(out.with_name(out.name + WORK_SUFFIX), ignore_errors=True)
+        shutil.rmtree(blocks_folder(out), ignore_errors=True)
         # The settings go first: killed from here on, the folder is one that was never claimed.
         for path in (root / CONVERSION_FILE, *root.iterdir()):
             if path.is_dir():

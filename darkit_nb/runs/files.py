@@ -19,6 +19,8 @@ from darkit_nb.runs.workers import CONVERSION_SUFFIX
 SCHEMA = 1
 _GONE = ".deleted-"
 """What the name of a folder begins with while it is emptied."""
+_WITH_IT = "removed-with.json"
+"""In such a folder: names, devices and inodes of the folders beside it that go with it."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -155,25 +157,47 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
             raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes fitted", str(path))
 
 
-def remove_folder(folder: Path) -> None:
+def remove_folder(folder: Path, *with_it: Path) -> None:
     """Remove a folder as a whole: it is gone for readers at once, also after a kill; links in it are not followed.
 
-    What a kill leaves under a hidden name beside it goes with `sweep_removed`.
+    What a kill leaves under a hidden name beside it goes with `sweep_removed`, and so do the folders `with_it`.
+
+    Args:
+        folder: its removal decides: where it stays, the others stay.
+        with_it: folders beside it that go with it.
 
     Raises:
-        RunError: it cannot be renamed, or not be emptied then.
+        RunError: it cannot be renamed, or they cannot be emptied then.
     """
-    aside = folder.with_name(f"{_GONE}{folder.name}")
     with writing(folder):
-        folder.rename(aside)
+        if with_it:
+            known = {path.name: [path.lstat().st_dev, path.lstat().st_ino] for path in with_it}
+            write_atomic(folder / _WITH_IT, to_json(known) + "\n")
+        folder.rename(_aside(folder))
     sync_folder(folder.parent)
-    with writing(aside):
-        shutil.rmtree(aside)
+    for path in with_it:
+        with writing(path):
+            path.rename(_aside(path))
+    for path in (*with_it, folder):
+        with writing(path):
+            shutil.rmtree(_aside(path))
+
+
+def _aside(folder: Path) -> Path:
+    """Where a folder lies while it is emptied. No name ends like this, so nobody takes it for what it was."""
+    return folder.with_name(f"{_GONE}{folder.name}~")
 
 
 def sweep_removed(folder: Path) -> None:
     """Finish the removals in a folder that were killed."""
     for path in folder.glob(f"{_GONE}*"):
+        with suppress(OSError, ValueError):
+            for name, identity in from_json((path / _WITH_IT).read_bytes()).items():
+                left = folder / name
+                beside = left.parent == folder and name != ".."
+                info = left.lstat() if beside and left.exists() else None
+                if info is not None and [info.st_dev, info.st_ino] == identity:  # else made since, by somebody else
+                    shutil.rmtree(left, ignore_errors=True)
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -1,13 +1,14 @@
-"""What goes: a run by its name, the oldest answers of a run by themselves."""
+"""What goes: a run by its name, a conversion with its model, the oldest answers of a run by themselves."""
 
 from __future__ import annotations
 
+import shlex
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from darkit_nb.errors import RunError
-from darkit_nb.runs import lock
+from darkit_nb.runs import conversion_files, lock
 from darkit_nb.runs.directory import RunDirectory
 from darkit_nb.runs.files import remove_folder, sweep_removed
 from darkit_nb.runs.launcher import START_LOCK, refuse_active
@@ -70,6 +71,52 @@ def run_to_delete(name: str, runs_dir: str | Path = "runs") -> RunDirectory:
         )
     refuse_active(run)
     return run
+
+
+def delete_conversion(root: Path) -> tuple[Path, ...]:
+    """Remove a conversion with everything that is its own: model, finished blocks, measurements, answers, edits.
+
+    After a kill in the middle there is a whole conversion, or none: what is left goes with the next removal or the next
+    conversion in the same folder. A folder in the model's place that no conversion wrote stays.
+
+    Args:
+        root: the folder `<out>.run`.
+
+    Returns: The folders that are gone.
+
+    Raises:
+        RunError: it is at work; one of its folders is a link; or it cannot be removed.
+    """
+    run, folders = conversion_to_delete(root)
+    sweep_removed(root.parent)
+    start = lock.exclusive(root / START_LOCK, f"The start of the conversion {run.id}", wait_seconds=10.0)
+    claim = lock.exclusive(root / conversion_files.CLAIM_LOCK, f"The conversion {run.id}", wait_seconds=10.0)
+    with claim, start, run.lock():
+        refuse_active(run)
+        remove_folder(*folders)
+    return folders
+
+
+def conversion_to_delete(root: Path) -> tuple[RunDirectory, tuple[Path, ...]]:
+    """The conversion that `delete_conversion` would remove, and its folders, the one that decides first.
+
+    Raises:
+        RunError: it is at work, or one of its folders is a link.
+    """
+    run, out = RunDirectory(root), conversion_files.model_folder(root)
+    beside = [out] if (out / conversion_files.REPORT).is_file() else []
+    beside += [conversion_files.blocks_folder(out), conversion_files.partial_folder(out)]
+    folders = (root, *(path for path in beside if path.is_dir()))
+    links = [path for path in folders if path.is_symlink()]
+    if links:
+        raise RunError(
+            f"{links[0]} is a link.",
+            expected="a folder of the conversion itself",
+            received=f"a link to {links[0].resolve()}",
+            fix=f"delete what it leads to yourself, then the link: rm {shlex.quote(str(links[0]))}",
+        )
+    refuse_active(run)
+    return run, folders
 
 
 def prune_answers(folder: Path, *, keep: int = KEPT_ANSWERS, most_bytes: int = KEPT_BYTES) -> list[Path]:

@@ -79,6 +79,24 @@ def test_a_conversion_that_was_begun_is_shown_and_not_stopped_twice(tmp_path: Pa
     assert "No conversion" in capsys.readouterr().out
 
 
+def test_a_conversion_is_deleted_when_somebody_agrees(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    from darkit_nb.config.conversions import preset
+
+    out = tmp_path / "a model"
+    Conversion.create(ConversionRequest(source="stdlib-llama", out=str(out), spec=preset("rtn")))
+    assert run(["conversions", "delete", str(out)]) == 2
+    assert f"darkit-nb conversions delete '{out}' --yes" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _: "n")
+    assert run(["conversions", "delete", str(out)]) == 1
+    assert "created, 0 blocks, a model.run" in capsys.readouterr().out
+    assert run(["conversions", "delete", str(out), "--yes"]) == 0
+    assert run(["conversions", "delete", str(out), "--yes"]) == 2
+    assert "no conversion at" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_pipelines_are_compared_one_after_another_in_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     code, out = converted(tmp_path, "--pipeline", "quarot", "--compare", "rtn,smoothquant")

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from darkit_nb.config import RunConfig
+from darkit_nb.config.conversions import preset
 from darkit_nb.errors import RunError
+from darkit_nb.records.conversion_request import ConversionRequest
 from darkit_nb.runs import RunDirectory, list_runs
+from darkit_nb.runs.conversion import Conversion, list_conversions
 from darkit_nb.runs.removal import delete_run, prune_answers
 
 KILLED = """
@@ -137,3 +140,73 @@ def test_the_oldest_answers_go_and_the_newest_stays(tmp_path: Path) -> None:
     prune_answers(tmp_path, keep=5, most_bytes=1)
     assert {path.name for path in tmp_path.iterdir()} == {draft.name, f"{0:012x}.jsonl"}
     assert prune_answers(tmp_path / "absent") == []
+
+
+# -- conversions ---------------------------------------------------------------------------------------------------
+
+KILLED_CONVERSION = KILLED.replace("import delete_run", "import delete_conversion as delete_run").replace(
+    "delete_run(name, runs_dir)", "from pathlib import Path; delete_run(Path(runs_dir, name))"
+)
+
+
+def made_request(out: Path) -> ConversionRequest:
+    return ConversionRequest(source="stdlib-llama", out=str(out), spec=preset("rtn"))
+
+
+def converted(folder: Path, name: str = "m") -> Conversion:
+    """A conversion with a model, and with blocks that lie beside it still."""
+    made = Conversion.create(made_request(folder / name))
+    for path in (folder / name / "conversion.json", folder / f"{name}.conversion" / "block-0000.json"):
+        path.parent.mkdir()
+        path.write_text("{}")
+    return made
+
+
+def test_a_deleted_conversion_takes_its_model_and_blocks_along_and_nothing_else(tmp_path: Path) -> None:
+    made, kept = converted(tmp_path), converted(tmp_path, "m2")
+    before = everything(tmp_path / "m2") | everything(kept.root)
+    assert made.delete() == tuple(tmp_path / name for name in ("m.run", "m", "m.conversion"))
+    assert list_conversions(tmp_path) == [kept]
+    assert {path.name for path in tmp_path.iterdir()} == {"m2", "m2.run", "m2.conversion"}
+    assert everything(tmp_path / "m2") | everything(kept.root) == before
+    assert Conversion.create(made_request(tmp_path / "m")).state == "created"
+
+
+def test_a_conversion_at_work_and_links_are_not_deleted_and_foreign_files_stay(tmp_path: Path) -> None:
+    made = converted(tmp_path)
+    made.directory.begin_attempt()
+    with pytest.raises(RunError, match="is running already"):
+        made.delete()
+    made.directory.write_status(state="stopped")
+    with made.directory.lock(), pytest.raises(RunError, match="is being written"):
+        made.delete()
+    (tmp_path / "m").rename(tmp_path / "elsewhere")
+    (tmp_path / "m").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="is a link"):
+        made.delete()
+    assert made.root.is_dir()
+    (tmp_path / "m").unlink()
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "thesis.txt").write_text("years")
+    made.delete()
+    assert everything(tmp_path) == {"m", "m/thesis.txt", "elsewhere", "elsewhere/conversion.json"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
+@pytest.mark.parametrize(("event", "count", "there"), [("os.rename", 2, True), ("os.rename", 3, False)])
+def test_a_conversion_whose_removal_was_killed_is_whole_or_gone(
+    tmp_path: Path, event: str, count: int, *, there: bool
+) -> None:
+    made = converted(tmp_path)
+    before = everything(tmp_path)
+    command = [sys.executable, "-c", KILLED_CONVERSION, str(tmp_path), "m.run", event, str(count)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert list_conversions(tmp_path) == ([made] if there else [])
+    if there:
+        assert everything(tmp_path) >= before
+        made.delete()
+    else:
+        (tmp_path / "m.conversion").rename(tmp_path / "mine")
+        (tmp_path / "m.conversion").mkdir()  # made since by somebody else
+        Conversion.create(made_request(tmp_path / "next")).delete()
+        assert everything(tmp_path) == {"mine", "mine/block-0000.json", "m.conversion"}
