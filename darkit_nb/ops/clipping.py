@@ -76,7 +76,7 @@ def clipped_linear(
         y = _ClippedLinear.apply(rows, *tensors[1:], reads, writes, *settings)
     else:
         y = _mixed_linear(rows, *tensors[1:], reads, writes, mixing, settings)
-    return y.view(*x.shape[:-1], -1)
+    return y.view(*x.shape[:-1], len(weight))
 
 
 def _hand_for(x: Tensor, weight: Tensor, backend: Backend) -> ModuleType | None:

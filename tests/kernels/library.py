@@ -14,8 +14,31 @@ from pathlib import Path
 from darkit_nb.ops.native_build import FLAGS, LEVELS, ONCE, source_folder
 from tests.conftest import need
 
-SANITISERS = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 QUICK = ("-O1",)
+
+
+@dataclass(frozen=True)
+class Sanitiser:
+    """What a library is built with, and what a process that runs it needs.
+
+    Attributes:
+        flags: of the compiler.
+        runtimes: libraries that have to be there before all others.
+        options: environment.
+    """
+
+    flags: tuple[str, ...]
+    runtimes: tuple[str, ...]
+    options: dict[str, str]
+
+
+# Leaks are the interpreter's.
+MEMORY = Sanitiser(
+    ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    ("libasan.so", "libubsan.so"),
+    {"ASAN_OPTIONS": "detect_leaks=0"},
+)
+THREADS = Sanitiser(("-g", "-O1", "-fsanitize=thread"), ("libtsan.so",), {"TSAN_OPTIONS": "halt_on_error=1"})
 
 
 @dataclass(frozen=True)
@@ -34,12 +57,12 @@ class Builds:
         need("g++", shutil.which("g++") is not None, "g++ is not on the PATH")
         self.folder = folder
 
-    def library(self, flags: tuple[str, ...], edit: Edit | None = None) -> Path:
-        """Path of the library with these flags more, as it stands or with a place changed."""
+    def library(self, flags: tuple[str, ...], *edits: Edit) -> Path:
+        """Path of the library with these flags more, as it stands or with places changed."""
         origin = source_folder()
         assert origin is not None
         texts = {path.name: path.read_text() for path in origin.iterdir() if path.suffix in (".cpp", ".h")}
-        if edit is not None:
+        for edit in edits:
             assert edit.old in texts[edit.name], f"{edit.old!r} is not in {edit.name} any more"
             texts[edit.name] = texts[edit.name].replace(edit.old, edit.new)
         place = self.folder / _digest(*texts.values(), *flags)
@@ -78,13 +101,15 @@ def _included(name: str, texts: dict[str, str]) -> list[str]:
     return found
 
 
-def prove(library: Path, *arguments: str, sanitised: bool = False, seconds: int) -> subprocess.CompletedProcess[str]:
+def prove(
+    library: Path, *arguments: str, sanitiser: Sanitiser | None = None, seconds: int
+) -> subprocess.CompletedProcess[str]:
     """Run `tests.kernels.library_proof` on a library, in a process of its own, which may die."""
-    env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "1"}
-    if sanitised:
-        runtimes = [_runtime(name) for name in ("libasan.so", "libubsan.so")]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if sanitiser is not None:
+        runtimes = [_runtime(name) for name in sanitiser.runtimes]
         need("libasan", all(path.is_file() for path in runtimes), "g++ has no sanitiser libraries")
-        env["LD_PRELOAD"] = " ".join(map(str, runtimes))
+        env |= {"LD_PRELOAD": " ".join(map(str, runtimes)), **sanitiser.options}
     command = [sys.executable, "-m", "tests.kernels.library_proof", str(library), *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=env, timeout=seconds)
 

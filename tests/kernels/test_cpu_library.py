@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.kernels.library import QUICK, SANITISERS, Builds, Edit, prove
+from tests.kernels.library import MEMORY, QUICK, THREADS, Builds, Edit, prove
 
 ROW_TOO_FAR = Edit(
     "gif_law.h",
@@ -17,18 +17,48 @@ ROW_TOO_FAR = Edit(
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("part", ["neurons", "products", "memory"])
+@pytest.mark.parametrize("part", ["neurons", "products", "attention", "conversion", "memory"])
 def test_no_access_out_of_bounds_and_nothing_undefined(builds: Builds, part: str) -> None:
-    done = prove(builds.library(SANITISERS), part, sanitised=True, seconds=7000)
+    done = prove(builds.library(MEMORY.flags), part, sanitiser=MEMORY, seconds=7000)
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.strip() == "clean"
+
+
+# Threads that the library starts itself, for results of any size: those of torch's OpenMP meet in ways the sanitiser of
+# threads does not know.
+ON_MANY_THREADS = Edit("threads.h", "dk_threads.region ? 32768 : 262144;", "64;")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("part", ["neurons", "products", "attention", "conversion", "memory"])
+def test_threads_share_nothing_they_write(builds: Builds, part: str) -> None:
+    done = prove(builds.library(THREADS.flags, ON_MANY_THREADS), "alone", part, sanitiser=THREADS, seconds=7000)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.stdout.strip() == "clean"
+
+
+SHARED_SUMS = Edit(
+    "clipping.cpp", "in_parts(call->from.outputs, CHUNK, parts_of", "in_parts(call->from.outputs, 1, parts_of"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_race_is_caught(builds: Builds) -> None:
+    """The proof that the test above can fail."""
+    library = builds.library(THREADS.flags, ON_MANY_THREADS, SHARED_SUMS)
+    done = prove(library, "alone", "conversion", sanitiser=THREADS, seconds=1100)
+    assert done.returncode != 0
+    assert "data race" in done.stderr
+    assert "clipping.cpp" in done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_thousands_of_generated_cases_under_sanitisers(builds: Builds) -> None:
     """Counts of the definition bit for bit, all gradients to their tolerance, over poisoned memory."""
-    done = prove(builds.library(SANITISERS), "2200", sanitised=True, seconds=7000)
+    done = prove(builds.library(MEMORY.flags), "2200", sanitiser=MEMORY, seconds=7000)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     found = re.search(r"(\d+) generated cases", done.stdout)
     assert found is not None
@@ -39,7 +69,7 @@ def test_thousands_of_generated_cases_under_sanitisers(builds: Builds) -> None:
 @pytest.mark.timeout(1200)
 def test_a_row_read_too_far_is_caught(builds: Builds) -> None:
     """The proof that the tests above can fail."""
-    done = prove(builds.library(SANITISERS, ROW_TOO_FAR), "neurons", sanitised=True, seconds=1100)
+    done = prove(builds.library(MEMORY.flags, ROW_TOO_FAR), "neurons", sanitiser=MEMORY, seconds=1100)
     assert done.returncode != 0
     assert "heap-buffer-overflow" in done.stderr
     assert "gif.cpp" in done.stderr

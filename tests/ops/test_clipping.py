@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -44,18 +45,32 @@ def by(hand: str) -> Iterator[Any]:
             yield "native"
 
 
+def weights_of(outputs: int, features: int) -> Tensor:
+    """Some outputs are all zero, without a negative weight, or have ties at their ends."""
+    weight = torch.randn(outputs, features).mul(64).round() / 64
+    if outputs > 4:
+        weight[1], weight[2], weight[3] = weight[1].abs(), -weight[2].abs(), weight[3].sign()
+        weight[4] = 0
+    return weight
+
+
+def broken(weight: Tensor) -> Tensor:
+    """The same with outputs that hold no numbers, or tiny and huge ones."""
+    weight = weight.clone()
+    for output, value in enumerate((math.nan, math.inf, -math.inf, 1e-40, 3e38)):
+        weight[output::8, -1] = value
+    return weight
+
+
 def leaves(name: str) -> dict[str, Any]:
-    """Tensors of a case; some outputs are all zero, without a negative weight, or have ties at their ends.
+    """Tensors of a case.
 
     What scales and mixes weights has few bits, so that a weight is the same in whatever order its products are summed
     and none falls on the other side of a rounding.
     """
     outputs, features, group_size, _, scales = SHAPES[name]
     torch.manual_seed(len(name))
-    weight = torch.randn(outputs, features).mul(64).round() / 64
-    if outputs > 4:
-        weight[1], weight[2], weight[3] = weight[1].abs(), -weight[2].abs(), weight[3].sign()
-        weight[4] = 0
+    weight = weights_of(outputs, features)
     shares = [2 * torch.randn(outputs, reference.group_count(features, group_size)) for _ in range(2)]
     given = {
         "reads": torch.randint(-1, 2, (features,)).float().exp2(),
@@ -118,6 +133,50 @@ def test_values_are_bit_equal(hand: str, name: str):
         again = module.differentiate(source, ends, torch.randn_like(values)).values
     assert torch.equal(values, wanted)
     assert torch.equal(again, wanted)
+
+
+@pytest.mark.parametrize("hand", HANDS)
+def test_outputs_that_hold_no_numbers_leave_the_others_alone(hand: str):
+    tensors, (_, _, group_size, bits, _) = leaves("uneven groups"), SHAPES["uneven groups"]
+    module = _clipping_blocked if hand == "blocked" else _clipping_native
+    weights = [tensors["weight"], broken(tensors["weight"])]
+    shares, found = torch.full((2, *tensors["lower"].shape), 0.5), []
+    with by(hand):
+        for weight in weights:
+            source = Clipped(weight, None, tensors["writes"], *shares, bits, group_size or 61)
+            values, ends = module.encode(source)
+            gradient = module.differentiate(source, ends, torch.ones_like(values))
+            found.append((values, gradient.values, gradient.scaled, gradient.lower, gradient.upper, gradient.writes))
+    scaled = reference.scaled_weight(weights[1], None, tensors["writes"])
+    wanted = reference.clipped_quantise(scaled, *torch.zeros_like(shares), bits=bits, group_size=group_size)
+    torch.testing.assert_close(found[1][0], wanted, rtol=0, atol=0, equal_nan=True)
+    sound = (weights[0] == weights[1]).all(1)
+    assert 0 < sound.sum() < len(sound)
+    assert all(torch.equal(one[sound], other[sound]) for one, other in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("hand", HANDS)
+def test_no_tokens_at_all_have_gradients_of_zero(hand: str):
+    tensors = {**leaves("scaled"), "x": torch.randn(2, 0, 60)}
+    with by(hand) as backend:
+        found = results(clipping.clipped_linear, "scaled", tensors, backend=backend)
+    assert found.pop("y").shape == (2, 0, 63)
+    assert not any(gradient.any() for gradient in found.values())
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    need_library()
+    weight, shares, reads = torch.randn(200, 600), torch.rand(2, 200, 6), torch.rand(600)
+    source, threads, found = Clipped(weight, reads, None, *shares, 4, 100), torch.get_num_threads(), []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            values, ends = _clipping_native.encode(source)
+            gradient = _clipping_native.differentiate(source, ends, torch.cos(weight))
+            found.append((values, ends, gradient.scaled, gradient.lower, gradient.upper, gradient.reads))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize("hand", HANDS)

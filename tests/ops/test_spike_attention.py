@@ -24,19 +24,18 @@ CODES: list[dict[str, Any]] = [
 ]
 
 
+SHAPES = [(2, 3, 9, 70, 5), (1, 2, 40, 128, 1), (1, 1, 1, 1, 4)]
+"""Sequences, heads, tokens, features of a head, queries a head."""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _library() -> None:
     need_library()
 
 
-@pytest.mark.parametrize("level", list(LEVELS))
-@pytest.mark.parametrize("code", CODES, ids=str)
-@pytest.mark.parametrize(
-    ("batch", "heads", "tokens", "width", "sharing"), [(2, 3, 9, 70, 5), (1, 2, 40, 128, 1), (1, 1, 1, 1, 4)]
-)
-def test_the_library_gives_what_the_definition_gives(
-    code: dict[str, Any], batch: int, heads: int, tokens: int, width: int, sharing: int, level: str
-):
+def check(code: dict[str, Any], shape: tuple[int, int, int, int, int], level: str) -> None:
+    """The library with this instruction set against the definition, all tokens and a window of them."""
+    batch, heads, tokens, width, sharing = shape
     random = torch.Generator().manual_seed(1)
     query = torch.randn(batch, heads * sharing, 1, width, generator=random)
     keys, values = (torch.randn(batch, heads, tokens, width, generator=random) for _ in range(2))
@@ -58,3 +57,12 @@ def test_the_library_gives_what_the_definition_gives(
     tolerance = {"rtol": 0.0, "atol": 1e-5 * float(values.abs().max())}
     torch.testing.assert_close(found, expected, **tolerance)
     torch.testing.assert_close(part, spike_attention_product(query, *cut), **tolerance)
+
+
+@pytest.mark.parametrize("level", list(LEVELS))
+@pytest.mark.parametrize("code", CODES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_library_gives_what_the_definition_gives(
+    code: dict[str, Any], shape: tuple[int, int, int, int, int], level: str
+):
+    check(code, shape, level)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -30,6 +32,15 @@ def case(outputs: int, features: int, groups: int) -> list[Tensor]:
     return [weight, torch.rand(features, generator=generator), group, scale, low, low + 15]
 
 
+def broken(given: list[Tensor]) -> list[Tensor]:
+    """The same with rows that hold no numbers, and grids that are tiny or huge."""
+    weight, importance, group, scale, low, high = (part.clone() for part in given)
+    for row, value in enumerate((math.nan, math.inf, -math.inf, 1e-40)):
+        weight[row::7, -1] = value
+    scale[1::5], scale[2::5] = 1e-40, 2.0**101
+    return [weight, importance, group, scale, low, high]
+
+
 def errors(given: list[Tensor]) -> Tensor:
     """Of every grid, in double, `[C, O, G]`."""
     weight, importance, group, *grids = given
@@ -51,6 +62,19 @@ def test_no_grid_errs_less_than_the_one_that_is_chosen(level: str, shape: tuple[
     torch.testing.assert_close(every.gather(0, found.unsqueeze(0))[0], every.amin(0), rtol=1e-5, atol=0)
     assert (found == law.best_range(*given)).double().mean() > 0.99
     assert found.unique().numel() > 3 or shape[0] < 9
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_weight_that_is_no_number_takes_the_first_grid_and_leaves_other_groups_alone(level: str):
+    given = broken(case(9, 40, 5))
+    whole = [torch.where(given[0].isfinite(), given[0], 0.0), *given[1:]]
+    with use_level(level), poisoned():
+        found, alone = ops.best_range(*given), ops.best_range(*whole)
+    spoilt = torch.zeros_like(found, dtype=torch.bool)
+    spoilt[[0, 1, 2, 7, 8], given[2][-1]] = True
+    assert not found[spoilt].any()
+    assert torch.equal(found[~spoilt], alone[~spoilt])
+    assert alone[~spoilt].any()
 
 
 def test_instruction_sets_and_threads_choose_alike_where_grids_err_alike():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 import pytest
 import torch
 from torch import Tensor
@@ -50,6 +53,29 @@ def parts(given: dict[str, Tensor], *names: str) -> list[Tensor]:
     return [left, *(given[name] for name in (*names, "scale", "low", "high", "group"))]
 
 
+def broken(given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same with what goes wrong, in outputs of their own: no numbers, huge and tiny ones, ties."""
+    left, scale = given["left"].clone(), given["scale"].clone()
+    for output, value in enumerate((math.nan, math.inf, -math.inf, 1e-40, 3e38)):
+        left[len(left) // 2, output::9] = value
+    scale[:, 5::9], scale[:, 6::9] = 1e-40, 2.0**101
+    # Halves of a scale, some of which only the quotient tells from what lies beside them.
+    places = slice(7, None, 9), slice(8, None, 9)
+    for place in places:
+        halves = torch.arange(left[:, place].numel()).view(left[:, place].shape) % 5 - 2.5
+        left[:, place] = halves * scale[given["group"]][:, place]
+    return {**given, "left": left, "scale": scale}
+
+
+def assert_alike(found: Iterable[Tensor], wanted: Iterable[Tensor]) -> None:
+    """Bit for bit; where what is missed is no number, its code says nothing."""
+    (codes, missed, *cost), (other_codes, other_missed, *other_cost) = found, wanted
+    tensors = zip((missed, *cost), (other_missed, *other_cost), strict=True)
+    for one, other in tensors:
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(codes[missed.isfinite()], other_codes[missed.isfinite()])
+
+
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_is_the_definition_bit_for_bit(level: str, shape: tuple[int, int, int]):
@@ -61,6 +87,17 @@ def test_it_is_the_definition_bit_for_bit(level: str, shape: tuple[int, int, int
             assert torch.equal(one, other)
         for one, other in zip(again, ops.descend(*parts(given, "codes", "matrix")), strict=True):
             assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_goes_wrong_stays_in_its_output_and_ties_go_to_even(level: str):
+    given = broken(block(17, 150, 3))
+    swept, again = law.compensate(*parts(given, "upper")), law.descend(*parts(given, "codes", "matrix"))
+    assert not swept[1].isfinite().all()
+    assert swept[1].isfinite().all(0).sum() >= 50
+    with use_level(level), poisoned():
+        assert_alike(ops.compensate(*parts(given, "upper")), swept)
+        assert_alike(ops.descend(*parts(given, "codes", "matrix")), again)
 
 
 def test_any_number_of_threads_gives_the_same_bits():
