@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.lab import Lab, chromium, launch
-from tests.browser.notebook import LabPage, Notebook
+from tests.browser.notebook import PATIENCE_MS, LabPage, Notebook
 from tests.conftest import need
 
 FAILED = pytest.StashKey[bool]()
@@ -69,8 +69,8 @@ def open_page(
 
     def start(kind: type[LabPage] = Notebook, server: Lab = lab, **options: Any) -> LabPage:
         context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-        context.set_default_timeout(20_000)
-        expect.set_options(timeout=20_000)  # CI machines are slow; what happens at all happens at once
+        context.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
         pages.append(kind(server, context, **{"folder": folder, **options}))
         return pages[-1]
 

@@ -10,7 +10,8 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.lab import Lab, Watch, screenshots
 
-READY_MS = 60_000
+# A machine may be five times slower than usual. What happens at all happens at once, so that waiting costs nothing.
+PATIENCE_MS = 120_000
 EMPTY: dict[str, Any] = {
     "cells": [],
     "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
@@ -77,9 +78,9 @@ class LabPage:
         return file
 
     def _restored(self) -> None:
-        self.page.wait_for_function("() => window.jupyterapp?.restored", timeout=READY_MS)
+        self.page.wait_for_function("() => window.jupyterapp?.restored", timeout=PATIENCE_MS)
         self.page.evaluate("() => window.jupyterapp.restored")
-        self.page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=READY_MS)
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=PATIENCE_MS)
 
 
 class Notebook(LabPage):
@@ -120,7 +121,9 @@ class Notebook(LabPage):
         """Its code cells."""
         return self.panel.locator(".jp-CodeCell")
 
-    def run(self, source: str, *, timeout_s: float = 60.0, wait: bool = True, may_fail: bool = False) -> Locator:
+    def run(
+        self, source: str, *, timeout_s: float = PATIENCE_MS / 1000, wait: bool = True, may_fail: bool = False
+    ) -> Locator:
         """Append a code cell, run it, and wait until the kernel is done with it.
 
         Args:
@@ -131,7 +134,23 @@ class Notebook(LabPage):
 
         Returns: The cell's output area.
         """
-        index = self.page.evaluate(
+        return self.run_cell(self._append(source), timeout_s=timeout_s, wait=wait, may_fail=may_fail)
+
+    def printed(self, source: str) -> str:
+        """What a cell that is appended and run prints: from the document, as the page may draw it a moment later."""
+        index = self._append(source)
+        self.run_cell(index)
+        streams = [output for output in self._outputs(index) if output["output_type"] == "stream"]
+        return "".join("".join(output["text"]) for output in streams).strip()
+
+    def kernel_has(self, condition: str) -> None:
+        """Wait until an expression is true in the kernel: what a page says may reach it beside its cells."""
+        late = "assert time.monotonic() < until, 'not in time'"
+        begin = f"import time\nuntil = time.monotonic() + {PATIENCE_MS / 2000}"
+        self.run(f"{begin}\nwhile not ({condition}):\n    {late}\n    time.sleep(0.02)")
+
+    def _append(self, source: str) -> int:
+        return self.page.evaluate(
             f"""(source) => {{ {PANEL}
                 const model = book.model.sharedModel;
                 const cells = model.cells;
@@ -142,9 +161,10 @@ class Notebook(LabPage):
                 return book.activeCellIndex; }}""",
             source,
         )
-        return self.run_cell(index, timeout_s=timeout_s, wait=wait, may_fail=may_fail)
 
-    def run_cell(self, index: int, *, timeout_s: float = 60.0, wait: bool = True, may_fail: bool = False) -> Locator:
+    def run_cell(
+        self, index: int, *, timeout_s: float = PATIENCE_MS / 1000, wait: bool = True, may_fail: bool = False
+    ) -> Locator:
         """Run a cell that exists already, by its index among all cells; returns its output area."""
         # Text cells count as well. `execution_count` is cleared first, so that a number means: this execution is over.
         self.page.evaluate(
@@ -166,7 +186,7 @@ class Notebook(LabPage):
         for index in range(self.page.evaluate(f"() => {{ {PANEL} return book.widgets.length; }}")):
             self.run_cell(index, timeout_s=timeout_s)
 
-    def finished(self, index: int, timeout_s: float = 60.0) -> None:
+    def finished(self, index: int, timeout_s: float = PATIENCE_MS / 1000) -> None:
         """Wait until a cell has been executed."""
         self.page.wait_for_function(
             f"""(index) => {{ {PANEL}
@@ -178,13 +198,13 @@ class Notebook(LabPage):
 
     def traceback(self, index: int) -> str:
         """The error a cell ended with, as plain text; empty when it did not."""
-        found = self.page.evaluate(
-            f"""(index) => {{ {PANEL}
-                const outputs = book.widgets[index].model.sharedModel.toJSON().outputs ?? [];
-                return outputs.filter((one) => one.output_type === "error").map((one) => one.traceback).flat(); }}""",
-            index,
+        errors = [output for output in self._outputs(index) if output["output_type"] == "error"]
+        return "\n".join(line for error in errors for line in error["traceback"])
+
+    def _outputs(self, index: int) -> list[dict[str, Any]]:
+        return self.page.evaluate(
+            f"(index) => {{ {PANEL} return book.widgets[index].model.sharedModel.toJSON().outputs ?? []; }}", index
         )
-        return "\n".join(found)
 
     def save(self) -> None:
         """Save, and wait until it is on disk."""
@@ -207,19 +227,24 @@ class Notebook(LabPage):
 
     def kernel_pid(self) -> int:
         """Process id of the kernel."""
-        output = self.run("import os; print(os.getpid())")
-        return int(output.inner_text().split()[-1])
+        return int(self.printed("import os; print(os.getpid())"))
 
     def _restored(self) -> None:
         super()._restored()
-        expect(self.panel).to_be_visible(timeout=READY_MS)
+        expect(self.panel).to_be_visible(timeout=PATIENCE_MS)
         self._idle()
 
     def _idle(self) -> None:
         self.page.wait_for_function(
             f"() => {{ {PANEL} return panel?.sessionContext?.session?.kernel?.status === 'idle' && book?.model; }}",
-            timeout=READY_MS,
+            timeout=PATIENCE_MS,
         )
+
+
+def fits(element: Locator, slack: int = 0) -> None:
+    """Wait until it is not wider than its place, by more than some pixels; it is laid out a moment after the window."""
+    narrow = "([element, slack]) => element.scrollWidth <= element.clientWidth + slack"
+    element.page.wait_for_function(narrow, arg=[element.element_handle(), slack])
 
 
 def _document(cells: tuple[str, ...], kernel: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser.notebook import Notebook
+from tests.browser.notebook import Notebook, fits
 from tests.runs.test_importing import MODEL, tensor_file, zip_of
 from tests.train.conftest import TINY
 
@@ -45,7 +45,7 @@ def command(form: Locator) -> Locator:
 
 def python(notebook: Notebook, expression: str) -> str:
     """The value of an expression in the kernel, printed."""
-    return notebook.run(f"print({expression})").inner_text().strip()
+    return notebook.printed(f"print({expression})")
 
 
 def drop(notebook: Notebook, form: Locator, name: str, content: bytes) -> None:
@@ -175,10 +175,10 @@ def test_an_archive_is_dropped_and_becomes_a_run(notebook: Notebook, form: Locat
     packed = zip_of(tmp_path / "model.zip", {**MODEL, "model.safetensors": weights}).read_bytes()
     assert len(packed) > 3 * 2**20
     drop(notebook, form, "bad.zip", packed[: 2**20])
-    expect(form.get_by_role("alert")).to_contain_text("cannot be imported", timeout=30_000)
+    expect(form.get_by_role("alert")).to_contain_text("cannot be imported")
     form.get_by_role("button", name="Dismiss this message").click()
     drop(notebook, form, "Model of mine.zip", packed)
-    expect(form.get_by_text("Imported as")).to_be_visible(timeout=30_000)
+    expect(form.get_by_text("Imported as")).to_be_visible()
     assert re.search(r"-Model-of-mine-[0-9a-f]{4}$", python(notebook, "form.imported"))
     form.get_by_role("button", name="Train from its weights").click()
     expect(field(form, "model.path")).to_have_value(re.compile("checkpoints"))
@@ -191,7 +191,7 @@ def test_a_double_click_starts_one_run(notebook: Notebook, form: Locator) -> Non
     notebook.run(f"import json\nform.values = json.loads({tiny!r})")
     expect(field(form, "train.steps")).to_have_value("2")
     form.get_by_role("button", name="Start", exact=True).dblclick()
-    expect(form.get_by_role("button", name="Start", exact=True)).to_be_enabled(timeout=30_000)
+    expect(form.get_by_role("button", name="Start", exact=True)).to_be_enabled()
     expect(form.get_by_role("alert")).to_have_count(0)
     notebook.run("from darkit_nb.runs.run import Run")
     assert python(notebook, "Run(form.run_id).wait().state") == "finished"
@@ -226,7 +226,7 @@ def test_it_fits_the_window_in_both_themes(notebook: Notebook, form: Locator) ->
             field(form, "data.tokenizer").click()
             stays_inside(form, form.locator(".dk-suggest-list"))
             notebook.page.keyboard.press("Escape")
-            assert form.evaluate("(form) => form.scrollWidth <= form.clientWidth + 1")
+            fits(form, slack=1)
             notebook.screenshot(f"config-form-{theme}-{width}", form)
 
 

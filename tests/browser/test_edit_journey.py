@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser.notebook import PANEL, Notebook
+from tests.browser.notebook import PANEL, Notebook, fits
 
 SMALL = (
     "model.overrides.hidden_size=32",
@@ -51,7 +51,7 @@ def run_text(notebook: Notebook, index: int, text: str, *, may_fail: bool = Fals
     notebook.page.evaluate(
         f"([index, text]) => {{ {PANEL} book.widgets[index].model.sharedModel.setSource(text); }}", [index, text]
     )
-    return notebook.run_cell(index, timeout_s=120, may_fail=may_fail)
+    return notebook.run_cell(index, may_fail=may_fail)
 
 
 def code(editor: Locator) -> Locator:
@@ -68,11 +68,10 @@ def replace_in(notebook: Notebook, editor: Locator, new: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_running_training_is_edited_in_a_cell_and_in_the_editor(notebook: Notebook):
-    tree = notebook.run(TRAIN, timeout_s=60)
+    tree = notebook.run(TRAIN)
     row = tree.locator(f'.mt-row[data-path="{MLP}"]')
-    expect(row).to_be_visible(timeout=90_000)
+    expect(row).to_be_visible()
     row.click()
     tree.get_by_role("button", name="Edit in a new cell").click()
     index, cell = new_cell(notebook)
@@ -87,38 +86,37 @@ def test_a_running_training_is_edited_in_a_cell_and_in_the_editor(notebook: Note
     expect(mended.locator(".dk-edit-report")).to_contain_text("Edit 2 applied to 1 module after step")
     notebook.screenshot("edit-cell", mended)
     charts = notebook.run("LiveCharts(run)")
-    expect(charts.locator(".js-plotly-plot").first).to_contain_text("edit 2", timeout=60_000)
+    expect(charts.locator(".js-plotly-plot").first).to_contain_text("edit 2")
 
     editor = notebook.run(f"editor = CodeEditor(run, path={MLP!r})\neditor")
-    expect(code(editor)).to_contain_text("torch.tanh", timeout=60_000)
+    expect(code(editor)).to_contain_text("torch.tanh")
     replace_in(notebook, editor, "torch.sigmod(self.gate_proj(x))")
     notebook.page.keyboard.press("Control+Enter")
-    expect(editor.locator(".ce-results")).to_contain_text("Not applied: 1 problem", timeout=60_000)
+    expect(editor.locator(".ce-results")).to_contain_text("Not applied: 1 problem")
     editor.locator(".ce-line").first.click()
     expect(code(editor)).to_be_focused()
     replace_in(notebook, editor, "torch.sigmoid(self.gate_proj(x))")
     notebook.page.keyboard.press("Control+Enter")
-    expect(editor.locator(".ce-results")).to_contain_text("applied to 1 module", timeout=60_000)
-    expect(charts.locator(".js-plotly-plot").first).to_contain_text("edit 4", timeout=60_000)
+    expect(editor.locator(".ce-results")).to_contain_text("applied to 1 module")
+    expect(charts.locator(".js-plotly-plot").first).to_contain_text("edit 4")
     notebook.screenshot("edit-chart")  # the page: a chart that moves is never still
     editor.get_by_role("tab", name="history").click()
     past = editor.locator(".ce-history li")
     expect(past).to_have_count(2)
     expect(past.first).to_contain_text("step")
     past.first.get_by_role("button", name="Revert").click()
-    expect(past.first).to_contain_text("reverted", timeout=60_000)
+    expect(past.first).to_contain_text("reverted")
     editor.get_by_role("textbox", name="Name of the fork").fill("tanh-mlp")
     editor.get_by_role("button", name="Save as fork").click()
     expect(editor.locator(".ce-saved")).to_contain_text("1 edit saved in")
     assert (notebook.folder / "forks" / "tanh-mlp" / "fork.json").is_file()
     notebook.screenshot("edit-run-history", editor)
-    assert notebook.run("import sys; print('torch' in sys.modules)").inner_text().strip() == "False"
+    assert notebook.printed("import sys; print('torch' in sys.modules)") == "False"
     notebook.run("run.stop(wait_s=30); print(run.state)")
 
 
-@pytest.mark.timeout(300)
 def test_the_editor_of_a_live_model(notebook: Notebook):
-    editor = notebook.run(LIVE, timeout_s=120)
+    editor = notebook.run(LIVE)
     expect(code(editor)).to_contain_text("class LlamaMLP")
     replace_in(notebook, editor, "tarch.tanh(self.gate_proj(x))")
     expect(editor.locator(".cm-lint-marker-error")).to_have_count(1)
@@ -131,7 +129,7 @@ def test_the_editor_of_a_live_model(notebook: Notebook):
     notebook.page.keyboard.press("End")
     notebook.page.keyboard.press("Enter")
     notebook.page.keyboard.type("x = torch.tan")
-    expect(editor.page.locator(".cm-tooltip-autocomplete")).to_contain_text("tanh", timeout=10_000)
+    expect(editor.page.locator(".cm-tooltip-autocomplete")).to_contain_text("tanh")
     notebook.page.keyboard.press("Escape")
     expect(editor.page.locator(".cm-tooltip-autocomplete")).to_have_count(0)
     expect(code(editor)).to_be_focused()
@@ -155,10 +153,10 @@ def test_the_editor_of_a_live_model(notebook: Notebook):
     editor.get_by_role("textbox", name="Layers, first:end as in Python").fill("0:2")
     expect(editor.locator(".ce-targets")).to_contain_text("2 modules")
     editor.get_by_role("button", name="Validate").click()
-    expect(editor.locator(".ce-results")).to_contain_text("Checks passed", timeout=90_000)
-    assert notebook.run("print(len(editor.desk.history()))").inner_text().strip() == "0"
+    expect(editor.locator(".ce-results")).to_contain_text("Checks passed")
+    assert notebook.printed("print(len(editor.desk.history()))") == "0"
     editor.get_by_role("button", name="Apply").click()
-    expect(editor.locator(".ce-results")).to_contain_text("Edit 1 applied to 2 modules", timeout=60_000)
+    expect(editor.locator(".ce-results")).to_contain_text("Edit 1 applied to 2 modules")
     expect(editor.locator(".ce-count")).to_contain_text("+1 −1")
     editor.get_by_role("button", name="Changes").click()
     expect(editor.locator(".cm-deletedChunk")).to_contain_text("act_fn")
@@ -183,6 +181,5 @@ def test_the_editor_of_a_live_model(notebook: Notebook):
     notebook.screenshot("edit-history-dark", editor)
     notebook.size(420)
     editor.get_by_role("tab", name="code").click()
-    overflow = editor.locator(".ce").evaluate("(root) => root.scrollWidth - root.clientWidth")
-    assert overflow <= 0
+    fits(editor.locator(".ce"))
     notebook.screenshot("edit-narrow-dark", editor)

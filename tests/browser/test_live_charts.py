@@ -165,6 +165,6 @@ def test_without_a_kernel_the_last_picture_stays(notebook: Notebook, grow: Calla
     notebook.shut_down_kernel()
     notebook.watch.allow("widget model not found|Kernel is|kernel")
     notebook.page.reload()
-    picture.wait_for(state="visible", timeout=60_000)
+    picture.wait_for(state="visible")
     notebook.screenshot("live-charts-without-kernel")
     assert notebook.path.stat().st_size < 150_000

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser.notebook import Notebook
+from tests.browser.notebook import Notebook, fits
 from tests.browser.tree_times import measured
 from tests.records.traces import large_trace, small_trace
 from tests.widgets.test_tree_follow import Trainer
@@ -72,7 +72,7 @@ tree
 @pytest.fixture
 def output(notebook: Notebook) -> Locator:
     """The output of a cell with the tree of a small spiking Llama."""
-    shown = notebook.run(OPEN, timeout_s=120)
+    shown = notebook.run(OPEN)
     expect(shown.locator(".mt-row").nth(1)).to_be_visible()
     return shown
 
@@ -90,13 +90,13 @@ def test_open_search_select_read_draw_export(notebook: Notebook, output: Locator
     search.press("ArrowDown")
     expect(row(output, "")).to_be_focused()
     row(output, "model.layers.2.mlp.up_proj").click()
-    assert notebook.run("print(tree.selected)").inner_text().strip() == "model.layers.2.mlp.up_proj"
+    notebook.kernel_has("tree.selected == 'model.layers.2.mlp.up_proj'")
     search.press("Escape")
     expect(row(output, "model.layers.2.mlp.up_proj")).to_be_visible()
 
     detail = output.locator(".mt-detail")
-    rate = notebook.run("f = tree.trace.node(tree.selected).spikes\nprint(f'{100 * f.firing_rate:.2f} %')").inner_text()
-    expect(detail.locator(".mt-firing")).to_contain_text(rate.strip())
+    rate = notebook.printed("f = tree.trace.node(tree.selected).spikes\nprint(f'{100 * f.firing_rate:.2f} %')")
+    expect(detail.locator(".mt-firing")).to_contain_text(rate)
     expect(detail.locator(".mt-histogram i").first).to_be_attached()
     detail.get_by_role("tab", name="source").click()
     expect(detail.locator("pre")).to_contain_text("class SpikeLinear(")
@@ -108,11 +108,12 @@ def test_open_search_select_read_draw_export(notebook: Notebook, output: Locator
     detail.get_by_role("tab", name="dataflow").click()
     detail.get_by_role("button", name="Draw what flows in it").click()
     drawing = detail.locator(".mt-drawing svg")
-    expect(drawing).to_contain_text("down_proj", timeout=60_000)
+    expect(drawing).to_contain_text("down_proj")
     expect(drawing).to_contain_text("1×48×512")
     before = drawing.bounding_box()
     detail.get_by_role("button", name="Larger").click()
-    assert drawing.bounding_box()["width"] > before["width"]  # type: ignore[index]  # both are on the page
+    wider = "([drawing, before]) => drawing.getBoundingClientRect().width > before.width"
+    notebook.page.wait_for_function(wider, arg=[drawing.element_handle(), before])
     with notebook.page.expect_download() as download:
         detail.get_by_role("button", name="Export SVG").click()
     assert download.value.suggested_filename == "model.layers.1.mlp.svg"
@@ -161,6 +162,7 @@ def test_keys_filters_sorting_and_looks(notebook: Notebook, output: Locator):
     expect(output.locator(".mt-detail")).to_have_count(0)
 
     output.get_by_role("button", name="spiking", exact=True).click()
+    expect(output.locator(".mt-row[data-found]").first).to_be_attached()
     assert {"spiking"} == set(
         output.locator(".mt-row[data-found]").evaluate_all("(all) => all.map((one) => one.dataset.look)")
     )
@@ -176,8 +178,7 @@ def test_keys_filters_sorting_and_looks(notebook: Notebook, output: Locator):
     notebook.screenshot("model-tree-dark", output)
     notebook.size(420)
     expect(output.get_by_role("columnheader", name="class")).to_have_count(0)
-    overflow = output.locator(".mt").evaluate("(root) => root.scrollWidth - root.clientWidth")
-    assert overflow <= 0
+    fits(output.locator(".mt"))
     notebook.screenshot("model-tree-narrow", output)
 
 
@@ -237,8 +238,7 @@ def test_what_failed_and_what_differs_is_marked_and_stays_readable_without_a_ker
     notebook.theme("dark")
     notebook.screenshot("model-tree-compared-dark", twins)
     notebook.size(420)
-    overflow = twins.locator(".mt").evaluate("(root) => root.scrollWidth - root.clientWidth")
-    assert overflow <= 0
+    fits(twins.locator(".mt"))
     notebook.screenshot("model-tree-compared-narrow", twins)
 
     notebook.watch.allow("widget model not found")  # what ipywidgets says of any widget whose kernel is gone
@@ -277,7 +277,7 @@ def test_a_run_is_followed_to_its_end_without_torch(notebook: Notebook):
     shutil.rmtree(trainer.directory.root)
     expect(output.locator(".dk-error")).to_contain_text("The folder of this run is gone")
     expect(row(output, "body.down")).to_be_visible()
-    assert notebook.run("print('torch' in sys.modules)").inner_text().strip() == "False"
+    assert notebook.printed("print('torch' in sys.modules)") == "False"
 
 
 def test_twenty_thousand_rows_answer_at_once(notebook: Notebook):

@@ -32,7 +32,6 @@ def run_all(notebook: Notebook, name: str, *, timeout_s: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(("name", "saved"), [("02_convert.ipynb", "darkit W4A4"), ("03_edit.ipynb", "LlamaMLP")])
 def test_what_is_saved_is_read_without_running_anything(
     open_page: Callable[..., Notebook], lab: Lab, name: str, saved: str
@@ -56,7 +55,6 @@ def test_the_notebook_of_conversions_runs_in_a_page(open_page: Callable[..., Not
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_the_notebook_of_edits_runs_in_a_page(open_page: Callable[..., Notebook], lab: Lab):
     notebook = opened(open_page, lab, "03_edit.ipynb")
     run_all(notebook, "03_edit.ipynb", timeout_s=200)

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from tests.browser.lab import screenshots
-from tests.browser.notebook import Notebook
+from tests.browser.notebook import PATIENCE_MS, Notebook
 
 CELL = """
 import traitlets
@@ -49,14 +49,16 @@ def test_the_picture_gives_way_to_the_live_widget_and_stays_without_a_kernel(
     expect(notebook.page.get_by_text("Loading widget")).to_be_hidden()
 
 
-def test_a_page_made_of_the_notebook_shows_the_picture_without_a_network(notebook: Notebook, tmp_path: Path):
+def test_a_page_made_of_the_notebook_shows_the_picture_without_a_network(
+    notebook: Notebook, browser: Browser, tmp_path: Path
+):
     notebook.run(CELL)
     notebook.save()
     expect_saved(notebook.path)
     page = tmp_path / "page.html"
     command = ["-m", "nbconvert", "--to", "html", "--output", str(page), str(notebook.path)]
-    subprocess.run([sys.executable, *command], check=True, capture_output=True, timeout=60)
-    offline = notebook.page.context.browser.new_context()
+    subprocess.run([sys.executable, *command], check=True, capture_output=True, timeout=PATIENCE_MS / 1000)
+    offline = browser.new_context()
     offline.route("**/*", lambda route: route.continue_() if route.request.url.startswith("file:") else route.abort())
     reader = offline.new_page()
     reader.goto(page.as_uri())
@@ -68,7 +70,7 @@ def test_a_page_made_of_the_notebook_shows_the_picture_without_a_network(noteboo
 
 
 def expect_saved(path: Path) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE_MS / 1000
     while "dk-snapshot" not in path.read_text():
         assert time.monotonic() < until, "the notebook was not saved"
         time.sleep(0.1)
