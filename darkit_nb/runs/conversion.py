@@ -23,7 +23,7 @@ from darkit_nb.runs.handle import Handle
 from darkit_nb.runs.launcher import start_supervisor
 from darkit_nb.runs.queue import enqueue
 from darkit_nb.runs.removal import delete_conversion
-from darkit_nb.runs.run_requests import AskableRun
+from darkit_nb.runs.run_requests import AskableRun, AskableSource
 from darkit_nb.runs.status import RunStatus
 from darkit_nb.runs.workers import conversion_folders, is_conversion
 
@@ -144,6 +144,11 @@ class Conversion(Handle, AskableRun):
         )
 
     # -- what can be asked of it -------------------------------------------------------------------------------------
+
+    @property
+    def float_model(self) -> AskableSource:
+        """The model it began with, which can be asked for the same: `conversion.float_model.generate("def ")`."""
+        return AskableSource(self.directory)
 
     def resume(self) -> Conversion:
         """Go on after the last block that was finished, or begin; returns at once.

@@ -15,6 +15,7 @@ from darkit_nb.runs.files import SCHEMA, from_json, to_json, write_atomic
 from darkit_nb.runs.log import LogReader
 from darkit_nb.runs.metrics import MetricsReader
 from darkit_nb.runs.processes import detached, reap, working_folder
+from darkit_nb.runs.workers import is_conversion
 
 if TYPE_CHECKING:
     from darkit_nb.records.snapshot import SpikeSnapshot
@@ -201,7 +202,8 @@ class Request:
             self._settle(_problem("The run's folder is gone.", fix="it was deleted or moved; choose another run"))
             return
         status = self.run.read_status()
-        if status.active or status.orphan_pid is not None:
+        trains = (status.active or status.orphan_pid is not None) and not is_conversion(self.run.root)
+        if trains:
             self._saw_worker = False
         elif worker_alive(self.run.root):
             self._saw_worker = True

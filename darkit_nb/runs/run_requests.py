@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from darkit_nb.runs.directory import RunDirectory
-from darkit_nb.runs.requests import Request, ask
+from darkit_nb.runs.requests import Request, RequestKind, ask
+
+SOURCE = "source"
+"""Argument of a request that is for the model a conversion began with."""
 
 
 class AskableRun:
@@ -16,6 +20,9 @@ class AskableRun:
     """
 
     directory: RunDirectory
+
+    def _ask(self, kind: RequestKind, arguments: Mapping[str, Any]) -> Request:
+        return ask(self.directory, kind, arguments)
 
     def probe(self, text: str, *, layers: Sequence[str] | None = None) -> Request:
         """Ask for the spikes of a text: of the live trainer at its next step, or of the last checkpoint.
@@ -28,7 +35,7 @@ class AskableRun:
             ConfigError: the text is far too long.
             RunError: the run's folder cannot be written.
         """
-        return ask(self.directory, "probe", {"text": text, "layers": None if layers is None else list(layers)})
+        return self._ask("probe", {"text": text, "layers": None if layers is None else list(layers)})
 
     def generate(
         self,
@@ -55,7 +62,7 @@ class AskableRun:
             RunError: the run's folder cannot be written.
         """
         sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-        return ask(self.directory, "generate", {"prompt": prompt, **sampling, "seed": seed})
+        return self._ask("generate", {"prompt": prompt, **sampling, "seed": seed})
 
     def trace(self, text: str | None = None, *, timing: bool = False, memory: bool = False) -> Request:
         """Ask for the tree of its modules, with how they fire on a text: of the live trainer at its next step, or of
@@ -70,4 +77,18 @@ class AskableRun:
             ConfigError: the text is far too long.
             RunError: the run's folder cannot be written.
         """
-        return ask(self.directory, "trace", {"text": text, "timing": timing, "memory": memory})
+        return self._ask("trace", {"text": text, "timing": timing, "memory": memory})
+
+
+class AskableSource(AskableRun):
+    """The float model that a conversion began with, asked in the folder of the conversion.
+
+    Args:
+        directory: folder of the conversion.
+    """
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+
+    def _ask(self, kind: RequestKind, arguments: Mapping[str, Any]) -> Request:
+        return super()._ask(kind, {**arguments, SOURCE: True})

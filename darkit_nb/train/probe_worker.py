@@ -13,9 +13,10 @@ from typing import Any
 
 from darkit_nb.errors import DarkitError, RunError
 from darkit_nb.runs import RunDirectory, lock
-from darkit_nb.runs.control import REQUESTS, Command, CommandReader, acknowledge
-from darkit_nb.runs.conversion_files import model_folder
+from darkit_nb.runs.control import REQUESTS, Cancellation, Command, CommandReader, acknowledge
+from darkit_nb.runs.conversion_files import model_folder, read_request
 from darkit_nb.runs.requests import WORKER_FILE, WORKER_LOCK
+from darkit_nb.runs.run_requests import SOURCE
 from darkit_nb.runs.workers import is_conversion
 
 IDLE_SECONDS = 30.0
@@ -27,16 +28,16 @@ class _Model:
     """Weights that answer.
 
     Attributes:
-        path: their folder.
+        path: their folder, or their id of the hub.
         step: of the training that made them; None for a conversion.
     """
 
-    path: Path
+    path: Path | str
     step: int | None
 
 
 class ProbeWorker:
-    """Holds the newest checkpoint of a run, or the model of a conversion, and answers with it.
+    """Holds the newest checkpoint of a run, or the model a conversion made or began with, and answers with it.
 
     Args:
         run: the folder of either.
@@ -55,7 +56,7 @@ class ProbeWorker:
             for command in self._commands.read():
                 self._answer(command)
                 last = time.monotonic()
-            if not self.run.root.is_dir() or self.run.read_status().active:
+            if not self.run.root.is_dir() or (self.run.read_status().active and not is_conversion(self.run.root)):
                 return
             time.sleep(POLL_SECONDS)
 
@@ -71,7 +72,10 @@ class ProbeWorker:
 
     def _answer(self, command: Command) -> None:
         try:
-            found = self._newest()
+            if command.command == "generate" and Cancellation(self.run, command.id).asked():
+                acknowledge(self.run, command, step=None, tokens=0, cancelled=True)
+                return
+            found = self._source() if command.arguments.get(SOURCE) is True else self._newest()
             # Here, so that a run without a checkpoint is told at once.
             from darkit_nb.train.answering import answer, refuse_again
 
@@ -98,6 +102,17 @@ class ProbeWorker:
             )
         return _Model(out, None)
 
+    def _source(self) -> _Model:
+        """What the conversion began with."""
+        from darkit_nb.train.generate import model_folder as named
+
+        request = read_request(self.run.root)
+        try:
+            found = named(request.source, request.runs_dir)
+        except RunError:
+            found = request.source  # no run, so it was an id of the hub
+        return _Model(_fetched(found, request.revision) if isinstance(found, str) else found, None)
+
     def _load(self, found: _Model) -> tuple[Any, Any]:
         if self._loaded is None or self._loaded[0] != found:
             import torch
@@ -117,6 +132,22 @@ class ProbeWorker:
             model = load_model(found.path)
             self._loaded = found, model.eval(), AutoTokenizer.from_pretrained(found.path)
         return self._loaded[1:]
+
+
+def _fetched(name: str, revision: str | None) -> Path:
+    """The folder in which the hub's cache keeps what was fetched for the conversion."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            "The float model of this conversion is not there any more.",
+            expected="the folder, run or hub id that was converted",
+            received=f"{name!r}: {str(error).strip().splitlines()[0]}",
+            cause="it was moved or deleted",
+            fix="put it back where it was",
+        ) from error
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -78,6 +78,8 @@ class Others:
         if now.state != state:
             self._follow()
             self._advance(conversion.root.parent)
+            for key in [key for key, each in self.found.items() if each.state == "queued"]:
+                self.read(self.conversions[key])  # its place is another one now
         self._told(now, state)
 
     def _advance(self, folder: Path) -> None:

@@ -163,6 +163,25 @@ class ConvertPanel(StaticView, ipywidgets.VBox):
         """Go on after the last block that was done."""
         self.desk.resume()
 
+    def delete(self, conversion: Conversion | None = None) -> None:
+        """Delete a conversion, the one that is shown by default, with its model and everything measured.
+
+        Raises:
+            RunError: it is at work, or cannot be removed.
+        """
+        self.desk.delete(conversion)
+
+    def put_beside(self, reference: str | None) -> None:
+        """Say what every other model costs more than one of them, pair by pair over the windows of the text.
+
+        Args:
+            reference: pipeline or folder of a converted model; None puts them beside the float one.
+
+        Raises:
+            DataError: no model is called so, or several are.
+        """
+        self.desk.put_beside(reference)
+
     def close(self) -> None:
         """Stop watching, and remove the widget; conversions go on."""
         self.desk.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from darkit_nb.records.conversion_progress import ConversionProgress
-from darkit_nb.records.conversion_result import ConversionRow
+from darkit_nb.records.conversion_result import ConversionComparison, ConversionRow
 from darkit_nb.records.energy import SPIKING_READING
 
 _BLOCKS, _SCORING = 0.8, 0.2
@@ -43,7 +43,7 @@ def course_data(progress: ConversionProgress, now: float, pace: ScoringPace) -> 
         pace: what is known of scoring.
     """
     data = progress.to_dict()
-    kept = ("id", "name", "source", "out", "state", "reason", "problem", "stage", "blocks_done", "blocks")
+    kept = ("id", "name", "source", "out", "state", "place", "reason", "problem", "stage", "blocks_done", "blocks")
     more = ("windows_done", "windows", "elapsed_s")
     reports = [_finite(report) for report in data["reports"]]
     found = {name: data[name] for name in (*kept, *more)}
@@ -84,31 +84,55 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def rows_data(found: Iterable[ConversionProgress], source: str, also: list[dict[str, Any]]) -> dict[str, Any]:
+def rows_data(
+    found: Iterable[ConversionProgress],
+    source: str,
+    also: list[dict[str, Any]],
+    comparison: ConversionComparison | None = None,
+) -> dict[str, Any]:
     """The table of all conversions of one model, the float model on top.
 
     Args:
         found: conversions, newest first.
         source: whose conversions are compared.
         also: pipelines it may yet be converted with.
+        comparison: what all are put beside; None puts them beside the float model.
     """
     same = [each for each in found if each.source == source]
-    rows = [_row(each) for each in same]
+    rows = [_row(each, comparison) for each in same]
     floats = [row for each in same for row in each.rows if row.cost is None]
     name = f"{Path(source).name} (float)"
-    top = [_measured("float", floats[0], preset="float", state="", name=name)] if floats else []
+    top = (
+        [_measured("float", floats[0], comparison, preset="float", state="", name=name) | {"words": ""}]
+        if floats
+        else []
+    )
     order = sorted(rows, key=lambda row: (row["perplexity"] is None, row["perplexity"] or 0.0, row["id"]))
-    return {"rows": [*top, *order], "text": _text(floats), "also": also}
+    beside = next((row["id"] for row in rows if row["reference"]), "")
+    return {"rows": [*top, *order], "text": _text(floats), "also": also, "against": beside}
 
 
-def _row(progress: ConversionProgress) -> dict[str, Any]:
-    converted = next((row for row in progress.rows if row.cost is not None), None)
-    preset = progress.name.split(" ")[0]
+def _row(progress: ConversionProgress, comparison: ConversionComparison | None) -> dict[str, Any]:
+    converted = converted_row(progress)
+    preset, words = progress.name.split(" ")[0], state_text(progress)
     if converted is None:
         empty = dict.fromkeys(_NUMBERS)
         own = {"id": progress.id, "name": progress.name, "source": progress.source, "state": progress.state}
-        return {**empty, **own, "float": False, "preset": preset}
-    return _measured(progress.id, converted, preset=preset, state=progress.state, name=progress.name)
+        return {**empty, **own, "words": words, "float": False, "preset": preset, "reference": False}
+    row = _measured(progress.id, converted, comparison, preset=preset, state=progress.state, name=progress.name)
+    return {**row, "words": words}
+
+
+def converted_row(progress: ConversionProgress) -> ConversionRow | None:
+    """What the converted model scored; None before it is scored."""
+    return next((row for row in progress.rows if row.cost is not None), None)
+
+
+def state_text(progress: ConversionProgress) -> str:
+    """Its state, and its place where it waits for its turn."""
+    if progress.state != "queued" or progress.place is None:
+        return progress.state
+    return "next in the queue" if progress.place == 1 else f"queued, place {progress.place}"
 
 
 _NUMBERS = (
@@ -117,8 +141,11 @@ _NUMBERS = (
 )  # fmt: skip
 
 
-def _measured(key: str, row: ConversionRow, *, preset: str, state: str, name: str) -> dict[str, Any]:
-    cost, delta = row.cost, row.delta
+def _measured(
+    key: str, row: ConversionRow, comparison: ConversionComparison | None, *, preset: str, state: str, name: str
+) -> dict[str, Any]:
+    cost = row.cost
+    delta = row.delta if comparison is None else comparison.differences.get(row.path)
     energy = None if cost is None or cost.energy is None else cost.energy.reading(SPIKING_READING).total_pj
     return _finite(
         {
@@ -128,6 +155,7 @@ def _measured(key: str, row: ConversionRow, *, preset: str, state: str, name: st
             "state": state,
             "float": cost is None,
             "preset": preset,
+            "reference": comparison is not None and row.path == comparison.path,
             "perplexity": row.losses.perplexity,
             "bits_per_byte": row.losses.bits_per_byte,
             "delta": None if delta is None else delta.delta,

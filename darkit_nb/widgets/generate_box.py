@@ -14,7 +14,7 @@ from darkit_nb.views.generated_text import generated_html, generated_text
 from darkit_nb.views.spike_raster import SPIKE_COLOURS, token_label
 from darkit_nb.widgets.asked import Asked, reads_code
 from darkit_nb.widgets.base import DarkitWidget, script, style
-from darkit_nb.widgets.following import Following
+from darkit_nb.widgets.writing import Writing
 
 MAX_TOKENS = 2048
 
@@ -41,7 +41,6 @@ class GenerateBox(DarkitWidget):
     Attributes:
         prompt: text to continue; may be set, as the settings below.
         max_new_tokens, temperature, top_k, top_p, seed: how tokens are chosen, as in `Run.generate`.
-        tokens: what was generated, a dict for each token.
     """
 
     _esm = script("generate_box")
@@ -60,14 +59,17 @@ class GenerateBox(DarkitWidget):
 
     def __init__(self, run: Asked | None = None) -> None:
         self._run: Asked | None = None
-        self._request: Request | None = None
-        self._following: Following | None = None
-        self.tokens: list[dict[str, Any]] = []
+        self._writing = Writing(self._moved)
         self._asked_prompt = ""
         super().__init__(ramps={theme: list(ramp) for theme, ramp in SPIKE_COLOURS.items()})
         self.run = run
 
     # -- what it does -------------------------------------------------------------------------------------------------
+
+    @property
+    def tokens(self) -> list[dict[str, Any]]:
+        """What was generated, a dict for each token."""
+        return self._writing.tokens
 
     @property
     def run(self) -> Asked | None:
@@ -103,16 +105,15 @@ class GenerateBox(DarkitWidget):
         self._check()
         self._forget()
         self._asked_prompt = self.prompt
-        self._request = self._run.generate(self.prompt, **self._settings())
+        request = self._run.generate(self.prompt, **self._settings())
         self.problem, self.stopping, self.progress = None, False, "waiting"
-        self._following = Following(self._request, self._moved)
-        return self._request
+        self._writing.follow(request)
+        return request
 
     def stop(self) -> None:
         """End the generation at its next token; what is there stays."""
-        if self._request is not None and self.progress:
-            self._request.cancel()
-            self.stopping = True
+        self._writing.stop()
+        self.stopping = self._writing.stopping
 
     def do_generate(self, prompt: str, settings: dict[str, Any]) -> None:
         """Generate was pressed, with what stands in the fields."""
@@ -156,26 +157,17 @@ class GenerateBox(DarkitWidget):
                 )
 
     def _forget(self) -> None:
-        if self._following is not None:
-            self._following.stop()
-        if self._request is not None and self.progress:
-            self._request.cancel()
-        self._following = self._request = self.said = None
-        self.tokens = []
+        self._writing.forget()
+        self.said = None
 
-    def _moved(self, request: Request) -> None:
-        if request is not self._request:
-            return
-        state, before = request.state, len(self.tokens)
-        self.tokens = request.tokens()
-        if len(self.tokens) > before or self.said is None:
-            self.said = _columns(self._asked_prompt, self.tokens)
+    def _moved(self, writing: Writing, fresh: bool) -> None:
+        if fresh:
+            self.said = _columns(self._asked_prompt, writing.tokens)
             self.refresh_snapshot()
-        if state == "failed":
-            self.problem = request.problem
-        self.progress = state if state in ("waiting", "running") else ""
-        if not self.progress:
-            self.stopping = False
+        if writing.problem:
+            self.problem = writing.problem
+        self.progress = writing.state if writing.busy else ""
+        self.stopping = writing.stopping
 
     # -- without a browser --------------------------------------------------------------------------------------------
 

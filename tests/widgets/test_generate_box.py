@@ -107,7 +107,7 @@ def test_wrong_settings_are_explained_in_the_widget(run: Run, settings: dict, wo
 
 def test_another_run_starts_with_an_empty_page(run: Run):
     box = GenerateBox(run)
-    box.tokens, box.said = [{"text": "a"}], {"prompt": ""}
+    box._writing.tokens, box.said = [{"text": "a"}], {"prompt": ""}
     box.run = None
     assert (box.run_name, box.tokens, box.said) == ("", [], None)
     with pytest.raises(RunError, match="no run"):

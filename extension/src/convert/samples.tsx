@@ -1,29 +1,30 @@
-// The same beginning continued by the float model and by the converted one.
-import { useState } from "preact/hooks";
-import { Button, ErrorBox } from "../ui/parts";
+// The same beginning continued by the float model and by the converted one, token by token.
+import { useEffect, useRef, useState } from "preact/hooks";
+import { significant } from "../core/format";
+import { ErrorBox } from "../ui/parts";
+import { PromptForm } from "../ui/prompt";
 import type { Problem } from "../ui/widget";
 
+type Written = { name: string; state: string; text: string; tokens: number; per_second: number | null; firing_rate: number | null };
 export type Sample = {
-  id: string; prompt: string; stage: "writing" | "done" | "failed"; problem: Problem | null;
-  texts: { name: string; text: string }[]; names: string[];
+  id: string; prompt: string; most: number; stage: "writing" | "done" | "failed"; stopping: boolean; problem: Problem | null; texts: Written[];
 };
 type Ask = (name: string, rest?: Record<string, unknown>) => void;
 
 export function Samples({ sample, id, ask }: { sample: Sample | null; id: string; ask: Ask }) {
   const [prompt, setPrompt] = useState(sample?.prompt ?? "def ");
   const own = sample?.id === id ? sample : null;
-  const writing = own?.stage === "writing";
   return (
     <div class="cv-samples">
       <div class="cv-part-head">Let both write</div>
-      <form class="dk-row" onSubmit={(event) => { event.preventDefault(); if (!writing) ask("write_on", { id, prompt }); }}>
-        <input class="dk-input dk-mono dk-grow" aria-label="Beginning of a text" spellcheck={false} autocomplete="off" value={prompt} onInput={(event) => setPrompt(event.currentTarget.value)} />
-        <Button type="submit" disabled={writing || !prompt}>{writing ? "Writing…" : "Let both write on"}</Button>
-      </form>
+      <PromptForm
+        prompt={prompt} onPrompt={setPrompt} label="Beginning of a text" go="Let both write" title="The float model and the converted one continue the text"
+        busy={own?.stage === "writing"} stopping={Boolean(own?.stopping)} onGo={() => ask("write_on", { id, prompt })} onStop={() => ask("stop_writing")}
+      />
       <ErrorBox problem={own?.problem} />
-      {own && (writing || own.texts.length > 0) && (
+      {own && (
         <div class="cv-pair">
-          {own.names.map((name, index) => <Text key={name} name={name} prompt={own.prompt} text={own.texts[index]?.text} next={writing && index === own.texts.length} />)}
+          {own.texts.map((text, index) => <Text key={index} text={text} prompt={own.prompt} most={own.most} next={own.texts[index - 1]?.state !== "waiting" && own.texts[index - 1]?.state !== "running"} />)}
         </div>
       )}
     </div>
@@ -31,11 +32,26 @@ export function Samples({ sample, id, ask }: { sample: Sample | null; id: string
 }
 
 /** What one model wrote; models come one after the other, and each is loaded first. */
-function Text({ name, prompt, text, next }: { name: string; prompt: string; text: string | undefined; next: boolean }) {
+function Text({ text, prompt, most, next }: { text: Written; prompt: string; most: number; next: boolean }) {
+  const page = useRef<HTMLPreElement>(null);
+  const busy = text.state === "waiting" || text.state === "running";
+  useEffect(() => {
+    if (page.current && busy) page.current.scrollTop = page.current.scrollHeight; // the newest token stays in sight
+  }, [text.tokens]);
   return (
-    <section aria-label={`Written by ${name}`}>
-      <div class="cv-facts">{name}{next && ": is loaded, and writes…"}</div>
-      <pre class="dk-code" data-none={text === undefined}><b>{prompt}</b>{text}</pre>
+    <section aria-label={`Written by ${text.name}`}>
+      <div class="cv-facts cv-written-facts"><b>{text.name}</b> <span>{reading(text, most, next)}</span></div>
+      <pre ref={page} class="dk-code" tabIndex={0} aria-busy={busy} data-none={!text.tokens}><b>{prompt}</b>{text.text}{text.state === "running" && <span class="dk-caret" aria-hidden="true" />}</pre>
     </section>
   );
+}
+
+function reading(text: Written, most: number, next: boolean): string {
+  if (text.state === "waiting") return next ? "is being loaded …" : "comes next";
+  if (text.state === "running" && !text.tokens) return "reads the beginning …";
+  return [
+    text.state === "failed" ? "failed" : text.state === "running" ? `${text.tokens} of ${most} tokens` : `${text.tokens} tokens`,
+    text.per_second === null ? "" : `${significant(text.per_second, 3)} tokens/s`,
+    text.firing_rate === null ? "" : `fires ${(100 * text.firing_rate).toFixed(1)} %`,
+  ].filter(Boolean).join(" · ");
 }

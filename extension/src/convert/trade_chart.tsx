@@ -1,6 +1,6 @@
 // Quality against operations: every converted model a point that can be chosen, the float model a line to look down to.
 import { useRef, useState } from "preact/hooks";
-import { alongLine, type Box, deltaText, frontier, lossScale, placeLabels, type Row, spread } from "../core/convert";
+import { alongLine, type Box, deltaText, frontier, lossOf, lossScale, placeLabels, type Row, spread } from "../core/convert";
 import { significant } from "../core/format";
 import { useWidth } from "./width";
 
@@ -22,14 +22,17 @@ export function TradeChart({ rows, chosen, onChoose }: { rows: Row[]; chosen: st
   const [up, setUp] = useState<Up>("delta");
   const [over, setOver] = useState<string | null>(null);
   const float = rows.find((row) => row.float);
-  const found = rows.filter((row) => !row.float && row[across] !== null && row[up] !== null);
-  const xs = found.map((row) => row[across] as number), ys = found.map((row) => row[up] as number);
+  const reference = rows.find((row) => row.reference);
+  const height = (row: Row) => (up === "delta" ? lossOf(row) : row[up]);
+  const found = rows.filter((row) => !row.float && row[across] !== null && height(row) !== null);
+  const xs = found.map((row) => row[across] as number), ys = found.map((row) => height(row) as number);
+  const title = up === "delta" && reference ? `${UP.delta} against ${reference.name}` : UP[up];
   const floor = HEIGHT - BOTTOM, right = width - RIGHT;
   const x = spread(xs, LEFT + 14, right - 14);
-  const losses = up === "delta" ? lossScale(found, floor, TOP) : null;
-  const base = losses ? (losses.zero ? 0 : null) : float?.[up] ?? null;
+  const losses = up === "delta" ? lossScale(reference && float ? [float, ...found] : found, floor, TOP) : null;
+  const base = !losses ? float?.[up] ?? null : reference ? float?.delta ?? null : losses.zero ? 0 : null;
   const y = losses ?? spread(base === null ? ys : [base, ...ys], floor, TOP);
-  const points = found.map((row) => ({ id: row.id, row, x: x.of(row[across] as number), y: y.of(row[up] as number) }));
+  const points = found.map((row) => ({ id: row.id, row, x: x.of(row[across] as number), y: y.of(height(row) as number) }));
   const best = frontier(points.map((point) => ({ id: point.id, x: point.x, y: -point.y }))).map((point) => ({ ...point, y: -point.y }));
   const names = new Map(points.map((point) => [point.id, point.row.name]));
   const inside = { left: LEFT, right: width, top: 14, bottom: floor };
@@ -45,7 +48,7 @@ export function TradeChart({ rows, chosen, onChoose }: { rows: Row[]; chosen: st
         <label class="cv-pick">up <Pick value={up} options={UP} onPick={setUp} label="What the chart shows upwards" /></label>
         <label class="cv-pick">across <Pick value={across} options={ACROSS} onPick={setAcross} label="What the chart shows across" /></label>
       </figcaption>
-      <svg width={width} height={HEIGHT} role="group" aria-label={`${UP[up]} against ${ACROSS[across]}`}>
+      <svg width={width} height={HEIGHT} role="group" aria-label={`${title} over ${ACROSS[across]}`}>
         {y.ticks.map((tick) => (
           <g key={tick}>
             <line class="cv-grid" x1={LEFT} x2={right} y1={y.of(tick)} y2={y.of(tick)} />
@@ -54,7 +57,7 @@ export function TradeChart({ rows, chosen, onChoose }: { rows: Row[]; chosen: st
         ))}
         {x.ticks.map((tick) => <text key={tick} class="cv-tick" x={x.of(tick)} y={floor + 16} text-anchor="middle">{plain(tick)}</text>)}
         <line class="cv-axis" x1={LEFT} x2={right} y1={floor} y2={floor} />
-        <text class="cv-axis-title" x={0} y={11}>{UP[up]}</text>
+        <text class="cv-axis-title" x={0} y={11}>{title}</text>
         <text class="cv-axis-title" x={(LEFT + right) / 2} y={HEIGHT - 8} text-anchor="middle">{width < 460 ? ACROSS[across].split(":")[0] : ACROSS[across]}</text>
         {base !== null && (
           <g>
@@ -62,6 +65,7 @@ export function TradeChart({ rows, chosen, onChoose }: { rows: Row[]; chosen: st
             <text class="cv-float-name" x={right} y={y.of(base) + 14} text-anchor="end">{losses ? "float" : `float ${significant(base, 4)}`}</text>
           </g>
         )}
+        {losses && reference && <line class="cv-axis" x1={LEFT} x2={right} y1={y.of(0)} y2={y.of(0)} />}
         {losses && !losses.zero && <text class="cv-float-name" x={right} y={floor - 6} text-anchor="end">float at 0, below</text>}
         {losses && points.map(({ id, row, x }) => <Interval key={id} x={x} low={row.low} high={row.high} of={losses.of} floor={floor} />)}
         {best.length > 1 && <path class="cv-frontier" d={`M${best.map((point) => `${point.x} ${point.y}`).join("L")}`} />}
@@ -73,7 +77,7 @@ export function TradeChart({ rows, chosen, onChoose }: { rows: Row[]; chosen: st
             tabIndex={0}
             data-chosen={point.id === chosen}
             aria-pressed={point.id === chosen}
-            aria-label={`${point.row.name}: ${losses ? `${deltaText(point.row)} bits/byte` : `${UP[up]} ${significant(point.row[up] as number, 4)}`}`}
+            aria-label={`${point.row.name}: ${losses ? lossText(point.row, reference) : `${UP[up]} ${significant(point.row[up] as number, 4)}`}`}
             onClick={() => onChoose(point.id)}
             onKeyDown={(event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); onChoose(point.id); } }}
             onMouseEnter={() => setOver(point.id)}
@@ -87,7 +91,7 @@ export function TradeChart({ rows, chosen, onChoose }: { rows: Row[]; chosen: st
           <text key={label.id} class="cv-point-name" data-chosen={label.id === chosen} x={label.x} y={label.y} text-anchor={label.anchor}>{names.get(label.id)}</text>
         ))}
       </svg>
-      <div class="cv-reading">{shown ? reading(shown) : "Every point is a converted model; choose one to look into it."}</div>
+      <div class="cv-reading">{shown ? reading(shown, reference) : "Every point is a converted model; choose one to look into it."}</div>
     </figure>
   );
 }
@@ -107,11 +111,17 @@ function Pick<T extends string>({ value, options, onPick, label }: { value: T; o
   );
 }
 
-function reading(row: Row): string {
+/** What it lost, and to whom where that is not the float model. */
+function lossText(row: Row, reference: Row | undefined): string {
+  if (row.reference) return "the others are put beside it";
+  return `${deltaText(row)} bits/byte${reference ? ` against ${reference.name}` : ""}`;
+}
+
+function reading(row: Row, reference: Row | undefined): string {
   const parts = [
     row.name,
     row.perplexity === null ? "" : `perplexity ${significant(row.perplexity, 4)}`,
-    row.delta === null ? "" : `${deltaText(row)} bits/byte`,
+    lossOf(row) === null ? "" : lossText(row, reference),
     row.ace === null ? "" : `ACE ${significant(row.ace, 3)} of 256`,
     row.storage_bits === null ? "" : `${significant(row.storage_bits, 3)} bits a weight`,
   ];

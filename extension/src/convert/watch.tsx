@@ -1,33 +1,37 @@
 // A conversion at work: where it is, what each block cost, and what it says.
+import { useState } from "preact/hooks";
 import { duration, short } from "../core/format";
 import { type Block, errorText } from "../core/convert";
 import { Button, ErrorBox, Progress, StateChip } from "../ui/parts";
 import type { Problem } from "../ui/widget";
 import { useNow } from "../run/clock";
 import { BlockChart, brief } from "./block_chart";
+import { ConfirmDelete } from "./delete";
 
 export type Course = {
-  now: number; id: string; name: string; source: string; out: string; state: string; reason: string | null;
+  now: number; id: string; name: string; source: string; out: string; state: string; place: number | null; reason: string | null;
   problem: Problem | null; stage: string | null; blocks_done: number; blocks: number | null; windows_done: number | null;
   windows: number | null; share: number | null; elapsed_s: number | null; eta_s: number | null; eta_of: string | null; reports: Block[];
   saved: boolean;
 };
 type Ask = (name: string, rest?: Record<string, unknown>) => void;
 
-export type ConversionChoice = { id: string; name: string; title: string; label: string; state: string };
+export type ConversionChoice = { id: string; name: string; title: string; label: string; state: string; words: string; place: number | null };
 
 const ACTIVE = ["starting", "running"];
 const RESUMABLE: Record<string, string> = { created: "Start", queued: "Start now", stopped: "Resume", failed: "Resume", lost: "Resume" };
 
-export function Watch({ course, choices, pending, ask, onResults }: {
+export function Watch({ course, choices, pending, going, ask, onResults }: {
   course: Course | null;
   choices: ConversionChoice[];
   pending: string;
+  going: string[];
   ask: Ask;
   onResults: () => void;
 }) {
   const active = Boolean(course && ACTIVE.includes(course.state));
   const now = useNow(course?.now, active);
+  const [asked, setAsked] = useState("");
   if (!course) return <div class="dk-empty">No conversion yet. Choose a model and a pipeline, and start one.</div>;
   const since = active ? Math.max(0, now - course.now) : 0;
   const resumable = RESUMABLE[course.state];
@@ -46,8 +50,12 @@ export function Watch({ course, choices, pending, ask, onResults }: {
         {go
           ? <Button kind="primary" disabled={pending === "resume"} onClick={() => ask("resume")}>{pending === "resume" ? `${go === "Resume" ? "Resuming" : "Starting"}…` : go}</Button>
           : course.state !== "finished" && <Button disabled={!active || pending === "stop"} title="At the next pause; blocks that are done are kept" onClick={() => ask("stop")}>{pending === "stop" ? "Stopping…" : "Stop"}</Button>}
+        {!active && <Button disabled={going.includes(course.id) || pending !== ""} onClick={() => setAsked(course.id)}>{going.includes(course.id) ? "Deleting…" : "Delete…"}</Button>}
         <Button kind={course.state === "finished" ? "primary" : undefined} disabled={!course.reports.length} onClick={onResults}>Results</Button>
       </div>
+      {asked === course.id && !active && (
+        <ConfirmDelete name={course.name} id={course.id} onKeep={() => setAsked("")} onDelete={() => { setAsked(""); ask("delete", { id: course.id }); }} />
+      )}
       <div class="cv-course">
         <Progress share={active && course.share === null ? null : course.share ?? 0} label="Conversion done" />
         <div class="cv-course-text" role="status">
@@ -72,13 +80,14 @@ const IDLE: Record<string, string> = {
 
 /** What else is at work or waits for its turn in the same folder, the next one first. */
 function Queue({ choices, onShow }: { choices: ConversionChoice[]; onShow: (id: string) => void }) {
-  const found = [...choices.filter(({ state }) => ACTIVE.includes(state)), ...choices.filter(({ state }) => state === "queued").reverse()];
+  const waiting = choices.filter(({ state }) => state === "queued").sort((a, b) => (a.place ?? 0) - (b.place ?? 0));
+  const found = [...choices.filter(({ state }) => ACTIVE.includes(state)), ...waiting];
   if (!found.length) return null;
   return (
     <div class="cv-facts cv-queue" role="status">
       Also in the queue:
-      {found.map(({ id, name, state }) => (
-        <button key={id} type="button" class="dk-link" onClick={() => onShow(id)}>{name}{state === "queued" ? "" : ` (${state})`}</button>
+      {found.map(({ id, name, words }) => (
+        <button key={id} type="button" class="dk-link" onClick={() => onShow(id)}>{name} ({words})</button>
       ))}
     </div>
   );
@@ -87,7 +96,7 @@ function Queue({ choices, onShow }: { choices: ConversionChoice[]; onShow: (id: 
 function stageText(course: Course, active: boolean): string {
   if (active) return activeText(course);
   const why = course.problem ? course.state : course.reason ?? course.state; // the box below tells a problem
-  const stage = course.state === "queued" ? "waits for its turn" : why;
+  const stage = course.state === "queued" ? `waits for its turn${course.place ? `, ${course.place === 1 ? "next" : `place ${course.place}`} in the queue` : ""}` : why;
   const unscored = course.saved && course.state !== "finished" ? "the model is saved, its scores are missing" : "";
   return [stage, unscored || blocksText(course)].filter(Boolean).join(" · ");
 }

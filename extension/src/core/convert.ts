@@ -10,11 +10,18 @@ export type Block = {
 };
 /** One model in the comparison, as Python tells it; the float model has no operations saved. */
 export type Row = {
-  id: string; name: string; source: string; state: string; float: boolean; preset: string;
+  id: string; name: string; source: string; state: string; words: string; float: boolean; preset: string;
   perplexity: number | null; bits_per_byte: number | null; delta: number | null; low: number | null; high: number | null;
   mean_steps: number | null; code_bits: number | null; storage_bits: number | null; weight_bytes: number | null;
   ace: number | null; energy_pj: number | null; seconds: number | null; peak_bytes: number | null;
+  /** Whether the others are put beside this one. */
+  reference: boolean;
 };
+
+/** What it lost to whatever all are put beside; nothing to itself. */
+export function lossOf(row: Row): number | null {
+  return row.reference ? 0 : row.delta;
+}
 
 export type Scale = { of: (value: number) => number; ticks: number[] };
 
@@ -81,10 +88,10 @@ const FAR_APART = 20;
 
 /** The axis of what models lost against the float one, whose zero is on it unless losses are too far apart for that. */
 export function lossScale(rows: readonly Row[], from: number, to: number): Scale & { zero: boolean } {
-  const losses = rows.flatMap((row) => (row.delta === null ? [] : [row.delta]));
+  const losses = rows.map(lossOf).filter((loss) => loss !== null);
   const apart = Math.min(...losses) > 0 && Math.max(...losses) > FAR_APART * Math.min(...losses);
   if (apart) return { ...logarithmic(losses, from, to), zero: false };
-  const ends = rows.flatMap((row) => [row.delta, row.low, row.high]).filter((value): value is number => value !== null);
+  const ends = rows.flatMap((row) => [lossOf(row), row.low, row.high]).filter((value): value is number => value !== null);
   return { ...linear([0, ...ends], from, to, false), zero: true };
 }
 
@@ -207,6 +214,7 @@ export function errorTick(error: number): string {
 
 /** A difference with its sign, and half of its 95 % interval; as many decimals as the interval needs. */
 export function deltaParts(row: Row): [string, string] {
+  if (row.reference) return ["reference", ""];
   if (row.delta === null) return ["–", ""];
   const half = row.low === null || row.high === null ? null : (row.high - row.low) / 2;
   const decimals = half !== null && half < 0.001 ? 4 : 3;

@@ -22,13 +22,14 @@ function ConvertPanel({ model }: { model: Model }) {
   const problem = useTrait<Problem | null>(model, "problem");
   const pending = useTrait<string>(model, "pending");
   const choices = useTrait<ConversionChoice[]>(model, "choices");
+  const going = useTrait<string[]>(model, "going");
   return (
     <section class="dk-card dk-form cv" aria-label="Convert a model to spikes">
       <Tabs names={PAGES} selected={page} onSelect={setPage} label="Steps of a conversion" />
       <ErrorBox problem={problem} onDismiss={() => ask("dismiss")} />
       <div role="tabpanel" aria-label={page} class="cv-page">
         {page === "Set up" && <SetUp model={model} />}
-        {page === "Watch" && <Watch course={course} choices={choices} pending={pending} ask={ask} onResults={() => setPage("Results")} />}
+        {page === "Watch" && <Watch course={course} choices={choices} pending={pending} going={going} ask={ask} onResults={() => setPage("Results")} />}
         {page === "Results" && <Outcome model={model} course={course} />}
       </div>
     </section>
@@ -104,7 +105,8 @@ function Outcome({ model, course }: { model: Model; course: Course | null }) {
   const results = useTrait<Results>(model, "results");
   const opened = useTrait<Opened>(model, "opened");
   const samples = useTrait<Sample | null>(model, "samples");
-  return <ResultsPage results={results} course={course} opened={opened} samples={samples} ask={ask} />;
+  const going = useTrait<string[]>(model, "going");
+  return <ResultsPage results={results} course={course} opened={opened} samples={samples} going={going} ask={ask} />;
 }
 
 export default widget(ConvertPanel);

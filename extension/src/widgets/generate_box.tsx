@@ -5,6 +5,7 @@ import { energy, significant, whole } from "../core/format";
 import { along } from "../core/spike_colour";
 import { barHeights, pythonLine, rateSpan, type SaidTrait, type Settings, type Token, tokensOf, totals, written } from "../core/token_stream";
 import { Button, CodeBox, copyText, ErrorBox } from "../ui/parts";
+import { PromptForm } from "../ui/prompt";
 import { type Model, type Problem, useAsk, useTheme, useTrait, widget } from "../ui/widget";
 
 type Setting = { name: keyof Settings; label: string; help: string; min: number; max?: number; step: number; empty?: string };
@@ -29,29 +30,19 @@ function GenerateBox({ model }: { model: Model }) {
   useEffect(() => setPrompt(given), [given]);
   const [settings, setSettings] = useSettings(model);
   const tokens = useMemo(() => (said ? tokensOf(said) : []), [said]);
-  const go = () => { if (!progress && runName) ask("generate", { prompt, settings }); };
   if (!runName) return <section class="dk-card"><div class="dk-empty">No run is bound, so there is nobody to write. Start one, or choose one from the list of runs.</div></section>;
   return (
     <section class="dk-card gb" aria-label={`Generate with ${runName}`}>
-      <form class="gb-form" noValidate onSubmit={(event) => { event.preventDefault(); go(); }}>
-        <textarea
-          class="dk-input gb-prompt" rows={2} aria-label="Prompt" placeholder="Text to continue" value={prompt}
-          onInput={(event) => setPrompt(event.currentTarget.value)}
-          onKeyDown={(event) => {
-            if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); go(); }
-            if (event.key === "Escape" && progress) ask("stop");
-          }}
-        />
-        <div class="gb-go">
-          <Button kind="primary" type="submit" aria-disabled={Boolean(progress)} title={`Let ${runName} continue the prompt (Enter)`}>Generate</Button>
-          <Button onClick={() => { if (progress) ask("stop"); }} aria-disabled={!progress || stopping} title="End at the next token (Escape)">{stopping ? "Stopping …" : "Stop"}</Button>
-        </div>
+      <PromptForm
+        prompt={prompt} onPrompt={setPrompt} label="Prompt" go="Generate" title={`Let ${runName} continue the prompt`}
+        busy={Boolean(progress)} stopping={stopping} onGo={() => ask("generate", { prompt, settings })} onStop={() => ask("stop")}
+      >
         <div class="gb-settings">
           {SETTINGS.map((setting) => (
             <NumberField key={setting.name} setting={setting} value={settings[setting.name]} onChange={(value) => setSettings({ ...settings, [setting.name]: value })} />
           ))}
         </div>
-      </form>
+      </PromptForm>
       <ErrorBox problem={problem} onDismiss={() => ask("dismiss")} />
       <Said model={model} prompt={said?.prompt ?? ""} tokens={tokens} progress={progress} />
       <details class="gb-python"><summary>In Python</summary><CodeBox text={pythonLine(prompt, settings)} label="the line of Python" /></details>
@@ -111,7 +102,7 @@ function Said({ model, prompt, tokens, progress }: { model: Model; prompt: strin
       <div ref={page} class="gb-page" aria-label="Generated text" role="log" tabIndex={0} onMouseOver={at} onMouseLeave={() => setHovered(null)} onClick={at}>
         <span class="gb-given">{prompt}</span>
         {tokens.map((token) => <Chip key={token.index} token={token} span={span} ramp={ramp} marked={token.index === hovered} />)}
-        {progress && <span class="gb-caret" aria-hidden="true" />}
+        {progress && <span class="dk-caret" aria-hidden="true" />}
         {!tokens.length && !progress && <span class="dk-muted">What the model writes appears here, coloured by how much of it fired for each token.</span>}
       </div>
       <Strip tokens={tokens} span={span} ramp={ramp} hovered={hovered} onHover={setHovered} />
