@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from darkit_nb.errors import ConfigError
@@ -37,19 +36,6 @@ def step_benefit(weight: Tensor, step: Tensor, extra_bits: float) -> Tensor:
         extra_bits: Δb = log₂((cap_S + 1)/Q), 4 for radix with Q = 16 and S = 2.
     """
     return weight.square().sum(0).to(step.dtype) * step.square() * (1 - 4.0**-extra_bits) / 12
-
-
-def share_options(benefit: Tensor, outputs: int, num_steps: int, counts: Sequence[int]) -> list[Option]:
-    """What a layer offers: for each number of salient features its cost and the benefit of the best so many.
-
-    Args:
-        benefit: `[D]` from `step_benefit`.
-        outputs: O of all layers behind the input together.
-        num_steps: S of a salient feature.
-        counts: numbers of salient features, 0 among them.
-    """
-    sums = torch.cat([benefit.new_zeros(1), torch.sort(benefit, descending=True).values.cumsum(0)])
-    return [(count * (num_steps - 1) * outputs, float(sums[count])) for count in counts]
 
 
 def knapsack(options: Sequence[Sequence[Option]], budget: int) -> list[int]:

@@ -321,11 +321,6 @@ def sweep_blocks(left: Tensor, upper: Tensor, code: CodeBlock) -> tuple[Tensor, 
     return codes, cost
 
 
-def output_error(missed: Tensor, gram: Tensor) -> float:
-    """tr(E H Eᵀ) of a weight error E `[O, D]`: the squared error of the outputs, summed over tokens and outputs."""
-    return float(((missed.to(gram.dtype) @ gram) * missed).sum())
-
-
 @torch.no_grad()
 def towards_float_stream(
     weight: Tensor, hessian: Hessian, cross: Tensor, *, missing: Tensor | None = None, damping: float = 0.01

@@ -7,7 +7,8 @@ Salient are single weights, not features: those with the largest w_oj² / [H⁻�
 of the output, α is the H-weighted mean of |w| over the others (the least-squares scale of a sign), rounded to a
 multiple of s, so that one integer code with one scale holds both kinds. The sweep is GPTQ's.
 
-Stored, such a weight takes 8 bits a code here; `nominal_bits` is what the method needs in a layout of its own.
+Stored, such a weight takes 8 bits a code here. In a layout of its own the method needs (1 − f) + 8f and a bit that says
+which of both it is.
 
 Source: Shang et al. 2024 (PB-LLM, arXiv 2310.00034), section 3; Frantar et al. 2023 for the sweep.
 """
@@ -22,16 +23,6 @@ from darkit_nb.functional.gif import SCALE_FLOOR
 from darkit_nb.functional.weight import QuantisedWeight, WeightCode
 
 LARGEST = 127
-
-
-def nominal_bits(fraction: float) -> float:
-    """Bits a weight needs: one, 8 where it is salient, and one that says which: (1 − f) + 8f + 1."""
-    return (1 - fraction) + 8 * fraction + 1
-
-
-def equal_steps(fraction: float) -> float:
-    """Additions of a weight, an 8-bit one counted as 8: (1 − f) + 8f."""
-    return (1 - fraction) + 8 * fraction
 
 
 def salient_weights(weight: Tensor, inverse_diagonal: Tensor, fraction: float) -> Tensor:

@@ -74,21 +74,3 @@ def spike_weight(
         if columns.numel()
     ]
     return QuantisedWeight(tuple(parts), (weight.shape[0], weight.shape[1]))
-
-
-def spike_planes(codes: Tensor, steps: int, planes: bool = False) -> Tensor:
-    """The spikes behind the codes, int8 `[T, O, D]` in −1, 0, 1, first the one that is worth least."""
-    if not planes:
-        sign, magnitude = codes.sign(), codes.abs()
-        return torch.stack([sign * (magnitude > step) for step in range(steps)]).to(torch.int8)
-    left, found = codes.to(torch.int32), []
-    for _ in range(steps):
-        digit = torch.remainder(left + 1, 3) - 1
-        found.append(digit.to(torch.int8))
-        left = (left - digit) // 3
-    return torch.stack(found)
-
-
-def equal_steps(steps: int, fraction: float) -> float:
-    """Mean spike steps of a weight, 1 + p(T − 1)."""
-    return 1 + fraction * (steps - 1)

@@ -257,6 +257,16 @@ class ConversionSpec:
         return 16.0 if self.spike is None else math.log2(self.spike.num_levels)
 
     @property
+    def weight_additions(self) -> float:
+        """Additions that a weight of spikes takes on average: 1 + p(T − 1), an 8-bit weight of PB-LLM counted as 8.
+
+        Nothing of the kind, 0, for weights that are multiplied.
+        """
+        if self.weights not in ADDITIVE:
+            return 0.0
+        return 1 + self.weight_salient_fraction * (7 if self.weights == "pb_llm" else self.weight_steps - 1)
+
+    @property
     def name(self) -> str:
         """Pipeline and bits in one word, as in `darkit W4A4`."""
         weights = {"ternary": "ternary", "trit_planes": "trit-planes", "pb_llm": "PB"}.get(

@@ -90,6 +90,7 @@ def _weights(spec: ConversionSpec) -> ConversionStep:
     elif spec.weight_salient_fraction:
         share = _share(spec.weight_salient_fraction)
         parts.append(share if spec.weights == "pb_llm" else f"{spec.weight_steps} steps for {share}")
+        parts.append(f"{spec.weight_additions:.3g} additions a weight")
     if spec.group_size:
         parts.append(f"groups of {spec.group_size}")
     if spec.clip_search:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darkit_nb.convert.allocate import RESOLUTION, knapsack, share_options, step_benefit
+from darkit_nb.convert.allocate import RESOLUTION, knapsack, step_benefit
 from darkit_nb.errors import ConfigError
 from darkit_nb.functional.gif import gif_encode
 
@@ -64,8 +64,3 @@ def test_the_benefit_is_the_error_that_more_steps_take_away():
     step = code.per_feature(code.scale).expand_as(x).square().mean(0).sqrt()
     predicted = step_benefit(weight, step, 4)
     torch.testing.assert_close((error(1) - error(2))[salient], predicted[salient], rtol=0.1, atol=0)
-
-
-def test_a_layer_offers_the_best_features_first():
-    benefit = torch.tensor([1.0, 5.0, 3.0, 0.5])
-    assert share_options(benefit, 10, 3, (0, 1, 2, 4)) == [(0, 0.0), (20, 5.0), (40, 8.0), (80, 9.5)]

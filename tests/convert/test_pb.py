@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from darkit_nb.convert.gptq import Hessian
-from darkit_nb.convert.pb import equal_steps, nominal_bits, pb_weight, salient_weights
+from darkit_nb.convert.pb import pb_weight, salient_weights
 
 
 def test_all_but_the_salient_weights_are_one_value_or_its_negative():
@@ -49,8 +49,3 @@ def test_no_salient_weight_is_plain_binarisation_and_more_of_them_lose_less():
         return float(((missed @ gram) * missed).sum())
 
     assert error(0.0) > error(0.1) > error(0.3) > error(1.0)
-
-
-def test_bits_and_steps_are_counted_as_published():
-    assert [equal_steps(f) for f in (0.05, 0.1, 0.2)] == pytest.approx([1.35, 1.7, 2.4])
-    assert nominal_bits(0.1) == pytest.approx(2.7)

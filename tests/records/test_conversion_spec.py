@@ -30,6 +30,18 @@ def test_the_digest_follows_every_field_but_the_name():
         assert spec.replace(**change).digest != spec.digest
 
 
+def test_additions_are_counted_as_published():
+    spec = ConversionSpec(weights="pb_llm", spike=None)
+    found = [spec.replace(weight_salient_fraction=share).weight_additions for share in (0.05, 0.1, 0.2)]
+    assert found == pytest.approx([1.35, 1.7, 2.4])
+    spikes = {"weight_steps": 2, "weight_salient_fraction": 0.4, "spike": None}
+    assert [ConversionSpec(weights=name, **spikes).weight_additions for name in ("ternary", "trit_planes", "gptq")] == [
+        pytest.approx(1.4),
+        pytest.approx(1.4),
+        0.0,
+    ]
+
+
 def test_weight_bits_reach_the_spikes():
     assert ConversionSpec(weight_bits=2).spike == SpikeSpec(num_steps=1, salient_fraction=0.0, weight_bits=2)
 
