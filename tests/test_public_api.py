@@ -52,7 +52,7 @@ def test_type_checkers_see_the_names_that_exist():
 
 def test_star_import_gives_every_name():
     program = "from darkit_nb import *; import darkit_nb; assert set(darkit_nb.__all__) <= set(globals())"
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=400)
 
 
 def test_a_name_means_the_same_whatever_was_imported_before():
@@ -67,5 +67,5 @@ wrong = [n for n, m in darkit_nb._EXPORTS.items() if getattr(darkit_nb, n) is no
 from darkit_nb import spikify
 sys.exit(f"{wrong} {spikify}" if wrong or not callable(spikify) else 0)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=400)
     assert done.returncode == 0, done.stderr

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 def build(kind: str, out: Path) -> Path:
     """One of `wheel` and `sdist`, of this tree."""
     command = [sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", str(out), str(ROOT)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (built,) = out.glob("darkit_nb-*")
     return built

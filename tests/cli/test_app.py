@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -48,13 +48,19 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.strip() == __version__
 
 
+def processor_seconds() -> float:
+    """Of the processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_start_up_is_quick_and_light() -> None:
-    """The best of several starts: the machine may be busy, the program must not be."""
+    """The best of several starts, in processor time: the machine may be busy, the program must not be."""
     times = []
     for _ in range(6):
-        start = time.perf_counter()
+        start = processor_seconds()
         done = call("--help")
-        times.append(time.perf_counter() - start)
+        times.append(processor_seconds() - start)
         assert done.returncode == 0
         if times[-1] < START_SECONDS:
             break
@@ -107,7 +113,7 @@ def test_a_bug_shows_its_traceback_and_status_1(tmp_path: Path) -> None:
 def test_ctrl_c_is_one_line_and_status_130(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import darkit_nb.runs as r, time\n"
-        "def f(*a):\n    print('up', flush=True)\n    time.sleep(30)\nr.list_runs = f\n"
+        "def f(*a):\n    print('up', flush=True)\n    time.sleep(600)\nr.list_runs = f\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-m", "darkit_nb", "runs"],
@@ -117,7 +123,7 @@ def test_ctrl_c_is_one_line_and_status_130(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=400)
     assert process.returncode == 130
     assert errors.strip() == "darkit-nb: interrupted"
 

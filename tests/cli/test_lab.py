@@ -49,7 +49,7 @@ def started(folder: Path, home: Path) -> Iterator[str]:
     )
     try:
         address = f"http://127.0.0.1:{port}"
-        until = time.monotonic() + 60
+        until = time.monotonic() + 240
         while True:
             try:
                 urllib.request.urlopen(f"{address}/api", timeout=5)  # noqa: S310 # http, as written above
@@ -61,17 +61,17 @@ def started(folder: Path, home: Path) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
         log.close()
 
 
 def test_it_serves_the_folder_and_opens_the_quickstart(tmp_path: Path):
     folder = tmp_path / "new" / "work"
     with started(folder, tmp_path) as address:
-        with urllib.request.urlopen(f"{address}/api/contents?token={TOKEN}", timeout=20) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"{address}/api/contents?token={TOKEN}", timeout=120) as answer:  # noqa: S310
             names = [entry["name"] for entry in json.load(answer)["content"]]
         with pytest.raises(urllib.error.HTTPError) as redirect:
-            urllib.request.build_opener(Stay).open(f"{address}/?token={TOKEN}", timeout=20)
+            urllib.request.build_opener(Stay).open(f"{address}/?token={TOKEN}", timeout=120)
     assert sorted(names) == ["01_quickstart.ipynb", "02_convert.ipynb", "03_edit.ipynb"]
     assert redirect.value.headers["Location"].startswith("/lab/tree/01_quickstart.ipynb")
     assert (folder / command.QUICKSTART).read_bytes() == (ROOT / "notebooks" / command.QUICKSTART).read_bytes()

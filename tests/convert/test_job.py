@@ -112,7 +112,7 @@ def test_progress_holds_the_plan_and_every_block(finished: Conversion):
         finished.resume()
 
 
-def wait_for_blocks(conversion: Conversion, count: int, seconds: float = 120.0) -> None:
+def wait_for_blocks(conversion: Conversion, count: int, seconds: float = 400.0) -> None:
     end = time.monotonic() + seconds
     while len(conversion.reports()) < count:
         assert time.monotonic() < end, conversion.log()
@@ -135,7 +135,7 @@ def test_killed_outright_it_is_lost_and_resumed_gives_the_same_bits(
     assert conversion.state == "lost"
     kept = len(conversion.reports())
     assert kept < BLOCKS
-    conversion.resume().wait(120)
+    conversion.resume().wait(400)
     assert conversion.state == "finished"
     reports = conversion.reports()
     assert len(reports) == BLOCKS
@@ -166,7 +166,7 @@ def test_whoever_is_killed_in_the_middle_of_a_block_the_result_is_the_same_bit_f
         conversion.resume()
         for name, content in kept.items():
             assert (work / name).read_bytes() == content
-    conversion.wait(120)
+    conversion.wait(400)
     assert conversion.state == "finished"
     for name in ("model.safetensors", "config.json"):
         assert (conversion.out / name).read_bytes() == (finished.out / name).read_bytes()
@@ -192,11 +192,11 @@ def _freeze_in_a_block(conversion: Conversion, done: int) -> None:
 def test_a_stop_keeps_the_blocks_that_are_done(source: Path, corpus: Path, tmp_path: Path):
     conversion = Conversion.start(request(source, corpus, tmp_path / "m", windows=0))
     wait_for_blocks(conversion, 1)
-    assert conversion.stop(wait_s=30)
+    assert conversion.stop(wait_s=400)
     assert conversion.state == "stopped"
     kept = len(conversion.reports())
     assert 1 <= kept < BLOCKS
-    conversion.resume().wait(120)
+    conversion.resume().wait(400)
     assert sum(report.resumed for report in conversion.reports()) >= kept
     assert conversion.rows() == ()
 

@@ -98,7 +98,7 @@ def test_two_processes_share_the_samples(tmp_path: Path):
         for rank in range(2)
     ]
     for process in processes:
-        _, complaint = process.communicate(timeout=240)
+        _, complaint = process.communicate(timeout=400)
         assert process.returncode == 0, complaint.decode()[-2000:]
     ids = torch.randint(2, 97, (3, 20), generator=torch.Generator().manual_seed(2))
     with torch.no_grad():

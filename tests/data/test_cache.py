@@ -140,7 +140,7 @@ print(fetch(root, "key", build)[1]["by"])
 def test_two_processes_at_once_build_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SLOW, str(tmp_path)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    answers = [process.communicate(timeout=60)[0].strip() for process in processes]
+    answers = [process.communicate(timeout=400)[0].strip() for process in processes]
     assert answers[0] == answers[1] != ""
     assert (tmp_path / "log").read_text() == "x"
 
@@ -175,7 +175,7 @@ fetch(Path(sys.argv[1]), "key", build)
 
 
 def test_killed_build_is_repeated_and_swept(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False, timeout=400)
     assert done.returncode == -signal.SIGKILL
     left = [tmp_path / name for name in entries(tmp_path)]
     assert left

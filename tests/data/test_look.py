@@ -46,7 +46,7 @@ class Told:
 
 def run(config: RunConfig) -> tuple[str, Any]:
     told = Told()
-    LookJob(config, told).wait(60)
+    LookJob(config, told).wait(400)
     return told.all[-1]
 
 
@@ -80,7 +80,7 @@ def test_it_survives_json(config: RunConfig) -> None:
 
 def test_the_worker_says_what_it_does_and_what_it_finds(config: RunConfig) -> None:
     told = Told()
-    LookJob(config, told).wait(60)
+    LookJob(config, told).wait(400)
     kinds = [kind for kind, _ in told.all]
     assert kinds[-1] == "look"
     assert set(kinds[:-1]) == {"progress"}
@@ -125,13 +125,13 @@ def test_a_worker_that_dies_says_so(config: RunConfig, tmp_path: Path, monkeypat
 def test_a_cancelled_job_ends_and_says_nothing(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "slow.py").write_text("import time\ntime.sleep(60)\n")
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(600)\n")
     monkeypatch.chdir(tmp_path)
     told = Told()
     job = LookJob(config.replace({"plugins": ["slow"]}), told)
     time.sleep(0.7)
     job.cancel()
-    job.wait(10)
+    job.wait(120)
     assert not psutil.pid_exists(job.pid)
     assert told.all == []
 
@@ -149,15 +149,16 @@ def test_a_worker_whose_reader_is_gone_ends(config: RunConfig) -> None:
     worker.stdout.close()
     worker.stdin.write(json.dumps({"data": config.to_dict()["data"], "plugins": []}))
     worker.stdin.close()
-    assert worker.wait(30) not in (0, None)
+    assert worker.wait(400) not in (0, None)
 
 
 def test_progress_is_reported_at_most_ten_times_a_second() -> None:
     out = io.StringIO()
+    began = time.monotonic()
     reporter = look_worker._Reporter(out)
     for step in range(1000):
         reporter.progress("tokenizing", step / 1000)
     reporter.progress("ready", 1.0)
     lines = [json.loads(line)["progress"] for line in out.getvalue().splitlines()]
-    assert 2 <= len(lines) <= 4
+    assert 2 <= len(lines) <= 3 + 10 * (time.monotonic() - began)
     assert lines[-1] == {"stage": "ready", "fraction": 1.0}

@@ -90,7 +90,7 @@ def test_with_every_class_edited_at_once_it_compiles_saves_trains_and_comes_back
     name: str, spiking: bool, tmp_path: Path
 ):
     command = [sys.executable, "-m", "tests.edit.edited_everywhere", name, str(spiking), tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stderr[-2000:]
 
 

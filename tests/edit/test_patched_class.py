@@ -226,8 +226,8 @@ def test_copies_and_pickles_are_of_the_patched_class_also_in_another_process(tmp
     """
     folder, file = tmp_path / "patches", tmp_path / "model.pt"
     run = [sys.executable, "-c", textwrap.dedent(program)]
-    subprocess.run([*run, "write", folder, file], check=True, timeout=120)
-    done = subprocess.run([*run, "read", folder, file], check=True, timeout=120, capture_output=True, text=True)
+    subprocess.run([*run, "write", folder, file], check=True, timeout=400)
+    done = subprocess.run([*run, "read", folder, file], check=True, timeout=400, capture_output=True, text=True)
     assert done.stdout.split() == ["Two", "True", "2.0"]
 
 

@@ -33,7 +33,7 @@ model, range: gif_quantise 9; gif_backward 9
 
 
 def run(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout
 

@@ -40,7 +40,7 @@ def compiled(target: str, folder: Path) -> list[str]:
     need("cupy", find_spec("cupy") is not None, "CuPy is not installed")
     env = {**os.environ, "CUPY_CACHE_DIR": str(folder)}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, target], capture_output=True, text=True, env=env, check=False, timeout=250
+        [sys.executable, "-c", PROGRAM, target], capture_output=True, text=True, env=env, check=False, timeout=400
     )
     need("nvrtc", "DynamicLibNotFoundError" not in done.stderr, "there is no NVRTC")
     assert done.returncode == 0, done.stderr[-3000:]

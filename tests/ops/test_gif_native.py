@@ -214,7 +214,7 @@ print("one graph")
 
 def test_a_spiking_layer_compiles_into_one_graph() -> None:
     """In a process of its own: the checks of shapes that tests put around the definitions cannot be compiled."""
-    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, timeout=200)
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, timeout=400)
     assert done.stdout.strip() == "one graph", done.stderr[-3000:]
 
 

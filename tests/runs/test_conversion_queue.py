@@ -80,7 +80,7 @@ def test_a_place_becomes_free_and_the_next_one_is_started_and_says_why_it_failed
     busy.write_status(state="finished")
     for each in made:
         with pytest.raises(RunError, match="failed: There is no model 'nothing-there'"):
-            each.wait(120)  # the supervisor of the first one starts the second
+            each.wait(400)  # the supervisor of the first one starts the second
     assert [each.status.attempt for each in made] == [1, 1]
     assert queued_conversions(tmp_path) == []
 

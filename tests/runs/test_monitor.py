@@ -18,7 +18,7 @@ import pytest
 from darkit_nb.config import RunConfig
 from darkit_nb.runs import RunChange, RunDirectory, RunMonitor, RunSummary
 
-SECONDS = 10.0
+SECONDS = 120.0  # a machine may be many times slower than usual
 
 
 def make(runs_dir: Path, name: str = "watched") -> RunDirectory:
@@ -153,10 +153,9 @@ def test_a_deleted_run_is_missing_once_and_may_come_back(
     monitor.watch(run, late)
     until(lambda: late.changes)
     assert late.last.missing
-    shutil.copytree(tmp_path / "kept", run.root)
-    until(lambda: heard.last.reset)
-    assert not heard.last.missing
-    assert heard.last.history.series("train", "loss")[0].tolist() == [1]
+    shutil.copytree(tmp_path / "kept", run.root)  # file by file, and it may be looked at in between
+    until(lambda: heard.last.history.series("train", "loss")[0].tolist() == [1] and not heard.last.missing)
+    assert any(change.reset for change in heard.changes)
 
 
 def test_a_replaced_file_starts_the_history_again(monitor: RunMonitor, run: RunDirectory) -> None:
@@ -165,8 +164,8 @@ def test_a_replaced_file_starts_the_history_again(monitor: RunMonitor, run: RunD
     monitor.watch(run, heard)
     until(lambda: heard.changes)
     run.metrics_path.write_text(json.dumps({"schema": 1, "attempt": 1, "kind": "train", "step": 9, "loss": 1.0}) + "\n")
-    until(lambda: heard.last.reset)
-    assert heard.last.history.series("train", "loss")[0].tolist() == [9]
+    until(lambda: heard.last.history.series("train", "loss")[0].tolist() == [9])
+    assert any(change.reset for change in heard.changes)
 
 
 def test_corrupt_lines_are_passed_over(monitor: RunMonitor, run: RunDirectory) -> None:
@@ -184,7 +183,7 @@ def test_corrupt_lines_are_passed_over(monitor: RunMonitor, run: RunDirectory) -
 def test_a_killed_trainer_is_noticed_although_no_file_changes(monitor: RunMonitor, run: RunDirectory) -> None:
     code = (
         "import sys, time\nfrom darkit_nb.runs import RunDirectory\nRunDirectory(sys.argv[1]).begin_attempt()\n"
-        "print('up', flush=True)\ntime.sleep(60)"
+        "print('up', flush=True)\ntime.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(run.root)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -257,8 +256,8 @@ def test_ten_growing_runs_cost_less_than_two_percent_of_a_core(monitor: RunMonit
             assert thread is not None
             start, cpu = time.monotonic(), thread_seconds(thread)
             time.sleep(4.0)
+            until(lambda: all(len(listener.steps) > 20 for listener in heard))
             share = (thread_seconds(thread) - cpu) / (time.monotonic() - start)
-            assert all(len(listener.steps) > 20 for listener in heard), "they really grew"
         finally:
             process.kill()
     assert share < 0.02

@@ -78,7 +78,7 @@ def test_whoever_watches_is_told_when_a_place_changes(runs_dir: Path, busy: RunD
     assert rows[0] == {"busy": None, "first": 1, "second": 2}
 
 
-def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end

@@ -18,7 +18,7 @@ from darkit_nb.runs.launch_record import read_launch
 from darkit_nb.runs.launcher import launch_record, start_supervisor
 from darkit_nb.runs.processes import detached, working_folder
 
-SECONDS = 60.0
+SECONDS = 400.0  # a machine may be many times slower than usual
 
 
 @pytest.fixture
@@ -74,14 +74,20 @@ def test_a_folder_that_is_gone_ends_it(run: RunDirectory, tmp_path: Path) -> Non
     assert not run.root.exists()
 
 
-def test_starting_returns_at_once_and_twice_is_refused(run: RunDirectory) -> None:
+def test_starting_does_not_wait_for_the_trainer_and_twice_is_refused(
+    run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run.config_path.write_text("train: {stepz: 3}\n")
-    start = time.monotonic()
+    (tmp_path / "sitecustomize.py").write_text(
+        "import pathlib, sys, time\nwhile 'darkit_nb.train.worker' in sys.orig_argv and not "
+        f"pathlib.Path({str(tmp_path / 'go')!r}).exists():\n    time.sleep(0.02)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     start_supervisor(run)
-    assert time.monotonic() - start < 1.0
     assert run.read_status().state == "starting"
     with pytest.raises(RunError, match="is starting already"):
         start_supervisor(RunDirectory(run.root))
+    (tmp_path / "go").touch()
     with pytest.raises(RunError, match=r"train\.stepz"):
         Run(run).wait(SECONDS)
     supervisor = read_launch(run.root)

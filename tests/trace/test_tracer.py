@@ -280,10 +280,10 @@ def test_llama_7b_opens_without_weights_in_seconds(spiking: bool):
     with torch.device("meta"):
         model: PreTrainedModel = build_model("spike-llama-7b")
     model = spikify(model) if spiking else model
-    start = time.perf_counter()
+    start = time.process_time()
     trace = trace_model(model, torch.zeros(1, 2048, dtype=torch.long))
     wire = json.dumps(to_wire(trace), separators=(",", ":"))
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert trace.problem is None
     assert trace.root.parameters == 6_738_415_616
     products = (6_738_415_616 - 32000 * 4096 - 65 * 4096) * 2048 + 32 * 2 * 2048 * 2048 * 4096

@@ -20,7 +20,7 @@ from darkit_nb.train.launch import train
 from darkit_nb.train.probe_worker import ProbeWorker
 from darkit_nb.train.recorder import RunRecorder
 
-SECONDS = 120.0
+SECONDS = 400.0  # a machine may be many times slower than usual
 
 
 def curve(run: RunDirectory) -> list[tuple[int, float, float]]:
@@ -120,18 +120,16 @@ def test_a_worker_that_dies_fails_the_request_and_the_next_one_is_answered(train
 
 def test_a_worker_ends_itself_and_leaves_no_request_behind(trained: RunDirectory):
     request = Request(trained, send(trained, "generate", {"prompt": "a", "max_new_tokens": 2}))
-    start = time.monotonic()
     ProbeWorker(trained, idle_seconds=0.5).serve()
     assert request.refresh() == "done"
-    assert time.monotonic() - start < SECONDS
     assert not (trained.root / WORKER_FILE).exists()
 
 
 def test_a_worker_gives_way_to_a_trainer(trained: RunDirectory):
     trained.begin_attempt()
     start = time.monotonic()
-    ProbeWorker(trained, idle_seconds=60.0).serve()
-    assert time.monotonic() - start < 5.0
+    ProbeWorker(trained, idle_seconds=2 * SECONDS).serve()
+    assert time.monotonic() - start < SECONDS
 
 
 def test_what_killed_one_process_is_not_tried_again(trained: RunDirectory):
@@ -168,7 +166,7 @@ def test_a_request_that_makes_no_sense_is_told_what_would(trained: RunDirectory,
 def test_a_run_without_a_checkpoint_says_so_at_once(tmp_path: Path):
     run = RunDirectory.create(RunConfig(runs_dir=str(tmp_path / "runs")), command="x")
     with pytest.raises(RunError, match="no complete checkpoint"):
-        Run(run).probe("x").wait(30.0)
+        Run(run).probe("x").wait(SECONDS)
     end_worker(run)
 
 

@@ -17,7 +17,7 @@ from darkit_nb.config import RunConfig, dump_yaml
 from darkit_nb.runs import RunDirectory, list_runs
 from darkit_nb.train.launch import train
 
-SECONDS_TO_START = 120
+SECONDS_TO_START = 400  # a machine may be many times slower than usual
 
 
 def launch(*arguments: str, log: Path, launcher: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
@@ -57,7 +57,7 @@ def survive(config: RunConfig, tmp_path: Path, kills: int) -> None:
     wait_until(lambda: list_runs(config.runs_dir) and only_run(config).checkpoints(), process, log)
     run, killed = only_run(config), 0
     while killed < kills:
-        time.sleep(moments.uniform(0.0, 0.6))
+        time.sleep(moments.uniform(0.0, 0.3))
         assert process.poll() is None, "the training was over before it could be killed; give it more steps"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -93,7 +93,7 @@ def test_ctrl_c_ends_with_a_checkpoint(tiny: RunConfig, tmp_path: Path):
     wait_until(lambda: list_runs(config.runs_dir) and only_run(config).metrics_path.exists(), process, log)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0, log.read_text()[-2000:]
+    assert process.wait(SECONDS_TO_START) == 0, log.read_text()[-2000:]
     run = only_run(config)
     assert run.read_status().state == "stopped"
     assert run.latest_checkpoint().step == run.read_status().step > 0
@@ -109,7 +109,7 @@ def small_disk(tmp_path: Path):
     if mount.returncode != 0:
         pytest.skip(f"a tmpfs cannot be mounted here: {mount.stderr.decode().strip()}")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_full_disk_gives_a_clear_message_and_keeps_the_checkpoint_before(

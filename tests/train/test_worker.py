@@ -19,7 +19,7 @@ from darkit_nb.runs import Run, identity, list_runs, resume, train
 from darkit_nb.runs.queue import queued_runs, set_slots
 from darkit_nb.train import launch
 
-SECONDS = 120.0
+SECONDS = 400.0  # a machine may be many times slower than usual
 
 
 def until(condition: Callable[[], Any], run: Run | None = None) -> None:
@@ -160,12 +160,15 @@ def test_a_stop_takes_effect_at_the_next_step_and_the_run_can_go_on(endless: Run
     until(lambda: len(curve(run)) > 3, run)
     with pytest.raises(RunError, match="is running already"):
         resume(Run(run.root))
-    start = time.monotonic()
-    first, second = run.stop(), Run(run.root).stop(wait_s=30)
-    assert time.monotonic() - start < 2.0 + run.metrics["step_seconds"].max()
+    os.kill(trainer_pid(run), signal.SIGSTOP)  # so that both are asked for before it reads the first
+    before = curve(run)[-1][0]
+    first, second = run.stop(), Run(run.root).stop()
+    os.kill(trainer_pid(run), signal.SIGCONT)
+    run.wait(SECONDS)
     assert run.state == "stopped"
     last = run.latest_checkpoint()
     assert last is not None
+    assert last.step <= before + 100, "a second's worth of 100 000 steps"
     assert last.step == run.status.step == curve(run)[-1][0]
     acks = {event["command_id"]: event for event in run.directory.read_events() if event["kind"] == "ack"}
     assert acks[first]["ok"]
@@ -176,14 +179,12 @@ def test_a_stop_takes_effect_at_the_next_step_and_the_run_can_go_on(endless: Run
     assert [step for step, _ in curve(run)] == list(range(1, last.step + 4))
 
 
-def test_a_stop_while_data_is_prepared_takes_two_seconds(tiny: RunConfig, tmp_path: Path, monkeypatch):
+def test_a_stop_while_data_is_prepared_interrupts_it(tiny: RunConfig, tmp_path: Path, monkeypatch):
     (tmp_path / "slow_plugin.py").write_text("import time\nprint('asleep', flush=True)\ntime.sleep(600)\n")
     monkeypatch.chdir(tmp_path)
     run = train(tiny.replace({"plugins": ["slow_plugin"]}))
     until(lambda: "asleep" in run.log(), run)
-    start = time.monotonic()
-    run.stop(wait_s=30)
-    assert time.monotonic() - start < 2.5
+    run.stop(wait_s=SECONDS)  # it would sleep for longer
     assert run.state == "stopped"
     assert run.latest_checkpoint() is None
     (tmp_path / "slow_plugin.py").write_text("")
@@ -199,9 +200,7 @@ def test_a_preparation_that_cannot_be_interrupted_is_ended(tiny: RunConfig, tmp_
     monkeypatch.chdir(tmp_path)
     run = train(tiny.replace({"plugins": ["deaf_plugin"]}))
     until(lambda: "deaf" in run.log(), run)
-    start = time.monotonic()
-    run.stop(wait_s=30)
-    assert time.monotonic() - start < 3.5
+    run.stop(wait_s=SECONDS)
     assert run.state == "stopped"
 
 
@@ -212,9 +211,7 @@ def test_a_stop_during_an_evaluation_does_not_wait_for_its_end(endless: RunConfi
         )
     )
     until(lambda: run.state == "running", run)  # and evaluates 3 MB before its first step
-    start = time.monotonic()
-    run.stop(wait_s=30)
-    assert time.monotonic() - start < 4.0
+    run.stop(wait_s=SECONDS)
     assert run.state == "stopped"
     assert run.latest_checkpoint() is not None
     assert not [line for line in run.directory.read_metrics() if line["kind"] == "evaluation"]

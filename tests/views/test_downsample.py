@@ -114,12 +114,12 @@ def test_a_constant_stays_and_a_shorter_series_starts_anew() -> None:
 def test_one_value_more_after_a_million_costs_nothing() -> None:
     y = np.random.default_rng(0).normal(size=1_000_040)
     average = Smoothed(0.98)
-    start = time.perf_counter()
+    start = time.process_time()
     average.update(y[:1_000_000])
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
     seconds = []
     for end in range(1_000_001, 1_000_040):
-        start = time.perf_counter()
+        start = time.process_time()
         average.update(y[:end])
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert sorted(seconds)[len(seconds) // 2] < 0.001

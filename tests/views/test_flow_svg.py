@@ -56,9 +56,9 @@ def test_it_needs_nothing_else():
 def test_of_a_very_large_level_the_first_boxes_are_drawn_quickly():
     nodes = [FlowNode(key=f"n{place}", kind="operator", label="add") for place in range(1000)]
     edges = [FlowEdge(source=f"n{place // 3}", target=f"n{place}") for place in range(1, 1000)]
-    start = time.perf_counter()
+    start = time.process_time()
     svg = flow_svg(flow(*nodes, edges=tuple(edges)))
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert svg.count("<rect") == MOST_NODES
     assert "The first 300 of 1,000 boxes." in svg
 

@@ -147,9 +147,9 @@ def test_dot_is_drawn():
 @pytest.mark.parametrize("fold", [True, False])
 def test_twenty_thousand_rows_are_written_quickly(fold: bool):
     trace = large_trace(20_002)
-    start = time.perf_counter()
+    start = time.process_time()
     text, page = TreeView(trace, fold=fold).to_text(), tree_page(trace, fold=fold)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert seconds < 10
     assert (len(text.splitlines()) > 20_002) != fold
     assert page.count('class="m"') == (13 if fold else 20_003)

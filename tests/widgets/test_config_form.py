@@ -241,7 +241,7 @@ def test_one_click_starts_one_run(tiny: RunConfig) -> None:
     assert form.answered == ["first"]
     assert seen == [form.run_id]
     run = Run(form.run_id)
-    run.wait(timeout_s=120)
+    run.wait(timeout_s=400)
     assert [folder for folder in Path(tiny.runs_dir).iterdir() if folder.is_dir()] == [run.root]
     assert run.config == tiny
     assert f"darkit-nb generate {run.root} " in recipe(form, "Use")

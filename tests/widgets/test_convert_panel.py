@@ -25,7 +25,7 @@ def panel(folder: Path, *given: str, **named: object) -> ConvertPanel:
     return ConvertPanel(*given, folder=folder / "converted", runs_dir=folder / "runs", **named)
 
 
-def wait(for_what: Callable[[], object], seconds: float = 60.0) -> None:
+def wait(for_what: Callable[[], object], seconds: float = 240.0) -> None:
     until = time.monotonic() + seconds
     while not for_what():
         assert time.monotonic() < until
@@ -159,7 +159,7 @@ def test_it_follows_what_is_written(tmp_path: Path):
     from tests.records.conversions import block
 
     made.directory.append_metrics({"kind": "block", "step": 1, "report": block(1).to_dict()})
-    wait(lambda: shown.desk.course["blocks_done"] == 2, 20)
+    wait(lambda: shown.desk.course["blocks_done"] == 2)
     shown.close()
 
 
@@ -227,7 +227,7 @@ def test_alternatives_wait_for_their_turn_and_join_the_table(tmp_path: Path):
     assert queued.request.spec.samples == done.request.spec.samples
     shown.show(queued)
     shown.stop()
-    wait(lambda: shown.desk.course["state"] == "created", 20)
+    wait(lambda: shown.desk.course["state"] == "created")
     assert shown.desk.pending == ""
     shown.close()
 

@@ -33,7 +33,7 @@ def config(tmp_path: Path) -> RunConfig:
     return RunConfig().replace({**changes, "train.steps": 10, "train.batch_size": 2})
 
 
-def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 240.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -140,7 +140,7 @@ def test_closing_ends_the_worker(config: RunConfig) -> None:
     job = preview._job
     assert job is not None
     preview.close()
-    job.wait(10)
+    job.wait(120)
     assert job._process.poll() is not None
 
 

@@ -30,7 +30,7 @@ from tests.views.measurements import records
 Make = Callable[..., Run]
 
 
-def until(true: Callable[[], Any], seconds: float = 15.0) -> None:
+def until(true: Callable[[], Any], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not happen in time"
@@ -133,13 +133,14 @@ def test_it_follows_a_run_that_grows_at_most_four_times_a_second(
     run.directory.write_status(state="running")
     wire.clear()
     began, step = time.monotonic(), 21
-    while time.monotonic() - began < 2:
+    while time.monotonic() - began < 2 or sum(bool(state.get("_py2js_update")) for state, _ in wire) < 4:
+        assert time.monotonic() - began < 120
         write(run.directory, records(1, first=step))
         step += 1
         time.sleep(0.02)
     until(lambda: trace(charts, "each step").x[-1] == step - 1)
     updates = [state for state, _ in wire if state.get("_py2js_update")]
-    assert 4 <= len(updates) <= 4 * (time.monotonic() - began) + 2
+    assert len(updates) <= 4 * (time.monotonic() - began) + 2
 
 
 def test_no_curve_has_more_points_on_the_wire_and_numbers_go_as_binary(

@@ -71,7 +71,7 @@ def panels() -> Iterator[Callable[..., HeardPanel]]:
         panel.close()
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+def until(condition: Callable[[], Any], timeout_s: float = 120.0) -> Any:
     """Wait for something to hold."""
     end = time.monotonic() + timeout_s
     while not (found := condition()):

@@ -28,7 +28,7 @@ class HeardTable(RunsTable):
         return [content["rows"] for content in self.__dict__.get("sent", []) if "rows" in content]
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+def until(condition: Callable[[], Any], timeout_s: float = 120.0) -> Any:
     """Wait for something to hold."""
     end = time.monotonic() + timeout_s
     while not (found := condition()):

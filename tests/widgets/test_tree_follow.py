@@ -51,7 +51,7 @@ class Trainer:
         self.directory.append_metrics({"kind": "spikes", "step": step, "firing_rate": 0.5, "layers": layers})
 
 
-def wait(look: Callable[[], Any], seconds: float = 15.0) -> Any:
+def wait(look: Callable[[], Any], seconds: float = 120.0) -> Any:
     """What `look` finds, as soon as it is something."""
     until = time.monotonic() + seconds
     while not (found := look()):
