@@ -67,11 +67,14 @@ def unpack_codes(packed: UInt8[Tensor, "*B P"], bits: int, features: int) -> UIn
             expected=f"{packed_bytes(features, bits)} bytes a row, for {features} codes of {bits} bits",
             received=f"{packed.shape[-1]} bytes a row",
         )
+    mask = 2**bits - 1
+    if 8 % bits == 0:  # no value lies in two bytes
+        values = torch.stack([packed >> place & mask for place in range(0, 8, bits)], -1)
+        return values.flatten(-2)[..., :features].contiguous()
     bytes_ = pad(packed, (0, -packed.shape[-1] % bits)).unflatten(-1, (-1, bits))
     words = torch.zeros(bytes_.shape[:-1], dtype=torch.int64, device=packed.device)
     for place in range(bits):
         words |= bytes_[..., place].to(torch.int64) << 8 * place
-    mask = 2**bits - 1
     values = torch.stack([(words >> bits * place & mask).to(torch.uint8) for place in range(8)], -1)
     return values.flatten(-2)[..., :features].contiguous()
 

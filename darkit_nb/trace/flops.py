@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from darkit_nb.errors import ModelError
@@ -81,15 +81,35 @@ class MetaAnswers(TorchDispatchMode):
 
 
 class FlopMeter:
-    """What was counted so far."""
+    """What was counted so far. Looking on may pause, for work whose operations are known and are told instead."""
 
     def __init__(self, counter: FlopCounterMode, meta: MetaAnswers) -> None:
         self._counter, self._meta = counter, meta
+        self._told = 0
+        self._paused = False
 
     @property
     def total(self) -> int:
         """Floating point operations, two for a multiply-accumulate."""
-        return self._counter.get_total_flops()
+        return self._counter.get_total_flops() + self._told
+
+    def tell(self, flops: int) -> None:
+        """Count operations that were not looked at."""
+        self._told += flops
+
+    def pause(self, paused: bool) -> bool:
+        """Stop looking at operations, or go on; whether it looks away now. Under a mode of somebody else it goes on."""
+        counting: Any = self._counter.mode
+        modes = (self._meta, counting)
+        if paused and not self._paused and _get_current_dispatch_mode() is counting:
+            for mode in reversed(modes):
+                mode.__exit__(None, None, None)
+            self._paused = True
+        elif self._paused and not paused:
+            for mode in modes:
+                mode.__enter__()
+            self._paused = False
+        return self._paused
 
     @property
     def answers(self) -> int:
@@ -109,4 +129,8 @@ def counting_flops() -> Iterator[FlopMeter]:
     counter = FlopCounterMode(display=False, custom_mapping=_formulas())
     counter.mod_tracker = _NoModules()  # pyright: ignore[reportAttributeAccessIssue]
     with MetaAnswers() as meta, counter:
-        yield FlopMeter(counter, meta)
+        meter = FlopMeter(counter, meta)
+        try:
+            yield meter
+        finally:
+            meter.pause(False)

@@ -22,6 +22,7 @@ from darkit_nb.trace.kinds import class_name_of, kind_of
 from darkit_nb.trace.lazy import shaped
 from darkit_nb.trace.meters import measure_memory, measure_seconds
 from darkit_nb.trace.parameters import ParameterCount, count_parameters
+from darkit_nb.trace.products import UnwatchedProducts
 from darkit_nb.trace.source import source_of
 from darkit_nb.trace.spikes import SpikeRecorder
 from darkit_nb.trace.untouched import untouched
@@ -60,6 +61,8 @@ def trace_model(
             recorder = stack.enter_context(SpikeRecorder(model)) if spiking else None
             meter = stack.enter_context(counting_flops())
             watcher = CallWatcher(lambda: meter.total)
+            products = UnwatchedProducts(meter)
+            stack.enter_context(listening(model.named_modules(), products.enter, products.leave))
             stack.enter_context(listening(model.named_modules(), watcher.enter, watcher.leave))
             try:
                 forward()

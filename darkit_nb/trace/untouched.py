@@ -15,10 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from darkit_nb.nn.linear import SpikingLinear
+from darkit_nb.nn.packed_linear import PackedLinear
 from darkit_nb.trace.mode import evaluating
 
 _OWN = frozenset(vars(nn.Module()))
 """What every module holds for itself: parameters, submodules, hooks. Not the state of a neuron."""
+
+_LAID_OUT = frozenset({"_ready"})
+"""Where our layers keep their weight laid out for products: no state, and seconds of work in a large model."""
 
 
 @contextmanager
@@ -33,8 +38,13 @@ def untouched(model: nn.Module) -> Iterator[set[int]]:
     changed: set[int] = set()
     devices = sorted({parameter.device.index for parameter in model.parameters() if parameter.device.type == "cuda"})
     python, numpy = random.getstate(), np.random.get_state()
+    layers = (module for module in model.modules() if isinstance(module, SpikingLinear | PackedLinear))
+    kept = {id(layer) for layer in layers if not layer.training}  # in training a layer lets it go
     with torch.random.fork_rng(devices), evaluating(model), torch.no_grad(), _unfused():
-        states = [ModuleState.of(module) for module in model.modules()]
+        states = [
+            ModuleState.of(module, without=_LAID_OUT if id(module) in kept else frozenset())
+            for module in model.modules()
+        ]
         try:
             yield changed
         finally:
@@ -56,21 +66,26 @@ def _unfused() -> Iterator[None]:
 class ModuleState:
     """What one module holds besides parameters and submodules: buffers, membranes, counters.
 
+    Args:
+        module: whose state it is.
+        without: names of attributes that are left as they are.
+
     Attributes:
         module: whose state it is.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, without: frozenset[str] = frozenset()) -> None:
         self.module = module
-        self._attributes = {name: value for name, value in vars(module).items() if name not in _OWN}
+        self._left = _OWN | without
+        self._attributes = {name: value for name, value in vars(module).items() if name not in self._left}
         self._attributes["_buffers"] = module._buffers
         self._inside: dict[int, tuple[Any, Any]] = {}
         self._tensors: dict[int, tuple[Tensor, Tensor, int]] = {}
 
     @staticmethod
-    def of(module: nn.Module) -> ModuleState:
+    def of(module: nn.Module, without: frozenset[str] = frozenset()) -> ModuleState:
         """Its state now; tensors, and containers that lie in its attributes or in one another, are copied."""
-        state = ModuleState(module)
+        state = ModuleState(module, without)
         for value in state._attributes.values():
             state._keep(value)
         return state
@@ -90,7 +105,7 @@ class ModuleState:
     def restore(self) -> bool:
         """Put everything back, and say whether a tensor was kept or changed."""
         now = vars(self.module)
-        names = [name for name in now if name not in _OWN]
+        names = [name for name in now if name not in self._left]
         changed = any(isinstance(now[name], Tensor) and now[name] is not self._attributes.get(name) for name in names)
         for name in names:
             if name not in self._attributes:
