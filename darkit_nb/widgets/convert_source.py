@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from darkit_nb.convert.no_model import no_model
+from darkit_nb.convert.relations import family_of
 from darkit_nb.errors import DarkitError, ModelError
 from darkit_nb.records.bundled import bundled_models, located
 from darkit_nb.runs import RunDirectory, list_runs
@@ -43,7 +46,8 @@ def look_at(name: str, runs_dir: str | Path) -> ConvertSource:
     """What `name` means: a bundled model, a folder, a run, or an id of the hub.
 
     Raises:
-        ModelError: none of these, a model that is spiking already, or a folder without a model.
+        ModelError: none of these, a model that is spiking already or of an architecture that cannot be converted, or a
+            folder without a model.
         RunError: the run has no checkpoint.
     """
     name = name.strip()
@@ -59,11 +63,14 @@ def look_at(name: str, runs_dir: str | Path) -> ConvertSource:
     run = _run(name, runs_dir)
     if run is not None:
         return _of_folder(name, run.require_checkpoint().path, dataset=run.read_config().data.dataset)
-    if folder.exists() or not _HUB_ID.fullmatch(name):
+    if folder.exists():
+        raise no_model(folder, "a folder without config.json")
+    if not _HUB_ID.fullmatch(name):
         raise ModelError(
             f"There is no model in {name!r}.",
             expected="a folder with config.json and safetensors, a run, a bundled model, or an id such as org/name",
-            received="a folder without config.json" if folder.is_dir() else "nothing of that name",
+            received="nothing of that name",
+            cause=f"the name is misspelt, or meant from another folder than {Path.cwd()}",
             fix=f"{', '.join(bundled_models()) or 'a run of your own'} is there without a network",
         )
     return ConvertSource(name, name, "from the hub, or its cache on this machine; fetched when planned")
@@ -113,6 +120,15 @@ def _of_folder(name: str, folder: Path, dataset: str | None = None) -> ConvertSo
             received=f"quantization_config of {_kind(quantised)}",
             fix="convert the float model it came from",
         )
+    family_of(SimpleNamespace(**config))  # says which architectures there are
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"There are no weights in {name!r}.",
+            expected="model.safetensors, or several with their index, beside config.json",
+            received=", ".join(sorted(path.name for path in folder.iterdir())[:6]),
+            cause="the download is not complete, or its weights are pickles, which are not read",
+            fix="fetch the safetensors too, or load the model and save_pretrained() it once",
+        )
     return ConvertSource(name, str(folder), _facts(config, folder), _longest(config), dataset)
 
 
@@ -136,7 +152,7 @@ def _facts(config: Mapping[str, Any], folder: Path) -> str:
         str(architecture).removesuffix("ForCausalLM").removesuffix("LMHeadModel"),
         f"{blocks} blocks of width {width}" if blocks and width else "",
         f"{short(count)} parameters" if count else "",
-        f"{short(float(size))}B" if size else "no safetensors",
+        f"{short(float(size))}B" if size else "",
     ]
     return " · ".join(part for part in parts if part)
 

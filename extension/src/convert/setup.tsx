@@ -1,9 +1,11 @@
 // What is converted and how: the model, the pipeline, the bits, and what the pipeline will do, step by step.
 import type { ComponentChildren } from "preact";
+import { useEffect, useState } from "preact/hooks";
 import type { FieldError, FormState, Group, Option } from "../core/config_form";
 import type { Choice } from "./also";
 import { openInside } from "../form/side";
 import { Suggest } from "../form/suggest";
+import { ErrorBox } from "../ui/parts";
 
 export type Preset = { name: string; brief: string; about: string; tags: string[] };
 export type Layout = { models: Option[]; presets: Preset[]; bits: string[]; groups: Group[] };
@@ -30,6 +32,7 @@ export function Source({ id, layout, state, text, onWrite }: {
   onWrite: (text: string) => void;
 }) {
   const error = state.source_error;
+  const settled = useSettled(text);
   return (
     <Part title="Model" id={id}>
       <div class="dk-setting cv-source" data-invalid={Boolean(error)} onFocusCapture={openInside}>
@@ -42,10 +45,24 @@ export function Source({ id, layout, state, text, onWrite }: {
           placeholder="a bundled model, a run, a folder, or an id of the hub"
           describedBy={`${id}-facts`}
         />
-        <div class="cv-facts" id={`${id}-facts`} role="status">{error ? [error.brief, error.fix].filter(Boolean).join(" — ") : state.source_facts}</div>
+        <div id={`${id}-facts`}>
+          {error && settled ? <ErrorBox problem={error} /> : <div class="cv-facts" role="status">{error ? error.brief : state.source_facts}</div>}
+        </div>
       </div>
     </Part>
   );
+}
+
+const SETTLED_MS = 600;
+
+/** Whether a text stays as it is: half a name is wrong too, and its explanation would jump in and out. */
+function useSettled(text: string): boolean {
+  const [settled, setSettled] = useState(text);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(text), SETTLED_MS);
+    return () => clearTimeout(timer);
+  }, [text]);
+  return settled === text;
 }
 
 /** Radio buttons by the keyboard rules of ARIA: arrows choose, one tab stop. */

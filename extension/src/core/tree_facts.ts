@@ -14,7 +14,7 @@ export function factsOf(tree: Tree, row: number, measured: number | null = null)
   const pair = (mine: string, all: string) => (mine === all ? all : `${all}, its own ${mine}`);
   const count = number("calls");
   const facts: Fact[] = [
-    { name: "class", text: `${tree.text("module", row)}.${tree.text("class_name", row)}` },
+    { name: "class", text: classOf(tree.text("module", row), tree.text("class_name", row)) },
     { name: "calls", text: count ? `${whole(count)} in one forward of the model` : tree.text("kind", row) === "container" ? "a container; it has no forward" : "it never ran", number: count },
     { name: "input", text: shapes(tree.text("inputs", row)) },
     { name: "output", text: shapes(tree.text("outputs", row)) },
@@ -37,8 +37,8 @@ export function factsOf(tree: Tree, row: number, measured: number | null = null)
 export function firingFacts(spikes: Spikes, live = false): Fact[] {
   const counted = spikes.slots > 0;
   const facts: Fact[] = [
-    { name: "spikes", text: `${spikes.signed ? "signed, " : ""}${spikes.coding}, Q = ${spikes.num_levels} levels, S = ${spikes.num_steps} steps${spikes.weight_bits === null ? "" : `, weights of ${spikes.weight_bits} bits`}` },
-    { name: "salient", text: spikes.salient_fraction === null ? "" : `${percent(spikes.salient_fraction)} of the features have all steps` },
+    { name: "spikes", text: `${spikes.signed ? "signed, " : ""}${spikes.coding}, Q = ${spikes.num_levels} levels, S = ${spikes.num_steps} ${spikes.num_steps === 1 ? "step" : "steps"}${spikes.weight_bits === null ? "" : `, weights of ${spikes.weight_bits} bits`}` },
+    { name: "salient", text: !spikes.salient_fraction ? "" : `${percent(spikes.salient_fraction)} of the features have all steps` },
     { name: live ? "traced" : "firing", text: counted ? `${(100 * spikes.active_slots / spikes.slots).toFixed(2)} % (${whole(spikes.active_slots)} of ${whole(spikes.slots)} slots)` : "not counted", number: counted ? spikes.active_slots / spikes.slots : Number.NaN },
     { name: "silent", text: spikes.pairs ? `${percent(spikes.silent / spikes.pairs)} of (token, feature) pairs` : "", number: spikes.silent / spikes.pairs },
     { name: "unit spikes", text: counted ? whole(spikes.unary_events) : "", number: spikes.unary_events },
@@ -58,6 +58,11 @@ export function paired(before: Fact[], after: Fact[]): { name: string; before: F
   });
   const of = (facts: Fact[], name: string) => facts.find((fact) => fact.name === name) ?? null;
   return names.map((name) => ({ name, before: of(before, name), after: of(after, name) }));
+}
+
+/** An edited class lies in a module of its own, whose name is a digest and says nothing. */
+function classOf(module: string, name: string): string {
+  return module.startsWith("darkit_patch_") ? `${name}, edited` : `${module}.${name}`;
 }
 
 function shapes(text: string): string {

@@ -15,7 +15,7 @@ export function History({ history, busy, onRevert, onOpen, onAgain }: Props) {
         return (
           <li key={past.number} data-reverted={past.reverted || undefined}>
             <div class="ce-past">
-              <span class="ce-number" title={past.id}>{past.number}</span>
+              <span class="ce-badge" title={past.id}>{past.number}</span>
               <button type="button" class="ce-title" aria-expanded={shown === past.number} onClick={() => setShown(shown === past.number ? null : past.number)}>{title(past)}</button>
               <span class="ce-mark" data-kind={past.reverted ? "reverted" : "applied"}>{past.reverted ? "reverted" : "applied"}</span>
               <span class="dk-muted ce-when">{past.step !== null ? `step ${past.step}` : new Date(past.time * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}</span>
