@@ -137,6 +137,7 @@ def test_from_the_form_to_a_run_that_outlives_page_and_kernel(notebook: Notebook
         fill(again, {"train.steps": steps, "name": name})
         again.get_by_role("button", name="Queue", exact=True).click()
         until(lambda name=name: states(notebook).get(name) == "queued", f"{name} is queued")
+        expect(again.get_by_role("tab", name="Runs", exact=True, selected=True)).to_be_visible()  # goes there by itself
         open_page(again, "Build")
 
     open_page(again, "Runs")
