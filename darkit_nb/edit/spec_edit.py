@@ -17,11 +17,15 @@ from darkit_nb.errors import ConfigError, PatchError
 from darkit_nb.functional.surrogate import SURROGATES
 from darkit_nb.nn.gif import GIF
 from darkit_nb.nn.neuron import PLIF, IntegerLIF, TemporalNeuron
+from darkit_nb.nn.packed_linear import PackedSpikeLinear
 from darkit_nb.ops.backend import resolve_backend
 from darkit_nb.records.patch import Patch
 
 _OF_THE_MODEL = {"attention", "include", "exclude"}
 """Fields that choose modules; they say nothing of one that was chosen."""
+
+_OF_TRAINING = {"weight_bits", "reselect_every"}
+"""Fields that a packed layer keeps as it was made: its weight is coded, and nothing is chosen again while it trains."""
 
 _CHOICE = {"num_steps", "salient_fraction", "saliency"}
 """Fields that a choice of salient features was made under."""
@@ -30,7 +34,8 @@ _CHOICE = {"num_steps", "salient_fraction", "saliency"}
 def editable_fields(module: nn.Module) -> dict[str, Any]:
     """The settings of a spiking module that can be changed, with their values; empty where it does not spike."""
     if isinstance(module, GIF):
-        return {name: value for name, value in module.spec.to_dict().items() if name not in _OF_THE_MODEL}
+        fixed = _OF_THE_MODEL | (_OF_TRAINING if isinstance(module, PackedSpikeLinear) else set())
+        return {name: value for name, value in module.spec.to_dict().items() if name not in fixed}
     if not isinstance(module, TemporalNeuron):
         return {}
     names = ["reset", "surrogate", "alpha", "detach_reset", "decay_input", "backend"]
@@ -165,18 +170,28 @@ def _check(path: str, module: nn.Module, changes: Mapping[str, Any]) -> None:
     known = editable_fields(module)
     unknown = [name for name in changes if name not in known]
     if unknown:
+        cause, fix = _why_not(module, set(unknown))
         raise PatchError(
             f"{path or 'The model'} has no such setting.",
             expected=", ".join(known) or "a module that spikes",
             received=", ".join(unknown),
-            cause="patterns and attention belong to the whole model" if _OF_THE_MODEL & set(unknown) else None,
-            fix="spikify the model anew for these" if _OF_THE_MODEL & set(unknown) else None,
+            cause=cause,
+            fix=fix,
         )
     if isinstance(module, GIF):
         spec = dataclasses.replace(module.spec, **changes)
         resolve_backend(spec.backend, module.salient.device)  # here, and not at the next forward
     elif isinstance(module, TemporalNeuron):
         _check_neuron(module, known | dict(changes))
+
+
+def _why_not(module: nn.Module, unknown: set[str]) -> tuple[str | None, str | None]:
+    """Cause and way out, where a setting belongs elsewhere."""
+    if _OF_THE_MODEL & unknown:
+        return "patterns and attention belong to the whole model", "spikify the model anew for these"
+    if _OF_TRAINING & unknown and isinstance(module, PackedSpikeLinear):
+        return "the weight of this layer was coded and packed when the model was converted", "convert the model anew"
+    return None, None
 
 
 def _check_neuron(module: TemporalNeuron, wanted: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anywidget
 import traitlets
@@ -133,6 +133,8 @@ class DarkitWidget(StaticView, anywidget.AnyWidget):
 
     problem: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
     _snapshot_id = traitlets.Unicode().tag(sync=True)
+    _silent: ClassVar[frozenset[str]] = frozenset()
+    """Messages nobody pressed anything for: their success does not clear a problem that was just shown."""
 
     def __init__(self, **traits: Any) -> None:
         self._held: set[str] = set()
@@ -180,10 +182,13 @@ class DarkitWidget(StaticView, anywidget.AnyWidget):
             log.warning("%s: message without an action: %.200r", type(self).__name__, content)
             return
         arguments = {key: value for key, value in content.items() if key != "do"}
-        self.guard(action, **arguments, **({"buffers": buffers} if buffers else {}))
+        self._guarded(action, (), {**arguments, **({"buffers": buffers} if buffers else {})}, name not in self._silent)
 
     def guard(self, action: Any, /, *positional: Any, **arguments: Any) -> Any:
         """Call `action`; its error becomes the `problem` that the widget shows, a success clears the last one."""
+        return self._guarded(action, positional, arguments, clears=True)
+
+    def _guarded(self, action: Any, positional: tuple[Any, ...], arguments: dict[str, Any], clears: bool) -> Any:
         before = self.problem
         try:
             result = action(*positional, **arguments)
@@ -198,7 +203,7 @@ class DarkitWidget(StaticView, anywidget.AnyWidget):
                 "fix": "`raise widget.last_fault` shows where; please report it",
             }
         else:
-            if self.problem is before:  # and not that of something this action began on another thread
+            if clears and self.problem is before:  # and not that of something this action began on another thread
                 self.problem = None
             return result
         return None

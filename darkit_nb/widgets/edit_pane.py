@@ -38,6 +38,7 @@ class EditPane(DarkitWidget):
 
     _esm = script("code_editor")
     _css = style("code_editor")
+    _silent = frozenset({"check", "complete"})
 
     root = traitlets.Dict().tag(sync=True)
     opening = traitlets.Unicode().tag(sync=True)
@@ -57,7 +58,6 @@ class EditPane(DarkitWidget):
         self.on_edited: Callable[[], None] = lambda: None
         self.last_report: EditReport | None = None
         self._progress = Progress()
-        self._working: threading.Thread | None = None
         super().__init__()
         self.root = {"name": desk.name, "kind": desk.kind, "paths": []}
         if desk.kind == "model":
@@ -205,12 +205,14 @@ class EditPane(DarkitWidget):
 
     def revert(self, count: int = 1) -> EditReport:
         """Take the last edits back."""
+        self._progress = Progress()
         report = self.desk.revert(count)
         self._settle("revert", "", report)
         return report
 
     def _run(self, doing: str, text: str) -> EditReport:
-        report = self._action(doing, text)(Progress())
+        self._progress = Progress()
+        report = self._action(doing, text)(self._progress)
         self._settle(doing, text, report)
         return report
 
@@ -227,7 +229,7 @@ class EditPane(DarkitWidget):
 
     def _work(self, doing: str, text: str, act: Callable[[Progress], EditReport]) -> None:
         """Do something on a thread of its own, telling how it goes."""
-        if self._working is not None and self._working.is_alive():
+        if self.outcome is not None and self.outcome["state"] == "running":
             raise PatchError("Something is being done already.", fix="wait for it, or cancel it")
         started = time.time()
         self.outcome = self._outcome(doing, text, started=started)
@@ -244,8 +246,7 @@ class EditPane(DarkitWidget):
             else:
                 self.guard(self._settle, doing, text, report, progress.cancelled.is_set())
 
-        self._working = threading.Thread(target=work, name=f"darkit-{doing}", daemon=True)
-        self._working.start()
+        threading.Thread(target=work, name=f"darkit-{doing}", daemon=True).start()
 
     def _settle(self, doing: str, text: str, report: EditReport, cancelled: bool = False) -> None:
         self.last_report = report
@@ -256,10 +257,11 @@ class EditPane(DarkitWidget):
         if changed and self.opened is not None:
             self._show(self.desk.open(self.opened.path))
             text = self.opened.text if doing == "apply" else ""
+        if changed:  # before it is said to be done: until then nothing else can be begun
+            self._progress.tell("Looking at the model again…")
+            self.guard(self.on_edited)
         state = "done" if report.ok else "cancelled" if cancelled else "failed"
         self.outcome = {**self._outcome(doing, text, state=state, said=report.title), **report_wire(report)}
-        if changed:
-            self.on_edited()
         self.refresh_snapshot()
 
     def _outcome(self, doing: str, text: str, *, state: str = "running", said: str = "", started: float = 0.0) -> Any:

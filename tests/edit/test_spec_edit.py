@@ -98,6 +98,17 @@ def test_a_packed_layer_gathers_no_statistic_and_takes_other_settings_and_its_ow
     assert same(before, state(model))
 
 
+@pytest.mark.parametrize("change", [{"weight_bits": 2}, {"reselect_every": 5}])
+def test_a_packed_weight_keeps_its_bits_and_its_features(change: dict[str, int]):
+    weight = QuantisedWeight(((None, weight_encode(torch.randn(6, 16), 4)),), (6, 16))
+    model = nn.Sequential(PackedSpikeLinear.from_weight(weight, None, SpikeSpec())).eval()
+    assert not set(change) & set(editable_fields(model[0]))
+    with pytest.raises(PatchError, match="no such setting") as caught:
+        make_spec_patch(model, "0", **change)
+    assert caught.value.fix == "convert the model anew"
+    assert model[0].spec == SpikeSpec()
+
+
 def test_neurons_of_time_change_their_constants():
     model, x = neurons(), torch.rand(4, 3)
     before = [each(x)[0] for each in model[:4]]
