@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from darkit_nb.errors import ShapeError
 from darkit_nb.functional.gif import check_gif_input
 from darkit_nb.functional.spike_linear import neuron_settings
 from darkit_nb.functional.weight import weight_encode
@@ -40,6 +41,7 @@ class SpikingLinear(GIF):
         super().__init__((in_features,), spec, device=device)
         self.in_features, self.out_features = in_features, out_features
         self._ready: tuple[SpikeSpec, State, Products] | None = None
+        self._checked: tuple[Any, ...] | None = None
 
     def multiply(self, x: Tensor) -> Tensor | None:
         """Exact integer product of the spikes of `x`; None where the float definition is wanted instead.
@@ -50,21 +52,38 @@ class SpikingLinear(GIF):
         held = self._held()
         if self.spec.backend == "reference" or x.dtype == torch.float64 or watched(x, held):
             return None
-        check_gif_input(x, self.mask)
-        products = self._products(held)
+        products = self._products(held, x)
         if products is None:
             return None
-        y = products.linear(x.detach().reshape(-1, self.in_features), product_dtype(x))
-        return y.view(*x.shape[:-1], self.out_features)
+        self.check(x, products)
+        return products.linear(x, product_dtype(x))
 
-    def _products(self, held: list[Tensor]) -> Products | None:
-        """The weight laid out for products, made again when anything it was made from has changed; None if it hides."""
+    def check(self, x: Tensor, products: Products) -> None:
+        """Refuse what cannot be encoded, once for each kind of tokens: features and mask are as they were.
+
+        Raises:
+            ShapeError: another number of features, or what `check_gif_input` refuses.
+        """
+        kind = (products, x.dtype, x.shape[-1], x.is_cpu or x.device)
+        if kind != self._checked:
+            check_gif_input(x, self.mask)
+            if x.shape[-1] != self.in_features:
+                raise not_of_this_layer(x, self.in_features)
+            self._checked = kind
+
+    def _products(self, held: list[Tensor], x: Tensor) -> Products | None:
+        """The weight laid out for products with such tokens as `x`; None if it hides.
+
+        It is made again when anything it was made from has changed.
+        """
         state = state_of(held, constant=self._constant)
         if state is None:
             return None
-        if self._ready is None or self._ready[0] != self.spec or not same_state(self._ready[1], state):
-            self._ready = (self.spec, state, self._prepare(GifLaw(**neuron_settings(self.spec))))
-        return self._ready[2]
+        ready, spec = self._ready, self.spec
+        if ready is None or not (ready[0] is spec or ready[0] == spec) or not same_state(ready[1], state):
+            check_gif_input(x, self.mask)
+            ready = self._ready = (spec, state, self._prepare(GifLaw(**neuron_settings(spec))))
+        return ready[2]
 
     def _prepare(self, law: GifLaw) -> Products:
         raise NotImplementedError
@@ -76,12 +95,22 @@ class SpikingLinear(GIF):
     def train(self, mode: bool = True) -> SpikingLinear:
         """In training there is no use for the coded weight; it is let go."""
         if mode:
-            self._ready = None
+            self._ready = self._checked = None
         return super().train(mode)
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies make their own products: the library's hold addresses."""
-        return {**self.__dict__, "_ready": None}
+        return {**self.__dict__, "_ready": None, "_checked": None}
+
+
+def not_of_this_layer(x: Tensor, features: int) -> ShapeError:
+    """What to say of tokens with another number of features."""
+    return ShapeError(
+        "These tokens do not belong to this layer.",
+        expected=f"[*B, L, {features}]",
+        received=str(list(x.shape)),
+        cause="the output of another layer, or of a model of another width",
+    )
 
 
 def watched(x: Tensor, parts: Sequence[Tensor]) -> bool:

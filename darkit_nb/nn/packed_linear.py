@@ -1,4 +1,4 @@
-"""Linear layers that hold nothing but packed codes: what a conversion leaves of a layer.
+"""Linear layers that hold nothing but packed codes (`nn/packed_weight.py`): what a conversion leaves of a layer.
 
 `PackedLinear` multiplies floats with low-bit weights, `PackedSpikeLinear` spikes. Neither has a parameter: what is
 packed is not trained.
@@ -7,24 +7,22 @@ packed is not trained.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from darkit_nb.errors import ShapeError
-from darkit_nb.functional.packed import pack_codes, packed_bytes, unpack_codes
 from darkit_nb.functional.spike_linear import neuron_settings
-from darkit_nb.functional.weight import QuantisedWeight, WeightCode
-from darkit_nb.nn.linear import SpikingLinear, watched
-from darkit_nb.nn.shared_input import SharedInput
+from darkit_nb.functional.weight import QuantisedWeight
+from darkit_nb.nn.linear import SpikingLinear, not_of_this_layer, watched
+from darkit_nb.nn.packed_weight import PackedPart, PackedWeight, packed_parts
+from darkit_nb.nn.shared_input import Multiply, SharedInput
 from darkit_nb.ops._gif_blocked import GifLaw
 from darkit_nb.ops.gif import gif_quantise
 from darkit_nb.ops.memory_state import State, same_state, state_of
-from darkit_nb.ops.spike_product import Products, prepare_products
+from darkit_nb.ops.spike_linear import product_dtype
+from darkit_nb.ops.spike_product import Products, prepare_products, products_together
 from darkit_nb.ops.weight_only import FloatProducts, prepare_float_products
 from darkit_nb.records.spike_spec import SpikeSpec
 
@@ -32,145 +30,7 @@ BLOCK_ELEMENTS = 2**20
 """Weights whose values exist at a time where PyTorch alone multiplies float tokens."""
 
 
-@dataclass(frozen=True)
-class PackedPart:
-    """Shape of one part of a packed weight: all there is to know before its tensors are loaded.
-
-    Attributes:
-        columns: how many features it holds, named one by one; None is all features as they lie.
-        bits: 1 … 8, of a stored code.
-        group_size: features that share a scale; None is one scale an output.
-        spacing: distance between neighbouring codes (`functional.weight.WeightCode`).
-    """
-
-    columns: int | None
-    bits: int
-    group_size: int | None = None
-    spacing: int = 1
-
-
-@cache
-def _names(index: int) -> tuple[str, ...]:
-    """Of the tensors of a part."""
-    return tuple(f"{name}_{index}" for name in ("packed", "scale", "zero", "columns"))
-
-
-class _Packed(nn.Module):
-    """Buffers of a packed weight: `packed_i`, `scale_i`, `zero_i` of part i; `columns_i` where columns are named."""
-
-    parts: tuple[PackedPart, ...]
-    in_features: int
-    out_features: int
-    bias: Tensor | None
-    rotation: nn.Module | None
-
-    def _add_buffers(self, parts: Sequence[PackedPart], bias: bool, rotation: nn.Module | None, device: Any) -> None:
-        self.parts = tuple(parts)
-        outputs = self.out_features
-
-        def add(name: str, *shape: int, dtype: torch.dtype) -> None:
-            self.register_buffer(name, torch.zeros(shape, dtype=dtype, device=device))
-
-        for index, part in enumerate(self.parts):
-            width = self.in_features if part.columns is None else part.columns
-            groups = -(-width // part.group_size) if part.group_size else 1
-            add(f"packed_{index}", outputs, packed_bytes(width, part.bits), dtype=torch.uint8)
-            add(f"scale_{index}", outputs, groups, dtype=torch.float32)
-            add(f"zero_{index}", outputs, groups, dtype=torch.uint8)
-            if part.columns is not None:
-                add(f"columns_{index}", part.columns, dtype=torch.int32)
-        # float32 by name: a model that is built in half precision would make it in that.
-        self.register_buffer("bias", torch.zeros(outputs, dtype=torch.float32, device=device) if bias else None)
-        self.rotation = rotation
-
-    @torch.no_grad()
-    def _fill(self, weight: QuantisedWeight, bias: Tensor | None) -> None:
-        for index, (columns, code) in enumerate(weight.parts):
-            values = {"packed": pack_codes(code.unsigned(), code.bits), "scale": code.scale, "zero": _bytes(code)}
-            if columns is not None:
-                values["columns"] = columns
-            for name, value in values.items():
-                getattr(self, f"{name}_{index}").copy_(value)
-        if self.bias is not None and bias is not None:
-            self.bias.copy_(bias)
-
-    def _part_tensors(self, index: int) -> list[Tensor]:
-        return [self._buffers[name] for name in _names(index) if name in self._buffers]  # pyright: ignore[reportReturnType]
-
-    def codes(self, outputs: slice = slice(None)) -> QuantisedWeight:
-        """The weight of these outputs as integer codes, unpacked."""
-        parts = tuple(self._code(index, outputs) for index in range(len(self.parts)))
-        return QuantisedWeight(parts, (parts[0][1].codes.shape[0], self.in_features))
-
-    def _code(self, index: int, outputs: slice) -> tuple[Tensor | None, WeightCode]:
-        part = self.parts[index]
-        packed, scale, zero, *columns = self._part_tensors(index)
-        packed, scale, zero = packed[outputs], scale[outputs], zero[outputs]
-        width = self.in_features if part.columns is None else part.columns
-        unsigned = unpack_codes(packed, part.bits, width).to(torch.int16)
-        empty = WeightCode(unsigned, scale, part.bits, part.group_size, zero.to(torch.int16), part.spacing)
-        centred = unsigned * part.spacing - empty.spread(zero.to(torch.int16))
-        code = WeightCode(centred, scale, part.bits, part.group_size, zero.to(torch.int16), part.spacing)
-        return (columns[0].to(torch.int64) if columns else None), code
-
-    @property
-    def weight(self) -> Tensor:
-        """The values of the weight, `[O, D]`, computed now."""
-        return self.codes().dequantise()
-
-    @property
-    def storage_bits(self) -> float:
-        """Bits a weight takes as saved: all tensors but the bias, so codes, scales, zero points, places and masks of
-        features, and what turns the input."""
-        held = sum(part.nbytes for name, part in self.state_dict().items() if name != "bias")
-        return 8 * held / (self.out_features * self.in_features)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        """Scales and bias move with the model and stay float32: half precision would move every weight."""
-        kept = {name: part for name, part in self._buffers.items() if name.startswith(("scale_", "bias"))}
-        super()._apply(fn, recurse)
-        for name, before in kept.items():
-            after = self._buffers[name]
-            if before is not None and after is not None and after.dtype != before.dtype:
-                self._buffers[name] = before.to(after.device)
-        return self
-
-    def describe(self) -> dict[str, Any]:
-        """What `empty` of the class makes the same layer from, without its tensors, as plain data."""
-        return {
-            "in_features": self.in_features,
-            "out_features": self.out_features,
-            "parts": [asdict(part) for part in self.parts],
-            "bias": self.bias is not None,
-        }
-
-    def _weight_repr(self) -> str:
-        kinds = [f"{'all' if part.columns is None else part.columns} in {part.bits} bits" for part in self.parts]
-        groups = {part.group_size for part in self.parts} - {None}
-        grouped = f", groups of {', '.join(map(str, sorted(groups)))}" if groups else ""  # pyright: ignore[reportArgumentType]
-        shape = f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
-        return f"{shape}, weights {' + '.join(kinds)}{grouped}"
-
-
-def _bytes(code: WeightCode) -> Tensor:
-    zero = code.zero
-    if zero is None or (not zero.is_meta and zero.numel() and (int(zero.min()) < 0 or int(zero.max()) > 255)):
-        raise ShapeError(
-            "These weights cannot be packed.",
-            expected="a zero point of 0 … 255 for every group",
-            received="none" if zero is None else f"{int(zero.min())} … {int(zero.max())}",
-        )
-    return zero.to(torch.uint8)
-
-
-def _parts_of(weight: QuantisedWeight) -> tuple[PackedPart, ...]:
-    return tuple(
-        PackedPart(None if columns is None else columns.numel(), code.bits, code.group_size, code.spacing)
-        for columns, code in weight.parts
-    )
-
-
-class PackedLinear(_Packed):
+class PackedLinear(PackedWeight):
     """Floats times packed low-bit weights: `y = rotation(x) · Wᵀ + b`.
 
     Args:
@@ -207,7 +67,9 @@ class PackedLinear(_Packed):
         """A layer with this weight."""
         first = weight.parts[0][1].codes
         outputs, features = weight.shape
-        layer = cls(features, outputs, _parts_of(weight), bias=bias is not None, rotation=rotation, device=first.device)
+        layer = cls(
+            features, outputs, packed_parts(weight), bias=bias is not None, rotation=rotation, device=first.device
+        )
         layer._fill(weight, bias)
         return layer
 
@@ -221,14 +83,20 @@ class PackedLinear(_Packed):
         return cls(parts=parts, rotation=rotation, device=device, **sizes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mix `x`, multiply, add the bias."""
+        """Mix `x`, multiply, add the bias.
+
+        Raises:
+            ShapeError: it has another number of features.
+        """
         x = x if self.rotation is None else self.rotation(x)
         if watched(x, ()):
             return linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
-        rows = x.detach().reshape(-1, self.in_features)
+        if x.shape[-1] != self.in_features:
+            raise not_of_this_layer(x, self.in_features)
         products = None if x.dtype == torch.float64 else self._float_products()
-        y = self._by_blocks(rows) if products is None else products.linear(rows)
-        return y.view(*x.shape[:-1], self.out_features)
+        if products is not None:
+            return products.linear(x)
+        return self._by_blocks(x.detach().reshape(-1, self.in_features)).view(*x.shape[:-1], self.out_features)
 
     def _by_blocks(self, rows: Tensor) -> Tensor:
         """Values of the weight exist for a few outputs at a time."""
@@ -241,8 +109,7 @@ class PackedLinear(_Packed):
         return y
 
     def _float_products(self) -> FloatProducts | None:
-        held = [part for part in self._buffers.values() if part is not None]
-        state = state_of(held, constant=True)
+        state = state_of(self._held(), constant=True)
         if state is None:
             return None
         if self._ready is None or not same_state(self._ready[0], state):
@@ -258,7 +125,7 @@ class PackedLinear(_Packed):
         return self._weight_repr()
 
 
-class PackedSpikeLinear(_Packed, SpikingLinear):
+class PackedSpikeLinear(PackedWeight, SpikingLinear):
     """Spikes times packed low-bit weights: `y = gif(rotation(x)) · Wᵀ + b`, as one exact product of integers.
 
     Args:
@@ -309,7 +176,7 @@ class PackedSpikeLinear(_Packed, SpikingLinear):
         first = weight.parts[0][1].codes
         outputs, features = weight.shape
         layer = cls(
-            features, outputs, _parts_of(weight), spec, bias=bias is not None, rotation=rotation, device=first.device
+            features, outputs, packed_parts(weight), spec, bias=bias is not None, rotation=rotation, device=first.device
         )
         layer._fill(weight, bias)
         if salient is not None:
@@ -350,7 +217,25 @@ class PackedSpikeLinear(_Packed, SpikingLinear):
         """The weight laid out for products; None where this layer has to see `x` itself, or somebody its spikes."""
         held = self._held()
         alone = self.spike_listener is not None or self.spec.backend == "reference" or x.dtype == torch.float64
-        return None if alone or watched(x, held) else self._products(held)
+        return None if alone or watched(x, held) else self._products(held, x)
+
+    def together(self, products: Sequence[Products]) -> Multiply | None:
+        """What multiplies the same tokens by several weights that are `ready`; None where that cannot be."""
+        return products_together(products)
+
+    def mixed(self, x: Tensor, products: Products) -> Tensor:
+        """`x` as it is encoded.
+
+        Raises:
+            ShapeError: it is not what this layer encodes.
+        """
+        x = x if self.rotation is None else self.rotation(x)
+        self.check(x, products)
+        return x
+
+    def output_dtype(self, x: Tensor) -> torch.dtype:
+        """Of what the layer gives for `x`."""
+        return product_dtype(x)
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies share their input with nobody."""
@@ -369,10 +254,6 @@ class PackedSpikeLinear(_Packed, SpikingLinear):
 
     def _prepare(self, law: GifLaw) -> Products:
         return prepare_products(self.codes(), self.bias, law, self.mask, backend=self.spec.backend)
-
-    def _held(self) -> list[Tensor]:
-        held = [part for index in range(len(self.parts)) for part in self._part_tensors(index)]
-        return held + [part for part in (self.bias, self.mask) if part is not None]
 
     def extra_repr(self) -> str:
         """Shape, weights and neuron, for `print(model)`."""

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from darkit_nb.functional.rotation import random_signs, rotation_matrix
-from darkit_nb.ops.rotation import block_rotation, cut_last
+from darkit_nb.ops.backend import wants_operators
+from darkit_nb.ops.memory_state import State, same_state, state_of
+from darkit_nb.ops.rotation import block_rotation, cut_last, factors_before
 
 
 class OnlineRotation(nn.Module):
@@ -43,6 +45,7 @@ class OnlineRotation(nn.Module):
         width = sum(self.blocks)
         signs = torch.ones(width, dtype=torch.int8) if seed is None else random_signs(width, seed)
         self.register_buffer("signs", signs.to(device))
+        self._ready: tuple[State, Tensor] | None = None
 
     @property
     def features(self) -> int:
@@ -51,7 +54,18 @@ class OnlineRotation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix the last axis of `x`, and cut the range of its last block."""
-        return block_rotation(x, self.blocks, self.signs, keep=self.keep)
+        signs = self.signs
+        return block_rotation(x, self.blocks, signs, keep=self.keep, before=self._before(signs))
+
+    def _before(self, signs: Tensor) -> Tensor | None:
+        """The signs as the library wants them, made again when they have changed."""
+        state = state_of([signs]) if signs.is_cpu and not wants_operators() else None
+        if state is None:
+            return None
+        ready = self._ready
+        if ready is None or not same_state(ready[0], state):
+            ready = self._ready = (state, factors_before(self.blocks, signs))
+        return ready[1]
 
     def cut(self, mixed: Tensor, keep: float) -> Tensor:
         """Mixed features with the range of their last block cut to the share `keep` of it."""

@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor, nn
 
-from darkit_nb.functional.gif import check_gif_input
 from darkit_nb.ops.memory_state import State, same_state, state_of
-from darkit_nb.ops.spike_linear import product_dtype
-from darkit_nb.ops.spike_product import Products, products_together
 
 Multiply = Callable[[Tensor, torch.dtype], list[Tensor]]
 
@@ -26,36 +23,70 @@ Multiply = Callable[[Tensor, torch.dtype], list[Tensor]]
 class Sharer(Protocol):
     """What a layer tells of itself."""
 
-    in_features: int
     rotation: nn.Module | None
 
-    @property
-    def mask(self) -> Tensor | None:
-        """Salient features."""
-        ...
-
-    def ready(self, x: Tensor) -> Products | None:
+    def ready(self, x: Tensor) -> Any:
         """The weight laid out for products as it is now; None where the layer has to see `x` by itself."""
         ...
 
+    def together(self, products: Sequence[Any]) -> Multiply | None:
+        """What multiplies the same tokens by several weights that are ready; None where that cannot be."""
+        ...
 
-@dataclass(frozen=True)
+    def mixed(self, x: Tensor, products: Any) -> Tensor:
+        """`x` as it meets the weight: mixed where there is a rotation, and checked."""
+        ...
+
+    def output_dtype(self, x: Tensor) -> torch.dtype:
+        """Of what the layer gives for `x`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Together:
+    """What multiplies for all layers.
+
+    Attributes:
+        multiply: in the order of the layers; None where each has to do so alone.
+        made_from: by layer: the weight laid out, and the state of the mixing, None where there is none.
+    """
+
+    multiply: Multiply | None
+    made_from: dict[int, tuple[Any, State | None]]
+
+    def still_holds(self, layer: Sharer, products: Any) -> bool:
+        """Whether nothing of a layer has changed since."""
+        before, state = self.made_from[id(layer)]
+        if before is not products:
+            return False
+        if state is None or layer.rotation is None:
+            return state is layer.rotation
+        now = _mixing(layer.rotation)
+        return now is not None and same_state(state, now)
+
+
+@dataclass(frozen=True, slots=True)
 class _Left:
     """Outputs not yet asked for.
 
     Attributes:
         x: the input they belong to; held so that it may go.
         version: how often it was written to.
-        outputs: by layer: what it was multiplied with, the state of its mixing, and what came out.
+        together: what made them.
+        outputs: by layer.
     """
 
     x: ReferenceType[Tensor]
     version: int
-    outputs: dict[int, tuple[Products, State, Tensor]]
+    together: _Together
+    outputs: dict[int, Tensor]
 
 
 class SharedInput:
     """One encoding for several layers.
+
+    Whether a layer has changed is looked at when it asks for its output, so a token costs each of them one look: what
+    was made for it meanwhile and no longer belongs to it is made anew.
 
     Args:
         layers: that read the same input in a model. They are not kept alive.
@@ -64,63 +95,50 @@ class SharedInput:
     def __init__(self, layers: Sequence[Sharer]) -> None:
         self._layers = tuple(ref(layer) for layer in layers)
         self._left: _Left | None = None
-        self._together: tuple[list[Products], list[State], Multiply | None] | None = None
+        self._together: _Together | None = None
+        self._forget = partial(_forget, ref(self))
 
     def take(self, layer: Sharer, x: Tensor) -> Tensor | None:
         """The output `[*B, L, O]` of one of the layers; None where it has to see `x` by itself.
 
         Numerics: bit-equal to what the layer gives alone.
         """
-        mine = layer.ready(x)
-        if mine is None or x.is_inference():  # which do not tell when they are written to
+        products = layer.ready(x)
+        if products is None or x.is_inference():  # which do not tell when they are written to
+            self._together = None
             return None
-        found = self._found(layer, mine, x)
-        if found is not None:
-            return found
-        layers = [held() for held in self._layers]
-        ready = [mine if other is layer else other and other.ready(x) for other in layers]
-        states = [_mixing(other) for other in layers if other is not None]
-        if None in ready or None in states:
-            return None
-        return self._multiply(layer, layers, ready, states, x)  # pyright: ignore[reportArgumentType] - none is None
-
-    def _found(self, layer: Sharer, mine: Products, x: Tensor) -> Tensor | None:
         left = self._left
-        if left is None or left.x() is not x or left.version != x._version:
-            return None
-        products, state, y = left.outputs.pop(id(layer), (None, ([], []), None))
-        if not left.outputs:
-            self._left = None
-        now = _mixing(layer)
-        fresh = products is mine and y is not None and y.dtype == product_dtype(x)
-        return y if fresh and now is not None and same_state(state, now) else None
+        if left is not None and left.x() is x and left.version == x._version:
+            y = left.outputs.pop(id(layer), None)
+            if not left.outputs:
+                self._left = None
+            if y is not None and y.dtype == layer.output_dtype(x) and left.together.still_holds(layer, products):
+                return y
+        return self._multiply(layer, products, x)
 
-    def _multiply(
-        self, layer: Sharer, layers: list[Sharer], products: list[Products], states: list[State], x: Tensor
-    ) -> Tensor | None:
-        multiply = self._kept_together(layers, products, states)
-        if multiply is None:
+    def _multiply(self, layer: Sharer, products: Any, x: Tensor) -> Tensor | None:
+        together = self._together
+        if together is None or not together.still_holds(layer, products):
+            together = self._together = self._put_together(x)
+        if together is None or together.multiply is None:
             return None
-        mixed = x if layer.rotation is None else layer.rotation(x)
-        check_gif_input(mixed, layer.mask)
-        found = multiply(mixed.detach().reshape(-1, layer.in_features), product_dtype(x))
-        outputs = [y.view(*x.shape[:-1], y.shape[-1]) for y in found]
-        left = {id(each): part for each, part in zip(layers, zip(products, states, outputs, strict=True), strict=True)}
-        y = left.pop(id(layer))[2]
-        self._left = _Left(ref(x, partial(_forget, ref(self))), x._version, left)
+        outputs = together.multiply(layer.mixed(x, products), layer.output_dtype(x))
+        others = dict(zip(together.made_from, outputs, strict=True))
+        y = others.pop(id(layer))
+        self._left = _Left(ref(x, self._forget), x._version, together, others)
         return y
 
-    def _kept_together(self, layers: list[Sharer], products: list[Products], states: list[State]) -> Multiply | None:
-        """What multiplies with all weights, found anew when a weight or a mixing has changed."""
-        kept = self._together
-        if (
-            kept is None
-            or any(a is not b for a, b in zip(kept[0], products, strict=True))
-            or not all(same_state(a, b) for a, b in zip(kept[1], states, strict=True))
-        ):
-            alike = all(_mix_alike(layers[0].rotation, other.rotation) for other in layers[1:])
-            kept = self._together = products, states, products_together(products) if alike else None
-        return kept[2]
+    def _put_together(self, x: Tensor) -> _Together | None:
+        layers = [layer for held in self._layers if (layer := held()) is not None]
+        ready = [layer.ready(x) for layer in layers]
+        states = [None if layer.rotation is None else _mixing(layer.rotation) for layer in layers]
+        hidden = any(state is not layer.rotation for layer, state in zip(layers, states, strict=True) if state is None)
+        if None in ready or hidden or len(layers) < len(self._layers):
+            return None
+        alike = all(_mix_alike(layers[0].rotation, other.rotation) for other in layers[1:])
+        multiply = layers[0].together(ready) if alike else None
+        made_from = zip(ready, states, strict=True)
+        return _Together(multiply, {id(layer): each for layer, each in zip(layers, made_from, strict=True)})
 
 
 def _forget(shared: ReferenceType[SharedInput], x: ReferenceType[Tensor]) -> None:
@@ -130,11 +148,9 @@ def _forget(shared: ReferenceType[SharedInput], x: ReferenceType[Tensor]) -> Non
         held._left = None
 
 
-def _mixing(layer: Sharer) -> State | None:
-    """State of what mixes the input of a layer; None where it hides."""
-    if layer.rotation is None:
-        return [], []
-    return state_of([*layer.rotation.parameters(), *layer.rotation.buffers()])
+def _mixing(module: nn.Module) -> State | None:
+    """State of what mixes an input; None where it hides."""
+    return state_of([*module.parameters(), *module.buffers()])
 
 
 def _mix_alike(one: nn.Module | None, other: nn.Module | None) -> bool:

@@ -157,8 +157,9 @@ def address(tensor: Tensor | None) -> int:
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """`torch.empty` on the CPU for what the library is about to write; large ones from memory that was used before."""
     size = math.prod(shape) * dtype.itemsize
-    poisoned = torch.are_deterministic_algorithms_enabled() and deterministic.fill_uninitialized_memory  # pyright: ignore[reportAttributeAccessIssue]
-    if size < REUSED_BYTES or len(shape) > _MOST_AXES or poisoned:
+    if size < REUSED_BYTES or len(shape) > _MOST_AXES:  # first: a token's results are small, and there are many
+        return torch.empty(shape, dtype=dtype, device="cpu")
+    if torch.are_deterministic_algorithms_enabled() and deterministic.fill_uninitialized_memory:  # pyright: ignore[reportAttributeAccessIssue]
         return torch.empty(shape, dtype=dtype, device="cpu")
     library = _library(_usable()[0])
     wanted = _WANTED.pack(size, *_DLPACK[dtype], len(shape), *shape, *(0,) * (_MOST_AXES - len(shape)))
@@ -192,6 +193,15 @@ def scratch(size: int) -> int:
 def idle_bytes(most: int = -1) -> int:
     """Bytes the library keeps for later results; `most` bounds them from now on, and 0 gives all back to the system."""
     return _library(_usable()[0]).dk_idle_bytes(most)
+
+
+def tokens_of(x: Tensor) -> tuple[Tensor, int, int]:
+    """`x` `[*B, D]` in rows that are contiguous, copied where it has to be; how far they lie apart, and how many."""
+    features = x.shape[-1]
+    if not x.is_contiguous():
+        x = rows_of(x.reshape(-1, features))
+        return x, x.stride(0), x.shape[0]
+    return x, features, x.numel() // features
 
 
 def rows_of(x: Tensor) -> Tensor:

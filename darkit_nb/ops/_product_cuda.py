@@ -50,7 +50,7 @@ class CudaProducts:
         return self._product(code, torch.float32)
 
     def linear(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """Outputs of tokens `[R, D]`, `[R, O]` in `dtype`."""
+        """Outputs of tokens `[*B, D]`, `[*B, O]` in `dtype`."""
         layout = self.many.layout
         return self._product(
             gif_encode(x, salient=layout.salient, backend=self.many.backend, **vars(layout.law)), dtype

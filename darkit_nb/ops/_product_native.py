@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from darkit_nb.functional.spike_code import SpikeCode
-from darkit_nb.ops._native import TYPES, Record, empty, rows_of, scratch
+from darkit_nb.ops._native import TYPES, Record, empty, scratch, tokens_of
 from darkit_nb.ops.weight_layout import Segment, WeightLayout
 
 UNIT, BLOCK = 64, 16
@@ -44,6 +44,7 @@ class NativeProducts:
     def __init__(self, layout: WeightLayout) -> None:
         self.features, self.outputs = layout.features, layout.outputs
         self._words, self._kept = _plan(layout)
+        self._place = self._words.data_ptr()
         self._operand = _operand(layout, self._words)
         self._room_bytes: dict[int, int] = {}
 
@@ -57,11 +58,12 @@ class NativeProducts:
         counts = code.counts.reshape(-1, self.features).contiguous()
         groups = [value.reshape(counts.shape[0], -1).contiguous() for value in (code.scale, code.zero_point)]
         source = (0, 0, 0, counts.data_ptr(), *(group.data_ptr() for group in groups))
-        y = self._run(source, counts.shape[0], torch.float32)
-        return y.view(*code.counts.shape[:-1], self.outputs)
+        y = empty((*code.counts.shape[:-1], self.outputs), torch.float32)
+        self._run(source, counts.shape[0], y)
+        return y
 
     def linear(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """Outputs of tokens `[R, D]`, `[R, O]` in `dtype`."""
+        """Outputs of tokens `[*B, D]`, `[*B, O]` in `dtype`."""
         return self.linear_with((), x, dtype)[0]
 
     def reads_as(self, other: NativeProducts) -> bool:
@@ -74,25 +76,24 @@ class NativeProducts:
 
     def linear_with(self, siblings: Sequence[NativeProducts], x: Tensor, dtype: torch.dtype) -> list[Tensor]:
         """Outputs of the same tokens by this weight and others that it `reads_as`, in one call: one encoding."""
-        x = rows_of(x)
-        source = (x.data_ptr(), TYPES[x.dtype], x.stride(0), 0, 0, 0)
-        others = [empty((x.shape[0], other.outputs), dtype) for other in siblings]
-        pairs = zip(siblings, others, strict=True)
-        words = array("q", [word for other, y in pairs for word in (other._words.data_ptr(), y.data_ptr())])
-        return [self._run(source, x.shape[0], dtype, words), *others]
+        lead = x.shape[:-1]
+        x, stride, rows = tokens_of(x)
+        y = empty((*lead, self.outputs), dtype)
+        ys, words = [y], array("q")
+        for other in siblings:
+            ys.append(empty((*lead, other.outputs), dtype))
+            words.extend((other._place, ys[-1].data_ptr()))
+        self._run((x.data_ptr(), TYPES[x.dtype], stride, 0, 0, 0), rows, y, words)
+        return ys
 
-    def _run(
-        self, source: tuple[int, ...], rows: int, dtype: torch.dtype, siblings: array[int] | None = None
-    ) -> Tensor:
-        y = empty((rows, self.outputs), dtype)
-        words, outputs = self._words.data_ptr(), (rows, y.data_ptr(), TYPES[dtype])
+    def _run(self, source: tuple[int, ...], rows: int, y: Tensor, siblings: array[int] | tuple[()] = ()) -> None:
         size = self._room_bytes.get(rows)
         if size is None:
-            size = self._room_bytes[rows] = _spike_linear(words, *source, *outputs, 0, 0, FASTEST, 0, 0)
+            size = _spike_linear(self._place, *source, rows, y.data_ptr(), 0, 0, 0, FASTEST, 0, 0)
+            self._room_bytes[rows] = size
         room = scratch(size * torch.get_num_threads())
         further = (siblings.buffer_info()[0], len(siblings) // 2) if siblings else (0, 0)
-        _spike_linear(words, *source, *outputs, room, size, FASTEST, *further)
-        return y
+        _spike_linear(self._place, *source, rows, y.data_ptr(), TYPES[y.dtype], room, size, FASTEST, *further)
 
 
 class NativeFloats:
@@ -105,6 +106,7 @@ class NativeFloats:
     def __init__(self, layout: WeightLayout) -> None:
         self.features, self.outputs = layout.features, layout.outputs
         self._words, self._kept = _plan(layout)
+        self._place = self._words.data_ptr()
         places, segments = int(self._words[2]) * UNIT, int(self._words[3])
         self._row, self._tail = 4 * (places + segments), 4 * layout.features
         self._bias, self._tiles = layout.bias, layout.bound <= MOST_CODE
@@ -115,39 +117,35 @@ class NativeFloats:
         return sum(tensor.nbytes for tensor in self._kept)
 
     def linear(self, x: Tensor) -> Tensor:
-        """`x · Wᵀ + b` of tokens `[R, D]`, `[R, O]` in the dtype of `x`."""
-        x = rows_of(x)
-        if x.shape[0] <= FEW_ROWS:
-            y, call = self._call(x)
-            _weight_only(*call, scratch(x.shape[0] * self._row + self._tail))
-            return y
-        y = self._by_tiles(x) if self._tiles and FASTEST == 2 else None
-        return self._by_values(x) if y is None else y
-
-    def _call(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
-        y = empty((x.shape[0], self.outputs), x.dtype)
-        source = (x.data_ptr(), TYPES[x.dtype], x.stride(0), x.shape[0])
-        return y, (self._words.data_ptr(), *source, y.data_ptr(), TYPES[y.dtype])
-
-    def _by_tiles(self, x: Tensor) -> Tensor | None:
-        """Codes become floats where they are multiplied; None where this processor has no tiles for that."""
-        y, call = self._call(x)
-        size = _float_product(*call, 0, 0)
-        if not size:
-            return None
-        _float_product(*call, scratch(size * torch.get_num_threads()), size)
+        """`x · Wᵀ + b` of tokens `[*B, D]`, `[*B, O]` in the dtype of `x`."""
+        lead = x.shape[:-1]
+        x, stride, rows = tokens_of(x)
+        y = empty((*lead, self.outputs), x.dtype)
+        kind = TYPES[x.dtype]
+        call = (self._place, x.data_ptr(), kind, stride, rows, y.data_ptr(), kind)
+        if rows <= FEW_ROWS:
+            _weight_only(*call, scratch(rows * self._row + self._tail))
+        elif not (self._tiles and FASTEST == 2 and self._by_tiles(call)):
+            self._by_values(x.reshape(rows, self.features), y.view(rows, self.outputs))
         return y
 
-    def _by_values(self, x: Tensor) -> Tensor:
+    def _by_tiles(self, call: tuple[int, ...]) -> bool:
+        """Codes become floats where they are multiplied; whether this processor has tiles for that."""
+        size = _float_product(*call, 0, 0)
+        if size:
+            _float_product(*call, scratch(size * torch.get_num_threads()), size)
+        return size > 0
+
+    def _by_values(self, x: Tensor, y: Tensor) -> None:
         """Values of a few outputs at a time, multiplied by PyTorch."""
-        y = empty((x.shape[0], self.outputs), x.dtype)
         blocks = max(1, VALUES // (self.features * BLOCK))
         for block in range(0, -(-self.outputs // BLOCK), blocks):
             chosen = slice(block * BLOCK, min((block + blocks) * BLOCK, self.outputs))
             values = empty((chosen.stop - chosen.start, self.features), torch.float32)
-            _weight_values(self._words.data_ptr(), block, -(-values.shape[0] // BLOCK), values.data_ptr())
+            _weight_values(self._place, block, -(-values.shape[0] // BLOCK), values.data_ptr())
             torch.mm(x, values.to(x.dtype).t(), out=y[:, chosen])
-        return y if self._bias is None else y.add_(self._bias)
+        if self._bias is not None:
+            y.add_(self._bias)
 
 
 def fits(layout: WeightLayout) -> bool:

@@ -75,7 +75,7 @@ class TorchProducts:
         return _int8(left, high), shift
 
     def linear(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """Outputs of tokens `[R, D]`, `[R, O]` in `dtype`."""
+        """Outputs of tokens `[*B, D]`, `[*B, O]` in `dtype`."""
         law = vars(self.layout.law)
         return self.product(gif_encode(x, salient=self.layout.salient, backend=self.backend, **law)).to(dtype)
 

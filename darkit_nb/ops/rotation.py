@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from darkit_nb.functional import rotation as reference
-from darkit_nb.ops._native import TYPES, Record, address, empty, rows_of, scratch
+from darkit_nb.ops._native import TYPES, Record, address, empty, scratch, tokens_of
 from darkit_nb.ops.backend import backend_name
 
 _rotate = Record("dk_rotate", "PqPqqqqPPqfPqPq")
@@ -26,7 +26,14 @@ Plan = tuple[Tensor, list[Tensor], int]
 """Steps as the library reads them; what makes them orthogonal, `[D]`, and their matrices; the longest of these."""
 
 
-def block_rotation(x: Tensor, blocks: Sequence[int], signs: Tensor | None = None, *, keep: float = 1.0) -> Tensor:
+def block_rotation(
+    x: Tensor,
+    blocks: Sequence[int],
+    signs: Tensor | None = None,
+    *,
+    keep: float = 1.0,
+    before: Tensor | None = None,
+) -> Tensor:
     """`functional.rotation.block_rotation` on the fastest backend; differentiable in `x`.
 
     Args:
@@ -34,6 +41,7 @@ def block_rotation(x: Tensor, blocks: Sequence[int], signs: Tensor | None = None
         blocks: widths, in the order of features; together D.
         signs: ±1 `[D]` of any dtype, or None.
         keep: share of each token's range that is let through in the last block (`functional.rotation.narrow_range`).
+        before: what `factors_before` gave for these blocks and signs, or None.
 
     Raises:
         ShapeError: the blocks do not make up the features.
@@ -44,10 +52,16 @@ def block_rotation(x: Tensor, blocks: Sequence[int], signs: Tensor | None = None
     reference.check_blocks(x, blocks)
     if not by_library(x):
         return cut_last(reference.block_rotation(x, blocks, signs), blocks, keep)
-    factor = None if signs is None else signs.to(torch.float32)
     if torch.is_grad_enabled() and x.requires_grad:
+        factor = None if signs is None else signs.to(torch.float32)
         return cut_last(_BlockRotation.apply(x, tuple(blocks), factor, False), blocks, keep)
-    return _rotated(x, tuple(blocks), factor, False, keep)
+    return _mixed(x, tuple(blocks), factors_before(blocks, signs) if before is None else before, None, keep)
+
+
+def factors_before(blocks: Sequence[int], signs: Tensor | None) -> Tensor:
+    """What a token is multiplied with before the library mixes it, float32 `[D]`: made once for many tokens."""
+    scale = _plan(tuple(blocks))[1][0]
+    return scale if signs is None else scale * signs.to(torch.float32)
 
 
 def cut_last(mixed: Tensor, blocks: Sequence[int], keep: float) -> Tensor:
@@ -96,9 +110,14 @@ def _plan(blocks: tuple[int, ...]) -> Plan:
     return torch.tensor(words, dtype=torch.int64, device="cpu").reshape(-1, 5), kept, max(map(len, kept[1:]), default=1)
 
 
-def _rotated(x: Tensor, blocks: tuple[int, ...], signs: Tensor | None, transposed: bool, keep: float = 1.0) -> Tensor:
-    words, (scale, *_), widest = _plan(blocks)
-    before, after = (scale, signs) if transposed or signs is None else (scale * signs, None)
+def _rotated(x: Tensor, blocks: tuple[int, ...], signs: Tensor | None, transposed: bool) -> Tensor:
+    if transposed:
+        return _mixed(x, blocks, factors_before(blocks, None), signs)
+    return _mixed(x, blocks, factors_before(blocks, signs), None)
+
+
+def _mixed(x: Tensor, blocks: tuple[int, ...], before: Tensor, after: Tensor | None, keep: float = 1.0) -> Tensor:
+    words, _, widest = _plan(blocks)
     cut = (x.shape[-1] - blocks[-1], keep)
     return rotate_rows(words.data_ptr(), words.shape[0], x, widest, (address(before), address(after), *cut))
 
@@ -116,10 +135,10 @@ def rotate_rows(
         around: addresses of factors before and behind, 0 for none; from which feature on the range is cut, and to
             which share of it.
     """
-    rows = rows_of(x.detach().reshape(-1, x.shape[-1]))
-    y = empty(rows.shape, x.dtype)
-    source = (rows.data_ptr(), TYPES[x.dtype], rows.stride(0), *rows.shape)
-    each = (rows.shape[1] + widest) * WIDEST_VECTOR
+    y, features = empty(x.shape, x.dtype), x.shape[-1]
+    x, stride, rows = tokens_of(x)
+    source = (x.data_ptr(), TYPES[x.dtype], stride, rows, features)
+    each = (features + widest) * WIDEST_VECTOR
     room = scratch(each * torch.get_num_threads())
     _rotate(steps, count, *source, *around, y.data_ptr(), TYPES[x.dtype], room, each)
-    return y.view(x.shape)
+    return y

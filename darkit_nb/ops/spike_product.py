@@ -40,7 +40,7 @@ class Products(Protocol):
         ...
 
     def linear(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """Encode tokens `[R, D]` and multiply: `[R, O]` in `dtype`."""
+        """Encode tokens `[*B, D]` and multiply: `[*B, O]` in `dtype`."""
         ...
 
 
@@ -81,7 +81,7 @@ def products_together(products: Sequence[Products]) -> Callable[[Tensor, torch.d
         products: of weights that read the same input, laid out by `prepare_products`.
 
     Returns:
-        A function of tokens `[R, D]` and a dtype, which gives `Products.linear` of each, bit for bit.
+        A function of tokens `[*B, D]` and a dtype, which gives `Products.linear` of each, bit for bit.
     """
     first, *others = products
     alike = isinstance(first, _product_native.NativeProducts) and all(

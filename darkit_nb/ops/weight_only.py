@@ -24,7 +24,7 @@ class FloatProducts(Protocol):
         ...
 
     def linear(self, x: Tensor) -> Tensor:
-        """`x · Wᵀ + b` of tokens `[R, D]`, `[R, O]` in the dtype of `x`."""
+        """`x · Wᵀ + b` of tokens `[*B, D]`, `[*B, O]` in the dtype of `x`."""
         ...
 
 

@@ -32,9 +32,18 @@ struct Call {
 
 i64 pieces_of(i64 type) { return type == FLOAT32 ? 3 : type == FLOAT16 ? 2 : 1; }
 
+// Features of a segment in ascending order: `kept` has a bit for each from `begin` to `end`; null where they are in another.
+struct Chosen {
+    const u16* kept;
+    i64 begin, end;
+};
+
 // What one thread works in; the places of its parts follow one another.
 struct Bench {
-    float* wide;     // a token, and one more number: what places without a feature hold
+    float* wide;     // a token
+    float* places;   // its features in the order of the places behind the plain ones
+    u16* kept;       // the bits of all segments
+    Chosen* chosen;  // of each segment
     u8* operand;     // [tokens / 16, units * 2, pieces] tiles
     u8* panel;       // [PANEL_BLOCKS, RUN_UNITS * 2] tiles
     float* totals;   // [tokens / 16, PANEL_BLOCKS] tiles
@@ -42,7 +51,10 @@ struct Bench {
     // Where the room ends that begins at `at`.
     char* place(char* at, const Plan& plan, i64 rows, i64 pieces) {
         i64 tiles = (rows + 31) / 32 * 2;
-        wide = (float*)take(at, (plan.features + 1) * 4);
+        wide = (float*)take(at, plan.features * 4);
+        places = (float*)take(at, ((plan.units - plan.plain) * UNIT + 16) * 4);
+        kept = (u16*)take(at, plan.segments * (plan.features / 16 + 2) * 2);
+        chosen = (Chosen*)take(at, plan.segments * (i64)sizeof(Chosen));
         operand = (u8*)take(at, tiles * plan.units * HALVES * pieces * TILE_BYTES);
         panel = (u8*)take(at, PANEL_BLOCKS * RUN_UNITS * HALVES * TILE_BYTES);
         totals = (float*)take(at, tiles * PANEL_BLOCKS * BLOCK * BLOCK * 4);
@@ -77,22 +89,80 @@ void write_pieces(const float* features, i64 pieces, u8* out) {
     }
 }
 
+// Which of the features a segment holds, if it holds them in ascending order.
+Chosen chosen_of(const Plan& plan, const Segment& segment, u16* kept) {
+    const i32* order = plan.order + (segment.begin - plan.plain) * UNIT;
+    i64 count = 0, places = (segment.end - segment.begin) * UNIT;
+    while (count < places && order[count] < plan.features && (!count || order[count - 1] < order[count])) ++count;
+    if (!count || (count < places && order[count] < plan.features)) return {0, 0, 0};
+    Chosen chosen = {kept, order[0] / 16 * 16, order[count - 1] + 1};
+    memset(kept, 0, (size_t)((chosen.end - chosen.begin + 15) / 16 * 2));
+    for (i64 at = 0; at < count; ++at) {
+        i64 behind = order[at] - chosen.begin;
+        kept[behind / 16] |= (u16)(1 << behind % 16);
+    }
+    return chosen;
+}
+
+// The chosen features of a token, side by side, and how many; up to 15 numbers behind them are written too.
+i64 squeeze(const float* x, const Chosen& chosen, float* out) {
+    float* at = out;
+#ifdef __AVX512F__
+    for (i64 j = chosen.begin; j < chosen.end; j += 16) {
+        i64 left = chosen.end - j;
+        __mmask16 kept = chosen.kept[(j - chosen.begin) / 16], inside = (__mmask16)(left < 16 ? (1 << left) - 1 : 0xffff);
+        _mm512_storeu_ps(at, _mm512_maskz_compress_ps(kept, _mm512_maskz_loadu_ps(inside, x + j)));
+        at += __builtin_popcount(kept);
+    }
+#else
+    for (i64 j = chosen.begin; j < chosen.end; ++j) {
+        if (chosen.kept[(j - chosen.begin) / 16] >> (j - chosen.begin) % 16 & 1) *at++ = x[j];
+    }
+#endif
+    return at - out;
+}
+
+// A token's features in the order of the places behind the plain ones, in `bench.places`.
+void sort_places(const Plan& plan, const Bench& bench, const float* x) {
+    for (i64 s = 0; s < plan.segments; ++s) {
+        const Segment& segment = plan.segment[s];
+        if (segment.begin < plan.plain) continue;
+        i64 count = (segment.end - segment.begin) * UNIT;
+        float* out = bench.places + (segment.begin - plan.plain) * UNIT;
+        if (bench.chosen[s].kept) {
+            i64 found = squeeze(x, bench.chosen[s], out);
+            memset(out + found, 0, (size_t)(count - found) * 4);
+            continue;
+        }
+        const i32* order = plan.order + (segment.begin - plan.plain) * UNIT;
+        for (i64 k = 0; k < count; ++k) out[k] = order[k] < plan.features ? x[order[k]] : 0.0f;
+    }
+}
+
 // Rows [row, row + rows) as operand.
 void prepare(const Call& call, const Bench& bench, i64 row, i64 rows) {
     const Plan& plan = *call.plan;
     i64 pieces = pieces_of(call.x_type);
-    alignas(64) float places[UNIT];
+    alignas(64) float tail[UNIT];
+    u16* kept = bench.kept;
+    for (i64 s = 0; s < plan.segments; ++s) {
+        if (plan.segment[s].begin < plan.plain) continue;
+        Chosen chosen = bench.chosen[s] = chosen_of(plan, plan.segment[s], kept);
+        kept += (chosen.end - chosen.begin + 15) / 16;
+    }
     for (i64 i = 0; i < rows; ++i) {
         const float* x = widened_row(call.x, call.x_type, (row + i) * call.x_stride, plan.features, bench.wide);
+        sort_places(plan, bench, x);
         u8* out = bench.operand + i / BLOCK * plan.units * HALVES * pieces * TILE_BYTES + i % BLOCK * UNIT;
         for (i64 unit = 0; unit < plan.units; ++unit, out += HALVES * pieces * TILE_BYTES) {
             const float* from = x + unit * UNIT;
-            if (unit >= plan.plain || plan.features - unit * UNIT < UNIT) {
-                for (i64 k = 0; k < UNIT; ++k) {
-                    i64 feature = unit < plan.plain ? unit * UNIT + k : plan.order[(unit - plan.plain) * UNIT + k];
-                    places[k] = feature < plan.features ? x[feature] : 0.0f;
-                }
-                from = places;
+            i64 left = plan.features - unit * UNIT;
+            if (unit >= plan.plain) {
+                from = bench.places + (unit - plan.plain) * UNIT;
+            } else if (left < UNIT) {
+                memset(tail, 0, sizeof tail);
+                memcpy(tail, from, (size_t)left * 4);
+                from = tail;
             }
             write_pieces(from, pieces, out);
         }

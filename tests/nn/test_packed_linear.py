@@ -242,3 +242,11 @@ def test_it_says_what_it_is() -> None:
     text = repr(PackedSpikeLinear.from_weight(quantised(kind="mixed"), None, SpikeSpec()))
     assert "in_features=63, out_features=12, bias=False, weights 9 in 8 bits + 54 in 2 bits, Q=16, S=2" in text
     assert "groups of 16" in repr(PackedLinear.from_weight(quantised(kind="groups"), None))
+
+
+@torch.no_grad()
+def test_floats_of_another_width_are_refused() -> None:
+    layer = PackedSpikeLinear.from_weight(quantised(), None, None)
+    for width in (126, 60):
+        with pytest.raises(ShapeError, match="63"):
+            layer(torch.randn(5, width))

@@ -34,3 +34,15 @@ def test_the_range_of_the_last_block_can_be_cut_and_no_other():
     assert "keep=0.5" in repr(cut)
     alone = OnlineRotation([32], seed=2, keep=0.5)
     assert alone(x).amax(-1).max() < OnlineRotation([32], seed=2)(x).amax(-1).max()
+
+
+@torch.no_grad()
+def test_signs_that_change_are_seen() -> None:
+    rotation, x = OnlineRotation((32, 31), seed=3), torch.randn(5, 63)
+    before = rotation(x)
+    rotation.signs.neg_()
+    assert torch.equal(rotation(x), -before)
+    rotation.load_state_dict(OnlineRotation((32, 31), seed=3).state_dict())
+    assert torch.equal(rotation(x), before)
+    rotation.signs = -rotation.signs
+    assert torch.equal(rotation(x), -before)

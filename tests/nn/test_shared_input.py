@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from darkit_nb.errors import ShapeError
 from darkit_nb.functional.weight import QuantisedWeight, weight_encode
 from darkit_nb.nn.kronecker import KroneckerTransform
 from darkit_nb.nn.packed_linear import PackedSpikeLinear
@@ -157,6 +158,32 @@ def test_gradients_listeners_and_inference_mode_see_every_layer() -> None:
 
 
 @torch.no_grad()
+def test_a_sibling_that_is_heard_is_not_multiplied_in_vain() -> None:
+    layers, heard = siblings(), []
+    shared = share(layers)
+    layers[1].spike_listener = lambda neuron, code: heard.append(neuron)
+    for _ in range(2):
+        x = torch.randn(4, 63)
+        for layer, wanted in zip(layers, alone(layers, x), strict=True):
+            assert torch.equal(layer(x), wanted)
+    assert shared._left is None
+    assert heard[-1] is layers[1]
+
+
+@pytest.mark.parametrize("shares", [True, False])
+@torch.no_grad()
+def test_tokens_of_another_width_are_refused_before_and_behind_others(shares: bool) -> None:
+    layers = siblings(spec=SPECS[0])
+    if shares:
+        share(layers)
+    for _ in range(2):
+        for x in (torch.randn(5, 126), torch.randn(5, 60)):
+            with pytest.raises(ShapeError, match="63"):
+                layers[0](x)
+        layers[0](torch.randn(5, 63))
+
+
+@torch.no_grad()
 def test_nothing_is_kept_alive() -> None:
     layers = siblings()
     shared = share(layers)
@@ -164,7 +191,8 @@ def test_nothing_is_kept_alive() -> None:
     try:
         x = torch.randn(4, 63)
         layers[0](x)
-        assert (shared._left is not None) == (layers[0].ready(x) is not None and shared._together[2] is not None)  # pyright: ignore
+        together = shared._together
+        assert (shared._left is not None) == (together is not None and together.multiply is not None)
         del x
         assert shared._left is None
         model = nn.ModuleList(layers)

@@ -15,9 +15,10 @@ from tests.ops.native import need_library, poisoned, use_level, without_library
 
 
 def weight_of(kind: int | str, w: torch.Tensor, random: torch.Generator) -> QuantisedWeight | WeightCode:
-    if kind != "mixed":
+    if kind not in ("mixed", "sorted"):
         return weight_encode(w, 3, group_size=50) if kind == "groups" else weight_encode(w, int(kind))
     halves = [part for part in torch.randperm(w.shape[1], generator=random).tensor_split(2) if part.numel()]
+    halves = [part.sort().values for part in halves] if kind == "sorted" else halves
     parts = tuple((part, weight_encode(w[:, part], bits)) for part, bits in zip(halves, (8, 2), strict=False))
     return QuantisedWeight(parts, (w.shape[0], w.shape[1]))
 
@@ -25,7 +26,7 @@ def weight_of(kind: int | str, w: torch.Tensor, random: torch.Generator) -> Quan
 @pytest.mark.parametrize("level", LEVELS)
 @settings(max_examples=40)
 @given(
-    kind=st.sampled_from([1, 2, 3, 4, 8, "groups", "mixed"]),
+    kind=st.sampled_from([1, 2, 3, 4, 8, "groups", "mixed", "sorted"]),
     rows=st.sampled_from([1, 2, 5, 8, 9, 16, 17, 33, 70, 258]),
     fastest=st.sampled_from([0, 2]),
     features=st.sampled_from([1, 7, 63, 129, 515]),
