@@ -22,6 +22,34 @@ from tests.ops import test_spike_product as product_cases
 from tests.ops.native import poisoned, use_level
 
 
+def multiply_floats(rows: int, features: int, outputs: int) -> None:
+    """Float tokens, which no codes meet: weights of every kind, alone and as parts whose features lie anywhere."""
+    x, w, bias = torch.randn(rows, features), torch.randn(outputs, features), torch.randn(outputs)
+    halves = torch.randperm(features).tensor_split(2)
+    mixed = tuple((part, weight_encode(w[:, part], bits)) for part, bits in zip(halves, (8, 2), strict=True))
+    front = torch.arange(features).tensor_split([features // 8])
+    side_by_side = tuple(
+        (part, weight_encode(w[:, part], bits)) for part, bits in zip(front[::-1], (4, 3), strict=True)
+    )
+    whole = (weight_encode(w, 4), weight_encode(w, 8), weight_encode(w, 3, group_size=50))
+    for weight in (*whole, *(QuantisedWeight(parts, (outputs, features)) for parts in (mixed, side_by_side))):
+        for dtype in (torch.float32, torch.bfloat16, torch.float16):
+            tokens = x.to(dtype)
+            values, least = weight.dequantise(), torch.finfo(dtype).eps
+            for added in (bias, None):
+                floats = prepare_float_products(weight, added)
+                assert floats is not None
+                expected = tokens.double() @ values.double().T + (0 if added is None else added.double())
+                reach = tokens.double().abs().sum(-1, keepdim=True) * values.abs().amax(-1) + 1
+                assert float(((floats.linear(tokens) - expected).abs() / reach).max()) <= 4 * least
+
+
+def chosen_floats() -> None:
+    """Tokens of a few, of a tile and of several bundles; features of several runs; outputs of several panels."""
+    for rows, features, outputs in ((1, 129, 33), (9, 63, 5), (40, 1100, 270), (300, 70, 300)):
+        multiply_floats(rows, features, outputs)
+
+
 def chosen_products(levels: list[str]) -> None:
     """Every way of multiplying, weights of every kind, tokens that fill tiles and that do not."""
     for level, most in product_cases.WAYS:
@@ -32,6 +60,7 @@ def chosen_products(levels: list[str]) -> None:
                 multiply(rows, features, outputs)
                 multiply_neighbours(rows, features, outputs)
                 train(rows, features, outputs)
+            chosen_floats()
     for level in levels:
         with use_level(level), poisoned():
             for rows, blocks in ((1, (3, 130)), (9, (7, 24, 64)), (70, (43, 172)), (16, (512,))):
@@ -100,7 +129,3 @@ def multiply(rows: int, features: int, outputs: int) -> None:
             same(prepared.product(code), expected)
             half = x.bfloat16()
             same(prepared.linear(half, torch.float16), prepared.linear(half.float(), torch.float16))
-        floats = prepare_float_products(weight, bias)
-        if floats is not None:
-            expected = x @ weight.dequantise().T + bias
-            torch.testing.assert_close(floats.linear(x), expected, rtol=1e-4, atol=1e-4, equal_nan=True)

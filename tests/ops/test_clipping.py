@@ -156,6 +156,21 @@ def test_outputs_that_hold_no_numbers_leave_the_others_alone(hand: str):
 
 
 @pytest.mark.parametrize("hand", HANDS)
+def test_a_scale_that_just_reaches_its_floor_still_learns(hand: str):
+    weight = torch.tensor([[6 * reference.SCALE_FLOOR, 0.0]])
+    share = torch.full((1, 1), 0.5)
+    module = _clipping_blocked if hand == "blocked" else _clipping_native
+    with by(hand):
+        source = Clipped(weight, None, None, share, share, 2, 2)
+        found = module.differentiate(source, module.encode(source)[1], torch.ones(1, 2))
+    upper = torch.zeros(1, 1, requires_grad=True)
+    reference.clipped_quantise(weight, upper, torch.zeros(1, 1), bits=2).sum().backward()
+    assert upper.grad is not None
+    assert upper.grad.any()
+    assert torch.equal(found.upper / 4, upper.grad)
+
+
+@pytest.mark.parametrize("hand", HANDS)
 def test_no_tokens_at_all_have_gradients_of_zero(hand: str):
     tensors = {**leaves("scaled"), "x": torch.randn(2, 0, 60)}
     with by(hand) as backend:
