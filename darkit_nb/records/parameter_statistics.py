@@ -17,7 +17,7 @@ class ParameterStatistics:
 
     Attributes:
         name: in the module, as `weight`.
-        role: a parameter, or a buffer.
+        role: a parameter, a buffer, or values decoded from buffers when they are used, as those of a packed weight.
         shape: sizes; empty also where they are not decided yet, which `reason` then says.
         dtype: as in `float32`.
         device: as in `cpu`.
@@ -36,7 +36,7 @@ class ParameterStatistics:
     """
 
     name: str
-    role: Literal["parameter", "buffer"]
+    role: Literal["parameter", "buffer", "decoded"]
     shape: tuple[int, ...]
     dtype: str
     device: str

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from darkit_nb.records.trace_flow import FlowEdge, FlowNode, TraceFlow
+from darkit_nb.views.flow_chain import chained
 from darkit_nb.views.flow_layout import layout
 
 MOST_NODES = 300
@@ -54,8 +55,10 @@ def flow_svg(flow: TraceFlow) -> str:
     """Boxes from top to bottom in the order they run, edges labelled with the shape of the tensor.
 
     A box that runs S times in one call is marked ×S, and what one step hands to the next is an edge to itself. Edges
-    against the order are dashed. Of more than `MOST_NODES` boxes the first ones are drawn, and a note says so.
+    against the order are dashed. Identical blocks in a row are one box. Of more than `MOST_NODES` boxes the first ones
+    are drawn, and a note says so.
     """
+    flow = chained(flow)
     nodes = flow.nodes[:MOST_NODES]
     drawn = {node.key for node in nodes}
     edges = [edge for edge in flow.edges if edge.source in drawn and edge.target in drawn]

@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from darkit_nb.nn.packed_linear import PackedSpikeLinear
 from darkit_nb.records.parameter_statistics import ParameterStatistics
+from darkit_nb.records.spike_spec import SpikeSpec
 from darkit_nb.trace.statistics import BINS, MOST_VALUES, parameter_statistics
+from tests.nn.test_packed_linear import quantised
 
 
 def of(tensor: torch.Tensor) -> ParameterStatistics:
@@ -120,3 +123,12 @@ def test_a_large_one_is_sampled_and_its_extremes_are_exact(transposed: bool):
     assert found.counted in (MOST_VALUES, MOST_VALUES - 1)
     assert (found.maximum, found.not_finite) == (1000, 1)
     assert found.mean == pytest.approx(0.5, abs=0.01)
+
+
+def test_of_a_packed_weight_the_values_it_stands_for_come_first():
+    layer = PackedSpikeLinear.from_weight(quantised(), torch.randn(12), SpikeSpec())
+    first, *rest = parameter_statistics(layer)
+    assert (first.name, first.role, first.shape) == ("weight", "decoded", (12, 63))
+    assert first.mean == pytest.approx(float(layer.weight.double().mean()))
+    assert first.maximum == pytest.approx(float(layer.weight.max()))
+    assert {each.role for each in rest} == {"buffer"}

@@ -61,7 +61,7 @@ export function paired(before: Fact[], after: Fact[]): { name: string; before: F
 }
 
 /** An edited class lies in a module of its own, whose name is a digest and says nothing. */
-function classOf(module: string, name: string): string {
+export function classOf(module: string, name: string): string {
   return module.startsWith("darkit_patch_") ? `${name}, edited` : `${module}.${name}`;
 }
 

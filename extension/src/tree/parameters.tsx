@@ -41,7 +41,7 @@ export function Parameters({ model, path, side, live }: { model: Model; path: st
 }
 
 function Row({ own, gradients }: { own: Statistics; gradients: boolean }) {
-  const kind = own.role === "buffer" ? "buffer" : own.trainable ? "trained" : "frozen";
+  const kind = own.role !== "parameter" ? own.role : own.trainable ? "trained" : "frozen";
   return (
     <tr>
       <td><span class="dk-mono">{own.name}</span> <span class="dk-muted">{kind}</span></td>
