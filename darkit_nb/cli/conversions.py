@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
@@ -23,13 +23,20 @@ _LOOK_SECONDS = 0.3
 conversions = App(name="conversions", help="List, show, stop, resume, compare, export and delete conversions.")
 
 
-def work(conversion: Conversion, *, quiet: bool) -> int:
-    """Convert in this process, with lines as it goes; returns the exit status."""
-    from darkit_nb.convert.worker import work_on
-    from darkit_nb.runs.launcher import refuse_active
+def work(claim: Callable[[], Conversion], *, quiet: bool) -> int:
+    """Convert in this process, with lines as it goes; returns the exit status.
+
+    Args:
+        claim: gives the conversion; of processes launched together only the first calls it, and only it speaks.
+        quiet: print only the result.
+    """
+    from darkit_nb.config.launched import launched_rank
+    from darkit_nb.convert.worker import claimed, help_first, work_on
     from darkit_nb.runs.queue import advance_queue
 
-    refuse_active(conversion.directory)
+    if launched_rank() > 0:
+        return help_first()
+    conversion = claimed(lambda: _idle(claim()))
     try:
         work_on(conversion, None if quiet else lambda line: print(line, flush=True))
     except KeyboardInterrupt:
@@ -43,6 +50,33 @@ def work(conversion: Conversion, *, quiet: bool) -> int:
         print(_result(rows))
     print(f"finished: {conversion.out}")
     return 0
+
+
+def refuse_several(what: str) -> None:
+    """Refuse what processes launched together cannot do.
+
+    Raises:
+        RunError: there are several.
+    """
+    from darkit_nb.config.launched import launched_processes
+    from darkit_nb.errors import RunError
+
+    if launched_processes() > 1:
+        raise RunError(
+            f"{what} is for one process.",
+            expected="a conversion in the foreground, which all processes launched together work on",
+            received=f"{launched_processes()} processes",
+            fix=f"leave out {what}, or start without accelerate launch or torchrun",
+        )
+
+
+def _idle(conversion: Conversion) -> Conversion:
+    """It, if nobody is at work on it and it is not done."""
+    from darkit_nb.runs.launcher import refuse_active
+
+    conversion.refuse_finished()
+    refuse_active(conversion.directory)
+    return conversion
 
 
 def follow(made: Sequence[Conversion], logs: Sequence[LogReader], *, quiet: bool) -> int:
@@ -168,12 +202,11 @@ def resume_command(
     """
     from darkit_nb.runs.conversion import Conversion
 
-    found = Conversion.open(out)
-    found.refuse_finished()
     if detach:
-        print(found.resume())
+        refuse_several("--detach")
+        print(Conversion.open(out).resume())
         return 0
-    return work(found, quiet=quiet)
+    return work(lambda: Conversion.open(out), quiet=quiet)
 
 
 @conversions.command(name="compare")

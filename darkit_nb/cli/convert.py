@@ -44,6 +44,10 @@ def convert(
     The plan is printed first: memory, disk and time. Every finished block is kept in OUT.conversion, so Ctrl-C or a
     crash loses at most one block: the same command goes on. At the end both models are scored on held-out text.
 
+    Several processes share the calibration samples, each on a GPU of its own:
+    `accelerate launch --multi_gpu --num_processes 2 -m darkit_nb convert …`, or `torchrun --nproc_per_node 2 -m …`;
+    with --device cpu on the processor. The first one writes and speaks; the same number of them goes on after a crash.
+
     Try:
 
         darkit-nb convert stdlib-llama spiking
@@ -91,18 +95,21 @@ def convert(
     requests = [request, *_compared(request, compare)]
     if plan:
         return _print_plans(requests)
+    from darkit_nb.cli.conversions import refuse_several, work
+    from darkit_nb.runs.conversion import Conversion
+
+    for option, wanted in (("--detach", detach), ("--queue", queue), ("--compare", compare is not None)):
+        if wanted:
+            refuse_several(option)
     command = shlex.join(["darkit-nb", *sys.argv[1:]])
     if compare is not None or queue:
         return _queue(requests, command, quiet=quiet, detach=detach or compare is None)
-    from darkit_nb.cli.conversions import work
-    from darkit_nb.runs.conversion import Conversion
-
-    conversion = Conversion.create(request, command=command)
-    conversion.refuse_finished()
     if detach:
+        conversion = Conversion.create(request, command=command)
+        conversion.refuse_finished()
         print(conversion.resume())
         return 0
-    return work(conversion, quiet=quiet)
+    return work(lambda: Conversion.create(request, command=command), quiet=quiet)
 
 
 def _compared(request: ConversionRequest, compare: str | None) -> tuple[ConversionRequest, ...]:
@@ -116,9 +123,12 @@ def _compared(request: ConversionRequest, compare: str | None) -> tuple[Conversi
 
 
 def _print_plans(requests: Sequence[ConversionRequest]) -> int:
+    from darkit_nb.config.launched import launched_rank
     from darkit_nb.convert.job import plan_of
     from darkit_nb.views.conversion_table import plan_view
 
+    if launched_rank() > 0:
+        return 0  # the first of the processes launched together prints it
     for request in requests:
         if len(requests) > 1:
             print(f"{request.name}: {request.out}")

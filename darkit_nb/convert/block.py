@@ -24,13 +24,14 @@ from darkit_nb.convert.refining import refine
 from darkit_nb.convert.saliency import feature_saliency
 from darkit_nb.convert.seen import Coding, encoded, seen_by
 from darkit_nb.convert.skeleton import TOKENS_PER_BATCH, Skeleton
-from darkit_nb.convert.statistics import FeatureStatistics, reduce_sum
+from darkit_nb.convert.statistics import FeatureStatistics
 from darkit_nb.convert.weights import quantise_weight
 from darkit_nb.functional.saliency import choose_salient
 from darkit_nb.nn.packed_linear import PackedLinear, PackedSpikeLinear
 from darkit_nb.nn.rotation import OnlineRotation
 from darkit_nb.records.conversion import STEPWISE, ConversionSpec, LayerError
 from darkit_nb.records.spike_spec import SpikeSpec, code_cap
+from darkit_nb.train.processes import reduce_sum
 
 MEASURED_TOKENS = 4 * TOKENS_PER_BATCH
 """Tokens on which the error of single layers is measured."""

@@ -6,11 +6,12 @@ import psutil
 import torch
 from torch import Tensor
 
+from darkit_nb.config.launched import launched_here
 from darkit_nb.convert.model_source import ModelSource
-from darkit_nb.convert.processes import world
 from darkit_nb.convert.statistics import not_finite
 from darkit_nb.errors import DataError
 from darkit_nb.records.conversion import ConversionPlan, ConversionSpec
+from darkit_nb.train.processes import world
 
 
 def checked_calibration(calibration: Tensor, spec: ConversionSpec, source: ModelSource) -> Tensor:
@@ -70,16 +71,17 @@ def check_memory(plan: ConversionPlan, spec: ConversionSpec, device: torch.devic
         DataError: both streams of activations alone are more than all the memory there is.
     """
     streams = plan.cache_bytes * 2 // 3  # the plan counts a third, which exists for a moment
-    where = "the device" if device.type == "cuda" else "this machine"
     if device.type == "cuda":
-        there = torch.cuda.get_device_properties(device).total_memory
+        where, there = "the device", torch.cuda.get_device_properties(device).total_memory
     else:
-        there = psutil.virtual_memory().total + psutil.swap_memory().total
-    if streams // world() > there:
-        fits = max(1, spec.samples * there * world() // (2 * plan.memory_bytes))
+        where, there = "this machine", psutil.virtual_memory().total + psutil.swap_memory().total
+        there //= min(launched_here(), plan.processes)
+    if streams > there:
+        fits = max(1, spec.samples * there // (2 * plan.memory_bytes))
         raise DataError(
             "The activations of the calibration text do not fit into memory.",
-            expected=f"less than the {there / 1e9:,.1f} GB of {where}",
+            expected=f"less than the {there / 1e9:,.1f} GB of {where}"
+            + (" for each process" if plan.processes > 1 else ""),
             received=f"{streams / 1e9:,.1f} GB for {spec.samples} × {spec.sample_length} tokens",
             cause="both streams of hidden states are kept from block to block",
             fix=f"use fewer samples, such as samples={fits}, or a shorter sample_length",

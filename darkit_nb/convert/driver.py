@@ -11,10 +11,10 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from darkit_nb.convert.attention import route_attention
@@ -23,16 +23,17 @@ from darkit_nb.convert.budget import find_shares
 from darkit_nb.convert.checks import check_finite, check_memory, checked_calibration
 from darkit_nb.convert.front import fold_front, found_rotation
 from darkit_nb.convert.model_source import ModelSource
+from darkit_nb.convert.peak_memory import PeakMemory
 from darkit_nb.convert.plan import plan_for
 from darkit_nb.convert.prepare import float_block, prepare_block
-from darkit_nb.convert.processes import PeakMemory, is_main, rank, wait_for_all, world
-from darkit_nb.convert.save import Saved, check_out, save_converted, saved_report
+from darkit_nb.convert.save import Saved, check_out, save_converted
 from darkit_nb.convert.skeleton import Skeleton
 from darkit_nb.convert.source import open_source
 from darkit_nb.convert.work import WorkFolder
-from darkit_nb.errors import DarkitError, ModelError
+from darkit_nb.errors import DarkitError, DataError
 from darkit_nb.records.conversion import BlockReport, ConversionPlan, ConversionReport, ConversionSpec
 from darkit_nb.spikify.converted import fill_block, layer_layout, rotate_keys
+from darkit_nb.train.processes import any_of, from_first, is_main, rank, same_everywhere, together, world
 
 Event = Callable[[dict[str, Any]], None]
 
@@ -47,6 +48,7 @@ def conversion_plan(
     *,
     out: Path | None = None,
     revision: str | None = None,
+    processes: int = 1,
 ) -> ConversionPlan:
     """What converting a model will take: memory, disk, time. Reads headers only, whatever the model's size.
 
@@ -55,11 +57,12 @@ def conversion_plan(
         spec: what to do; `darkit_nb.conversion_preset` makes one.
         out: where the converted model will be, to compare with the disk's room.
         revision: of a hub id.
+        processes: that are to share the calibration text; memory and time are then those of one of them.
 
     Raises:
         ModelError: nothing to convert there, or an architecture that cannot be converted.
     """
-    return plan_for(open_source(source, revision=revision), spec, out)
+    return plan_for(open_source(source, revision=revision), spec, out, processes=processes)
 
 
 def convert_model(
@@ -77,8 +80,12 @@ def convert_model(
     """Convert a trained decoder into a spiking one, block by block, and save it.
 
     Finished blocks lie in `<out>.conversion/` until the model is saved; the same call after an interruption, a crash or
-    `kill -9` takes them over and gives the same model bit for bit. Under torch.distributed every process takes its
-    share of the calibration samples.
+    `kill -9` takes them over and gives the same model bit for bit.
+
+    Started by `accelerate launch` or `torchrun`, or with torch.distributed running, every process calls this with the
+    same arguments and takes its share of the calibration samples; the first one writes, an error of one is raised in
+    all, and `out` lies where all can read it. Statistics are sums over the samples, so another number of processes adds
+    them in another order: a weight whose rounding is a tie may get another code. One conversion stays with one number.
 
     Args:
         source: folder or hub id of a float model, or one in memory, which is read and not changed.
@@ -87,19 +94,22 @@ def convert_model(
         out: folder to make, in the format of `save_pretrained`; `darkit_nb.load_model(out)` loads it.
         on_event: gets `{"kind": "plan" | "statistics" | "block" | "saved", …}` as it goes; all but blocks carry a
             `text`, blocks and the end a `report`, as plain data.
-        should_stop: asked between blocks.
+        should_stop: asked between blocks; of several processes one that says so is enough.
         resume: False begins anew.
-        device: that computes; weights and streams of one block must fit.
+        device: that computes; weights and streams of one block must fit. Of several processes each names its own.
         revision: of a hub id.
 
     Raises:
         ModelError: the source cannot be read or converted, holds weights that are not finite, or is converted already;
-            `out` is taken or cannot be written; or another version of the package began there.
+            `out` is taken or cannot be written; or another version or other code of the package began there, or another
+            number of processes.
         DataError: calibration that is too short, holds unknown tokens, or gives values that are not finite.
         ConversionStopped: `should_stop` said so.
     """
-    opened = open_source(source, revision=revision)
-    return _Conversion(opened, spec, calibration, Path(out), on_event, should_stop, torch.device(device)).run(resume)
+    with together():
+        opened = open_source(source, revision=revision)
+        made = _Conversion(opened, spec, calibration, Path(out), on_event, should_stop, torch.device(device))
+        return made.run(resume)
 
 
 class _Conversion:
@@ -116,7 +126,7 @@ class _Conversion:
         device: torch.device,
     ) -> None:
         self.source, self.spec, self.out = source, spec, out
-        self.plan = plan_for(source, spec, out)
+        self.plan = plan_for(source, spec, out, processes=world())
         self.ids = checked_calibration(calibration, spec, source)
         self.key = _key(source, spec, self.ids)
         self.work = WorkFolder(out)
@@ -129,17 +139,20 @@ class _Conversion:
     def run(self, resume: bool) -> ConversionReport:
         """Everything, from the plan to the saved model."""
         self._tell(kind="plan", plan=self.plan.to_dict(), text=self.plan.text)
-        finished = check_out(self.out, self.key, resume=resume)
-        if finished is None:
-            check_memory(self.plan, self.spec, self.device)
-            self.source.check_finite()
-        else:
-            self.work.remove()  # of an earlier start that was killed between saving and clearing away
+        if not same_everywhere(self.key.encode()):
+            raise DataError(
+                "The processes were given different conversions.",
+                expected="the same model, settings and calibration text in each",
+                received="arguments that differ",
+                cause="a text that was drawn with another seed in each process",
+            )
+        finished = from_first(lambda: check_out(self.out, self.key, resume=resume))
+        if finished is not None:
+            from_first(self.work.remove)  # of an earlier start that was killed between saving and clearing away
             self._tell(kind="saved", report=finished.to_dict(), text="converted before")
             return finished
-        if is_main():
-            self.work.begin(self.key, self.spec, self.source.name, resume=resume)
-        wait_for_all()
+        check_memory(self.plan, self.spec, self.device)
+        from_first(lambda: self._claim(resume))
         skeleton = Skeleton(self.source, device=self.device)
         ids = self.ids[rank() :: world()]
         rotation = found_rotation(skeleton, self.spec, self.work, ids, self._tell)
@@ -150,16 +163,14 @@ class _Conversion:
         shares = find_shares(skeleton, rotation, floats, self.spec)
         check_finite(floats, "What the embeddings give")
         reports = self._blocks(skeleton, rotation, floats, shares)
-        saved = None
-        if is_main():
-            saved = save_converted(self._saved(skeleton, rotation, tables), reports)
-            self.work.remove()
-        wait_for_all()
-        report = saved if saved is not None else saved_report(self.out, self.key)
-        if report is None:
-            raise ModelError("The first process did not save the model.", expected=f"a model in {self.out}")
+        report = from_first(lambda: self._save(skeleton, rotation, tables, reports))
         self._tell(kind="saved", report=report.to_dict(), text=f"saved in {self.out}")
         return report
+
+    def _claim(self, resume: bool) -> None:
+        """Make the work folder, or go on in it."""
+        self.source.check_finite()
+        self.work.begin(self.key, self.spec, self.source.name, resume=resume, processes=world())
 
     # -- the blocks ------------------------------------------------------------------------------------------------
 
@@ -167,9 +178,9 @@ class _Conversion:
         self, skeleton: Skeleton, rotation: Tensor | None, floats: list[Tensor], shares: list[dict[str, float]]
     ) -> list[BlockReport]:
         stream, reports = floats, []
-        done = self.work.finished(skeleton.blocks)
+        done = from_first(lambda: self.work.finished(skeleton.blocks))
         for index in range(skeleton.blocks):
-            if self.should_stop():
+            if any_of(self.should_stop()):
                 raise ConversionStopped(
                     f"The conversion was stopped before block {index + 1} of {skeleton.blocks}.",
                     fix="convert again with the same settings: it goes on there",
@@ -183,7 +194,14 @@ class _Conversion:
         return reports
 
     def _taken_over(
-        self, skeleton: Skeleton, index: int, rotation: Tensor | None, floats: list[Tensor], stream: list[Tensor]
+        self,
+        skeleton: Skeleton,
+        index: int,
+        rotation: Tensor | None,
+        floats: list[Tensor],
+        stream: list[Tensor],
+        *,
+        resumed: bool = True,
     ) -> tuple[BlockReport, list[Tensor], list[Tensor]]:
         """A block of an earlier start: both streams through what it made."""
         report, layers, tensors = self.work.read_block(index)
@@ -200,7 +218,7 @@ class _Conversion:
         block.load_state_dict({key.removeprefix(f"{name}."): value for key, value in tensors.items()})
         block.eval().requires_grad_(False)
         outputs = skeleton.run(block, index, stream)
-        return BlockReport.from_dict({**report.to_dict(), "resumed": True}), after, outputs
+        return BlockReport.from_dict({**report.to_dict(), "resumed": resumed}), after, outputs
 
     def _converted(
         self,
@@ -226,20 +244,21 @@ class _Conversion:
             layers=made.layers,
             losses=made.losses,
         )
-        self._keep(skeleton, report, made)
+        from_first(lambda: self._keep(skeleton, report, made))
         self.block_seconds += report.seconds
+        if not same_everywhere(_digest(made.block)):
+            # Processors that round in other ways: go on from what is kept, as a later start would.
+            return self._taken_over(skeleton, index, rotation, floats, stream, resumed=False)
         return report, prepared.outputs, made.outputs
 
     def _keep(self, skeleton: Skeleton, report: BlockReport, made: Converted) -> None:
-        if is_main():
-            name = skeleton.block_name(report.index)
-            tensors = {f"{name}.{key}": value for key, value in made.block.state_dict().items()}
-            layers = {
-                f"{name}.{layer}": layer_layout(made.block.get_submodule(layer), self.spec.spike)
-                for layer in skeleton.family.linears
-            }
-            self.work.write_block(report, layers, tensors)
-        wait_for_all()
+        name = skeleton.block_name(report.index)
+        tensors = {f"{name}.{key}": value for key, value in made.block.state_dict().items()}
+        layers = {
+            f"{name}.{layer}": layer_layout(made.block.get_submodule(layer), self.spec.spike)
+            for layer in skeleton.family.linears
+        }
+        self.work.write_block(report, layers, tensors)
 
     def _rms(self, skeleton: Skeleton, rotation: Tensor | None) -> tuple[str, ...]:
         """Norms of a block that became RMSNorms."""
@@ -247,6 +266,13 @@ class _Conversion:
         return tuple(name for name, _ in family.norms) if rotation is not None and family.centred else ()
 
     # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _save(
+        self, skeleton: Skeleton, rotation: Tensor | None, tables: Mapping[str, Tensor], reports: list[BlockReport]
+    ) -> ConversionReport:
+        saved = save_converted(self._saved(skeleton, rotation, tables), reports)
+        self.work.remove()
+        return saved
 
     def _saved(self, skeleton: Skeleton, rotation: Tensor | None, tables: Mapping[str, Tensor]) -> Saved:
         return Saved(
@@ -269,9 +295,17 @@ class _Conversion:
 
 
 def _key(source: ModelSource, spec: ConversionSpec, ids: Tensor) -> str:
-    """Digest of model, settings and text; equal for conversions that give the same bits."""
+    """Digest of model, settings and text."""
     digest = hashlib.sha256(source.fingerprint().encode())
     digest.update(json.dumps(spec.to_dict(), sort_keys=True).encode())
     digest.update(ids.numpy().tobytes())
-    digest.update(str(world()).encode())
     return digest.hexdigest()
+
+
+def _digest(block: nn.Module) -> bytes:
+    """Of all tensors of a block; nothing is computed where one process works alone."""
+    digest = hashlib.sha256()
+    for name, tensor in block.state_dict().items() if world() > 1 else ():
+        digest.update(name.encode())
+        digest.update(cast(Any, tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
+    return digest.digest()

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from darkit_nb.convert import folding
 from darkit_nb.convert.prepare import residual_rotation, residual_statistics, rotates
-from darkit_nb.convert.processes import is_main, wait_for_all
 from darkit_nb.convert.skeleton import Skeleton
 from darkit_nb.convert.work import WorkFolder
 from darkit_nb.records.conversion import ConversionSpec
+from darkit_nb.train.processes import from_first
 
 
 def found_rotation(
@@ -33,17 +33,14 @@ def found_rotation(
     skeleton.fill_front()
     if not rotates(spec):
         return None
-    known = work.read_rotation()
-    if known is not None:
-        return known.to(skeleton.device)
+    if from_first(work.has_rotation):  # asked once: what all then do is the same
+        return work.read_rotation().to(skeleton.device)
     covariance = None
     if spec.rotation == "split":
         tell(kind="statistics", text="looking for the strongest directions of the float model")
         covariance = residual_statistics(skeleton, spec, skeleton.enter(ids))
     rotation = residual_rotation(spec, skeleton.widths.hidden, covariance).to(skeleton.device)
-    if is_main():
-        work.write_rotation(rotation)
-    wait_for_all()
+    from_first(lambda: work.write_rotation(rotation))
     return rotation
 
 

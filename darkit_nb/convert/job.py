@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from darkit_nb.config import DataConfig
+from darkit_nb.config.launched import launched_processes
 from darkit_nb.convert.driver import conversion_plan, convert_model
 from darkit_nb.convert.listener import Listener, events_to
 from darkit_nb.convert.model_source import ModelSource
@@ -20,14 +21,15 @@ from darkit_nb.data.calibration import calibration_segments
 from darkit_nb.data.tokenizer_files import is_tokenizer_folder
 from darkit_nb.data.windows import TokenWindows
 from darkit_nb.errors import DataError, RunError
-from darkit_nb.evaluate.held_out import held_out_text, usual_window
+from darkit_nb.evaluate.held_out import HeldOutText, held_out_text, usual_window
 from darkit_nb.evaluate.scoring import check_tokens
 from darkit_nb.records.bundled import located
-from darkit_nb.records.conversion import ConversionPlan
+from darkit_nb.records.conversion import ConversionPlan, ConversionReport
 from darkit_nb.records.conversion_request import ConversionRequest
 from darkit_nb.records.conversion_result import ConversionRow
 from darkit_nb.records.conversion_spec import ConversionSpec
 from darkit_nb.runs import RunDirectory
+from darkit_nb.train.processes import from_first, is_main, leave, own_device, world
 
 DEFAULT_DATASET = "stdlib"
 _MOST_TOKENS = 1 << 22
@@ -74,7 +76,8 @@ def plan_of(request: ConversionRequest) -> ConversionPlan:
         DarkitError: nothing to convert there.
     """
     model, revision = locate(request).model, request.revision
-    return conversion_plan(model, _fitted(request.spec, open_source(model, revision=revision)), revision=revision)
+    spec = _fitted(request.spec, open_source(model, revision=revision))
+    return conversion_plan(model, spec, revision=revision, processes=launched_processes())
 
 
 def _fitted(spec: ConversionSpec, model: ModelSource) -> ConversionSpec:
@@ -86,46 +89,83 @@ def _fitted(spec: ConversionSpec, model: ModelSource) -> ConversionSpec:
 def run_job(request: ConversionRequest, out: Path, listener: Listener, known: tuple[ConversionRow, ...] = ()) -> None:
     """Convert, then score the float and the converted model on held-out text.
 
-    Blocks that an earlier start finished are taken over, and so are scores.
+    Blocks that an earlier start finished are taken over, and so are scores. Of several processes all call this; the
+    first reads the texts and, when all have converted and parted, scores alone.
 
     Args:
         request: what to do.
         out: folder of the converted model.
-        listener: told on the way.
+        listener: told on the way, of several processes that of the first.
         known: scores of an earlier start.
 
     Raises:
         DarkitError: whatever is wrong; finished blocks stay.
     """
     started = time.monotonic()
-    device = device_of(request.device)
-    subject = locate(request)
-    opened = open_source(subject.model, revision=request.revision)
-    folder = _folder_with_tokenizer(opened)
-    spec = _fitted(request.spec, opened)
-    listener.plan(conversion_plan(subject.model, spec, revision=request.revision))
-    listener.stage("reading the calibration text")
-    calibration = _calibration(spec, subject.data, folder)
-    text, window = None, request.window or usual_window(opened.config)
-    if request.windows:  # read now: what is wrong with it would else be said when all is done
-        listener.stage("reading the held-out text")
-        text = held_out_text(folder, subject.data, request.text)
-        check_tokens(opened, text.ids, window)
+    job = _Job(request, listener)
+    device = own_device(device_of(request.device))
+    # Read by one process: texts and what is made of them are kept in files that only one may write.
+    task = from_first(job.prepared)
+    first = is_main()
     listener.stage("statistics")
     report = convert_model(
-        subject.model,
-        spec,
-        calibration=calibration,
+        task.model,
+        task.spec,
+        calibration=task.calibration,
         out=out,
         on_event=events_to(listener),
         device=device,
         revision=request.revision,
     )
-    if text is None:
-        return
-    score = Scoring(request, text, listener, {row.name: row for row in known}, usual_window(opened.config))
-    base = score.float_model(opened, str(subject.model), folder, beside=out.parent)
-    score.converted(out, report, base, seconds=max(report.seconds, time.monotonic() - started))
+    leave()
+    if first and job.text is not None:
+        job.score(job.text, out, report, {row.name: row for row in known}, started)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What all processes of a conversion work on."""
+
+    model: str | Path
+    spec: ConversionSpec
+    calibration: torch.Tensor
+
+
+class _Job:
+    """What the first process does before the conversion and after it.
+
+    Attributes:
+        text: to score, once it is read; None where nothing is scored.
+    """
+
+    text: HeldOutText | None = None
+
+    def __init__(self, request: ConversionRequest, listener: Listener) -> None:
+        self._request, self._listener = request, listener
+
+    def prepared(self) -> _Task:
+        """Find the model, tell the plan, read the texts."""
+        request, listener = self._request, self._listener
+        self._subject = subject = locate(request)
+        self._opened = opened = open_source(subject.model, revision=request.revision)
+        self._folder = folder = _folder_with_tokenizer(opened)
+        spec = _fitted(request.spec, opened)
+        listener.plan(conversion_plan(subject.model, spec, revision=request.revision, processes=world()))
+        listener.stage("reading the calibration text")
+        calibration = _calibration(spec, subject.data, folder)
+        if request.windows:  # read now: what is wrong with it would else be said when all is done
+            listener.stage("reading the held-out text")
+            self.text = held_out_text(folder, subject.data, request.text)
+            check_tokens(opened, self.text.ids, request.window or usual_window(opened.config))
+        return _Task(subject.model, spec, calibration)
+
+    def score(
+        self, text: HeldOutText, out: Path, report: ConversionReport, known: dict[str, ConversionRow], started: float
+    ) -> None:
+        """Both models on the held-out text."""
+        score = Scoring(self._request, text, self._listener, known, usual_window(self._opened.config))
+        base = score.float_model(self._opened, str(self._subject.model), self._folder, beside=out.parent)
+        score.converted(out, report, base, seconds=max(report.seconds, time.monotonic() - started))
 
 
 def _folder_with_tokenizer(opened: ModelSource) -> Path:

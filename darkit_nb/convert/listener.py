@@ -28,6 +28,25 @@ class Listener(Protocol):
         """A model is scored."""
 
 
+class Unheard:
+    """A listener that passes everything over: that of a process which another one speaks for."""
+
+    def stage(self, text: str) -> None:
+        """Nothing."""
+
+    def plan(self, plan: ConversionPlan) -> None:
+        """Nothing."""
+
+    def block(self, report: BlockReport) -> None:
+        """Nothing."""
+
+    def scoring(self, done: int, windows: int) -> None:
+        """Nothing."""
+
+    def row(self, row: ConversionRow) -> None:
+        """Nothing."""
+
+
 def events_to(listener: Listener) -> Callable[[dict[str, Any]], None]:
     """What `convert_model` tells its `on_event`, told to a listener."""
 

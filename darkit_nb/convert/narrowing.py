@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from darkit_nb.convert.statistics import reduce_sum
 from darkit_nb.nn.rotation import OnlineRotation
+from darkit_nb.train.processes import reduce_sum
 
 KEPT_SHARES = tuple(round(1 - 0.05 * step, 2) for step in range(11))
 """Shares that are tried, 1 … 0.5."""

@@ -24,17 +24,21 @@ GRAM_BYTES = 8
 """Gram matrices are summed in float64."""
 
 
-def plan_for(source: ModelSource, spec: ConversionSpec, out: Path | None = None) -> ConversionPlan:
+def plan_for(
+    source: ModelSource, spec: ConversionSpec, out: Path | None = None, *, processes: int = 1
+) -> ConversionPlan:
     """The plan of a conversion.
 
     Args:
         source: the float model; only headers are read.
         spec: what to do.
         out: where the converted model will be, to compare its disk's room.
+        processes: that share the samples; memory is that of one of them.
 
     Raises:
         ModelError: an architecture that cannot be converted.
     """
+    whole, spec = spec, spec.replace(samples=-(-spec.samples // processes))
     family, widths = family_of(source.config), widths_of(source.config)
     in_blocks = _parameters(source, f"{family.blocks}.")
     block = in_blocks // widths.blocks
@@ -51,8 +55,10 @@ def plan_for(source: ModelSource, spec: ConversionSpec, out: Path | None = None)
     lines = (
         f"{source.name}: {type_name(source)}, {widths.blocks} blocks, {source.parameters / 1e6:,.1f} M parameters",
         f"{spec.name}: {steps_text(spec)}",
-        f"calibration: {spec.samples} × {spec.sample_length} tokens",
-        f"memory: {_size(resident)} for weights and working space of one block, {_size(cache)} for cached activations",
+        f"calibration: {whole.samples} × {spec.sample_length} tokens"
+        + (f", shared among {processes} processes" if processes > 1 else ""),
+        f"memory{' of each process' if processes > 1 else ''}: {_size(resident)} for weights and working space of one "
+        f"block, {_size(cache)} for cached activations",
         f"disk: {_size(disk)}" + ("" if free is None else f" of {_size(free)} free"),
         f"time: roughly {_duration(seconds)}, estimated from the speed of products on this machine",
     )
@@ -66,6 +72,7 @@ def plan_for(source: ModelSource, spec: ConversionSpec, out: Path | None = None)
         disk_bytes=disk,
         seconds_estimate=seconds,
         lines=lines,
+        processes=processes,
     )
 
 

@@ -28,12 +28,12 @@ from darkit_nb.convert import folding
 from darkit_nb.convert.grid import WeightGrid
 from darkit_nb.convert.relations import Family, Widths
 from darkit_nb.convert.scaling import shared_among_heads, smooth_scale
-from darkit_nb.convert.statistics import distributed, reduce_max, reduce_sum
 from darkit_nb.convert.trainable import LearnedScale, Once, ScaledNorm, TrainableLinear, head_view, rotary_view
 from darkit_nb.errors import TrainingError
 from darkit_nb.nn.kronecker import KroneckerTransform, kronecker_factors
 from darkit_nb.records.conversion import ConversionSpec
 from darkit_nb.records.spike_spec import Backend
+from darkit_nb.train.processes import reduce_max, reduce_sum, world
 
 Call = Callable[[nn.Module, Tensor], Tensor]
 """Runs a block over hidden states `[b, L, D]` as the model would."""
@@ -141,25 +141,32 @@ def _train(
                 optimizer.step()
                 parts.once.forget()
                 total += value
-            losses.append(total / count)
+            losses.append(_mean_of_all(total / count))
     return losses
+
+
+def _mean_of_all(loss: float) -> float:
+    """Mean over the processes, which all have as many sequences."""
+    shared = torch.tensor(loss, dtype=torch.float64)
+    reduce_sum(shared)
+    return float(shared) / world()
 
 
 def _share_gradients(optimizer: torch.optim.Optimizer) -> None:
     """Mean over the processes of torch.distributed, so that all learn the same; nothing happens without."""
-    if not distributed():
+    if world() == 1:
         return
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            reduce_sum(parameter.grad)
-            parameter.grad /= torch.distributed.get_world_size()
+    shared = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
+    reduce_sum(*shared)
+    for gradient in shared:
+        gradient /= world()
 
 
 def _shared_length(count: int) -> int:
     """Sequences every process has: those beyond are left out, since all must step together."""
-    fewest = torch.tensor(float(count))
-    reduce_max(fewest, -1)
-    return int(fewest)
+    fewest = torch.tensor(-float(count))
+    reduce_max(fewest)
+    return -int(fewest)
 
 
 def _not_finite(value: float, epoch: int, step: int, wanted: Tensor, x: Tensor) -> TrainingError:

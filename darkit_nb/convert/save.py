@@ -19,7 +19,7 @@ from torch import Tensor
 
 from darkit_nb.convert import folding
 from darkit_nb.convert.model_source import ModelSource
-from darkit_nb.convert.processes import PeakMemory
+from darkit_nb.convert.peak_memory import PeakMemory
 from darkit_nb.convert.skeleton import Skeleton
 from darkit_nb.convert.work import WorkFolder, disk_error, write_json, write_tensors
 from darkit_nb.errors import ModelError

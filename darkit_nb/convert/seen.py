@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from darkit_nb.convert.folding import linear_of, rotation_before
 from darkit_nb.convert.gptq import Hessian
 from darkit_nb.convert.skeleton import Skeleton
-from darkit_nb.convert.statistics import FeatureStatistics, Reached, reduce_sum, watching
+from darkit_nb.convert.statistics import FeatureStatistics, Reached, watching
 from darkit_nb.functional.spike_linear import neuron_settings
 from darkit_nb.ops.gif import gif_quantise
 from darkit_nb.records.conversion_spec import ConversionSpec
 from darkit_nb.records.spike_spec import SpikeSpec
+from darkit_nb.train.processes import reduce_sum
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +101,7 @@ def seen_by(at: Coding, first: str, masks: dict[str, Tensor | None]) -> dict[str
                 lack.add_((wanted[1] - hidden).flatten(0, -2).T @ value.flatten(0, -2))
     for statistics in seen:
         statistics.reduce()
-    for total in (*sums, *(lacks if writes else ())):
-        reduce_sum(total)
+    reduce_sum(*sums, *(lacks if writes else ()))
     kinds_seen = [
         Seen(
             Hessian(statistics.take_matrix(), spec.damping, spec.act_order, torch.float32),

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from darkit_nb.errors import DataError
+from darkit_nb.train.processes import reduce_max, reduce_sum
 
 
 class FeatureStatistics:
@@ -80,13 +81,11 @@ class FeatureStatistics:
 
     def reduce(self) -> None:
         """Merge across the processes of torch.distributed; afterwards all hold the same. Nothing happens without."""
-        sums = [self.total, self.square, *([] if self.gram is None else [self.gram])]
-        for tensor in sums:
-            reduce_sum(tensor)
-        for tensor, sign in ((self.low, -1), (self.high, 1)):
-            reduce_max(tensor, sign)
         count = torch.tensor(float(self.count), dtype=torch.float64, device=self.total.device)
-        reduce_sum(count)
+        reduce_sum(self.total, self.square, count, *([] if self.gram is None else [self.gram]))
+        self.low.neg_()
+        reduce_max(self.low, self.high)
+        self.low.neg_()
         self.count = int(count)
 
     @property
@@ -132,29 +131,6 @@ def not_finite(where: str, faulty: int, of: int, what: str = "features") -> Data
         cause="the weights hold NaN, the checkpoint is damaged, or 16-bit floats overflowed",
         fix="check that the float model's loss on the same text is finite",
     )
-
-
-def distributed() -> bool:
-    """Whether torch.distributed runs with more than one process."""
-    return (
-        torch.distributed.is_available()
-        and torch.distributed.is_initialized()
-        and torch.distributed.get_world_size() > 1
-    )
-
-
-def reduce_sum(tensor: Tensor) -> None:
-    """Sum across processes in place."""
-    if distributed():
-        torch.distributed.all_reduce(tensor)
-
-
-def reduce_max(tensor: Tensor, sign: int = 1) -> None:
-    """Largest (`sign` 1) or smallest (−1) value across processes, in place."""
-    if distributed():
-        tensor.mul_(sign)
-        torch.distributed.all_reduce(tensor, op=torch.distributed.ReduceOp.MAX)
-        tensor.mul_(sign)
 
 
 @contextmanager

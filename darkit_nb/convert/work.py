@@ -1,6 +1,7 @@
 """The work folder of a conversion, `<out>.conversion/`: one file a finished block, so that nothing done is done twice.
 
-    state.json                 what is converted, how, on which text: `key` is a digest of these; and by which version
+    state.json                 what is converted, how, on which text: `key` is a digest of these; and by which version,
+                               code and number of processes
     rotation.safetensors       the rotation of the residual stream
     block-0000.safetensors     the tensors of a finished block, by full name
     block-0000.json            its report and the layout of its layers; a block counts as finished when this exists
@@ -24,6 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from darkit_nb import __version__
+from darkit_nb.convert.code_digest import code_digest
 from darkit_nb.errors import ModelError
 from darkit_nb.records.conversion import BlockReport, ConversionSpec
 from darkit_nb.runs.conversion_files import blocks_folder
@@ -131,18 +133,30 @@ class WorkFolder:
     def __init__(self, out: Path) -> None:
         self.root = blocks_folder(out)
 
-    def begin(self, key: str, spec: ConversionSpec, source: str, *, resume: bool) -> None:
+    def begin(
+        self, key: str, spec: ConversionSpec, source: str, *, resume: bool, code: str | None = None, processes: int = 1
+    ) -> None:
         """Make the folder, or go on in the one there is.
+
+        Args:
+            key: digest of model, settings and text.
+            spec: the settings, to say what differs.
+            source: name of the model, likewise.
+            resume: False begins anew.
+            code: digest of the code that decides the numbers, `code_digest()` if not given.
+            processes: that share the calibration samples.
 
         Raises:
             ModelError: it belongs to a conversion of another model, with other settings, or on other text; or another
-                version began it, whose blocks this one might not make the same way.
+                version, other code or another number of processes began it, whose blocks these might not make the
+                same way.
         """
         state = self.root / "state.json"
+        code = code_digest() if code is None else code
         if state.is_file():
             before = json.loads(state.read_text())
             if before.get("key") == key and resume:
-                self._refuse_another_version(before.get("version"))
+                self._refuse_other_hands(before, code, processes)
                 return
             if resume:
                 raise ModelError(
@@ -156,19 +170,37 @@ class WorkFolder:
             self.root.mkdir(parents=True)
         except OSError as error:
             raise disk_error(self.root, None, error) from error
-        write_json(
-            state, {"schema": SCHEMA, "key": key, "version": __version__, "source": source, "spec": spec.to_dict()}
-        )
+        known = {"schema": SCHEMA, "key": key, "version": __version__, "code": code, "processes": processes}
+        write_json(state, {**known, "source": source, "spec": spec.to_dict()})
 
-    def _refuse_another_version(self, begun: str | None) -> None:
+    def _refuse_other_hands(self, before: Mapping[str, Any], code: str, processes: int) -> None:
+        """Refuse to go on where something else made the first blocks, which the next ones might not fit."""
+        begun = before.get("version")
         if begun != __version__:
-            raise ModelError(
-                "Another version of this package began this conversion.",
-                expected=f"darkit-nb {begun}" if begun else "the earlier version that began it",
-                received=f"darkit-nb {__version__}",
-                cause="blocks of two versions in one model may not fit each other to the last bit",
-                fix=f"go on with that version, or remove {self.root} and convert again: it begins anew",
+            what = "Another version of this package"
+            was, now = (
+                f"darkit-nb {begun}" if begun else "the earlier version that began it",
+                f"darkit-nb {__version__}",
             )
+            fix = "go on with that version"
+        elif before.get("code") != code:
+            what, was, now = "Other code of the same version", f"code {before.get('code')}", f"code {code}"
+            fix = "go on with the code as it was; comments count as code here"
+        elif before.get("processes") != processes:
+            what = "Another number of processes"
+            was, now = (
+                f"{count} process{'' if count == 1 else 'es'}" for count in (before.get("processes"), processes)
+            )
+            fix = f"start it with {was}"
+        else:
+            return
+        raise ModelError(
+            f"{what} began this conversion.",
+            expected=was,
+            received=now,
+            cause="their blocks in one model may not fit each other to the last bit",
+            fix=f"{fix}; or remove {self.root} and convert again: it begins anew",
+        )
 
     def finished(self, blocks: int) -> int:
         """How many blocks from the first on are finished."""
@@ -176,6 +208,10 @@ class WorkFolder:
             if not (self._json(index).is_file() and self.tensors(index).is_file()):
                 return index
         return blocks
+
+    @property
+    def _rotation(self) -> Path:
+        return self.root / "rotation.safetensors"
 
     def _json(self, index: int) -> Path:
         return self.root / f"block-{index:04}.json"
@@ -208,12 +244,15 @@ class WorkFolder:
 
     def write_rotation(self, rotation: Tensor) -> None:
         """Keep the rotation of the residual stream."""
-        write_tensors(self.root / "rotation.safetensors", {"rotation": rotation})
+        write_tensors(self._rotation, {"rotation": rotation})
 
-    def read_rotation(self) -> Tensor | None:
-        """The rotation of an earlier start, None where there is none yet."""
-        file = self.root / "rotation.safetensors"
-        return load_file(file)["rotation"] if file.is_file() else None
+    def has_rotation(self) -> bool:
+        """Whether an earlier start kept one."""
+        return self._rotation.is_file()
+
+    def read_rotation(self) -> Tensor:
+        """The rotation of an earlier start."""
+        return load_file(self._rotation)["rotation"]
 
     def remove(self) -> None:
         """Everything in it is in the converted model now."""

@@ -10,8 +10,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
+from darkit_nb.config.launched import launched_processes, launched_rank
+from darkit_nb.convert.listener import Unheard
 from darkit_nb.errors import DarkitError
 from darkit_nb.records.conversion import BlockReport, ConversionPlan
 from darkit_nb.records.conversion_result import ConversionRow
@@ -25,29 +27,84 @@ EXIT_ERROR = 2
 _SCORING_SECONDS = 0.5
 """Between two words about how far the scoring is."""
 
+_PATIENCE_SECONDS = 60.0
+"""For a stop, where several processes work: the others are first to come to their next exchange."""
+
 Say = Callable[[str], None]
 
 
 def work_on(conversion: Conversion, say: Say | None = None) -> None:
-    """Do a conversion in this process, from where an earlier start left it.
+    """Do a conversion in this process, from where an earlier start left it; or with the others launched beside it.
 
     Args:
         conversion: one nobody is at work on.
         say: gets lines for people.
 
     Raises:
-        DarkitError: whatever is wrong; it also stands in the status.
+        DarkitError: whatever is wrong, in any process; it also stands in the status.
         KeyboardInterrupt: it was stopped; the blocks that are done stay.
     """
     run = conversion.directory
     launch = read_launch(run.root)
     number = launch.attempt if launch and launch.ended is None else None
-    with interruptible(), begin(run, number=number) as attempt, attempt.control.preparing():
+    first = launched_rank() == 0
+    taken_on = begin(run, active=first, number=number)
+    with interruptible(), in_company(), taken_on as attempt, attempt.control.preparing():
+        if launched_processes() > 1:
+            attempt.control.patience_seconds = _PATIENCE_SECONDS
         attempt.preparing("loading libraries")
         # Here, so that it says that it is starting before torch takes its seconds.
         from darkit_nb.convert.job import run_job
 
-        run_job(conversion.request, conversion.out, _Recorder(attempt, say or _quiet), read_rows(run.root))
+        listener = _Recorder(attempt, say or _quiet) if first else Unheard()
+        run_job(conversion.request, conversion.out, listener, read_rows(run.root))
+
+
+def claimed(claim: Callable[[], Conversion]) -> Conversion:
+    """The conversion that the first of the processes launched here claims, in all of them; an error there is raised in
+    all.
+    """
+    if launched_processes() == 1:
+        return claim()
+    from darkit_nb.train.processes import from_first
+
+    with interruptible(), in_company():
+        return Conversion(from_first(lambda: str(claim().root)))
+
+
+def help_first() -> int:
+    """The part of all processes but the first, which speaks for them; returns the exit code.
+
+    It is 0 where the first knows how it ended: a launcher ends all processes when one of them fails, and the first may
+    be writing just then.
+    """
+    try:
+        work_on(claimed(_by_the_first))
+    except (DarkitError, KeyboardInterrupt) as error:
+        return 0 if _told(error) else EXIT_ERROR
+    except Exception as error:  # noqa: BLE001 - its name goes to the first, the place is told here
+        traceback.print_exc()
+        return 0 if _told(error) else 1
+    return 0
+
+
+def in_company() -> AbstractContextManager[None]:
+    """A group with the processes launched beside this one; nothing for one alone, which then waits for no library."""
+    if launched_processes() == 1:
+        return nullcontext()
+    from darkit_nb.train.processes import together
+
+    return together()
+
+
+def _told(error: BaseException) -> bool:
+    from darkit_nb.train.processes import known_to_all
+
+    return known_to_all(error)
+
+
+def _by_the_first() -> Conversion:
+    raise AssertionError("only the first process claims")
 
 
 class _Recorder:

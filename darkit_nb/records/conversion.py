@@ -127,6 +127,7 @@ class ConversionPlan:
         disk_bytes: the converted model and the work folder together.
         seconds_estimate: wall time, None where nothing is known about this machine.
         lines: the plan in words, to be printed first.
+        processes: that share the calibration text; memory is that of each of them.
     """
 
     source: str
@@ -138,6 +139,7 @@ class ConversionPlan:
     disk_bytes: int
     seconds_estimate: float | None
     lines: tuple[str, ...]
+    processes: int = 1
 
     @property
     def memory_bytes(self) -> int:

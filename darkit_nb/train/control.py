@@ -16,7 +16,6 @@ from darkit_nb.runs.control import REQUESTS, Command, CommandReader, acknowledge
 
 POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 1.5
-"""How long a preparation that is to end may take to notice, before the process ends without it."""
 
 
 class Control:
@@ -31,6 +30,7 @@ class Control:
         checkpoints: commands to write a checkpoint at the next step boundary.
         edits: patches to apply and wishes to take some back, for a step boundary.
         requests: probes and generations to answer at a step boundary.
+        patience_seconds: how long a preparation that is to end may take to notice, before the process ends without it.
     """
 
     def __init__(self, run: RunDirectory | None) -> None:
@@ -40,6 +40,7 @@ class Control:
         self.edits: deque[Command] = deque()
         self.requests: deque[Command] = deque()
         self.interrupted: set[str] = set()
+        self.patience_seconds = _PATIENCE_SECONDS
         self._run = run
         self._stops: list[Command] = []
         self._preparing = False
@@ -119,7 +120,7 @@ class Control:
             signal.pthread_kill(main, signal.SIGINT)  # to that thread, so that a waiting system call ends too
         else:
             signal.raise_signal(signal.SIGINT)
-        if done.wait(_PATIENCE_SECONDS) or not self._preparing:
+        if done.wait(self.patience_seconds) or not self._preparing:
             return
         with suppress(DarkitError):
             give_up()

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, set_seed
+from accelerate.utils import set_seed
 from transformers.utils import logging as hf_logging
 
 from darkit_nb.config import RunConfig, command_line
 from darkit_nb.config.cores import available_cores
 from darkit_nb.config.memory import check_memory
-from darkit_nb.errors import DarkitError
 from darkit_nb.runs import RunDirectory
 from darkit_nb.runs.checks import model_shape
 from darkit_nb.runs.launcher import refuse_active
@@ -25,6 +22,7 @@ from darkit_nb.train.arguments import resolve_device
 from darkit_nb.train.attempt import begin
 from darkit_nb.train.edits import edits_of, keep_fork
 from darkit_nb.train.fit import fit
+from darkit_nb.train.processes import from_first, leave_at_exit, stay_at_exit, together
 from darkit_nb.train.progress import TerminalProgress
 from darkit_nb.train.session import check_same_architecture, open_session
 
@@ -48,12 +46,14 @@ def train(config: RunConfig, *, progress: bool = True) -> RunDirectory:
         check_model_memory(config)
         with state.main_process_first():
             session = open_session(config, display.preparing)
-        run = _shared_run(state, lambda: RunDirectory.create(config, command=command_line(config)))
+        with together():
+            made = from_first(lambda: str(RunDirectory.create(config, command=command_line(config)).root))
+        run = RunDirectory.open(made)
         if state.is_main_process:
             keep_fork(run, session.edits)
         with begin(run, active=state.is_main_process) as attempt:
             fit(attempt, session, state, display, resume_from=None)
-    leave_processes_at_exit()
+    leave_at_exit()
     return run
 
 
@@ -87,7 +87,7 @@ def resume(
             check_same_architecture(session.model, checkpoint.path)
         with begin(run, active=state.is_main_process) as attempt:
             fit(attempt, session, state, display, resume_from=checkpoint)
-    leave_processes_at_exit()
+    leave_at_exit()
     return run
 
 
@@ -111,25 +111,9 @@ def start_processes(config: RunConfig) -> PartialState:
     _quieten()
     torch.set_num_threads(config.train.num_threads or min(torch.get_num_threads(), available_cores()))
     state = PartialState(cpu=resolve_device(config.train) == "cpu")
-    atexit.unregister(_leave_processes)
+    stay_at_exit()
     set_seed(config.seed)
     return state
-
-
-def leave_processes_at_exit() -> None:
-    """End the process group, and the threads it waits in, before the interpreter is taken down.
-
-    A thread of it that asks for the interpreter's lock after that aborts the process, and a finished training would
-    count as failed. Only after a success: with an exchange half done, leaving would wait for the others.
-    """
-    if torch.distributed.is_initialized():
-        atexit.unregister(_leave_processes)
-        atexit.register(_leave_processes)
-
-
-def _leave_processes() -> None:
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 def _quieten() -> None:
@@ -137,18 +121,3 @@ def _quieten() -> None:
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
     logging.getLogger("accelerate").setLevel(logging.ERROR)
-
-
-def _shared_run(state: PartialState, create: Any) -> RunDirectory:
-    """One process creates the run, all open it; an error there is raised everywhere, so that nobody waits for ever."""
-    answer: list[Any] = [None, None]
-    if state.is_main_process:
-        try:
-            answer[0] = str(create().root)
-        except DarkitError as error:
-            answer[1] = error
-    if state.num_processes > 1:
-        broadcast_object_list(answer)
-    if answer[1] is not None:
-        raise answer[1]
-    return RunDirectory.open(answer[0])

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from darkit_nb import __version__
 from darkit_nb.config.conversions import preset
 from darkit_nb.convert import conversion_plan, convert_model
+from darkit_nb.convert.code_digest import code_digest
 from darkit_nb.convert.driver import ConversionStopped
 from darkit_nb.errors import ModelError
 from darkit_nb.records.conversion import ConversionReport
@@ -115,6 +116,14 @@ def test_a_plan_reads_no_weights(folder):
     assert plan.architecture == "LlamaForCausalLM"
     assert plan.cache_bytes == 3 * 6 * 20 * 24 * 4
     assert "2 radix steps" in plan.text
+
+
+def test_processes_share_the_samples_of_a_plan(folder):
+    one, two = conversion_plan(folder, small()), conversion_plan(folder, small(), processes=4)
+    assert two.cache_bytes == one.cache_bytes // 3  # 2 of 6 sequences
+    assert (one.processes, two.processes) == (1, 4)
+    assert "6 × 20 tokens, shared among 4 processes" in two.text
+    assert "memory of each process" in two.text
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
@@ -245,6 +254,28 @@ def test_what_another_version_began_is_left_to_it(folder, tmp_path, version):
     assert "out.conversion" in str(caught.value.fix)
     assert (state.parent / "block-0000.json").is_file()
     convert_model(folder, small(), calibration=ids(), out=tmp_path / "out", resume=False)
+
+
+def test_what_other_code_or_another_number_of_processes_began_is_left_to_it(folder, tmp_path):
+    stops = iter((False, True))
+    with pytest.raises(ConversionStopped):
+        convert_model(folder, small(), calibration=ids(), out=tmp_path / "out", should_stop=lambda: next(stops))
+    state = tmp_path / "out.conversion" / "state.json"
+    known = json.loads(state.read_text())
+    assert (known["code"], known["processes"]) == (code_digest(), 1)
+    for changes, said, way in (
+        ({"code": "0123456789abcdef"}, "Other code of the same version", "comments count"),
+        ({"processes": 4}, "Another number of processes", "start it with 4 processes"),
+    ):
+        state.write_text(json.dumps({**known, **changes}))
+        with pytest.raises(ModelError, match=said) as caught:
+            convert_model(folder, small(), calibration=ids(), out=tmp_path / "out")
+        assert way in str(caught.value.fix)
+        assert "out.conversion" in str(caught.value.fix)
+        assert (state.parent / "block-0000.json").is_file()
+    state.write_text(json.dumps(known))
+    report = convert_model(folder, small(), calibration=ids(), out=tmp_path / "out")
+    assert [block.resumed for block in report.blocks] == [True, False, False]
 
 
 def test_a_full_disk_loses_no_block(folder, tmp_path):

@@ -1,4 +1,4 @@
-"""A conversion in several processes: each takes its share of the samples, the first one writes and speaks."""
+"""The most memory a conversion held."""
 
 from __future__ import annotations
 
@@ -6,29 +6,6 @@ from pathlib import Path
 
 import psutil
 import torch
-
-from darkit_nb.convert.statistics import distributed
-
-
-def rank() -> int:
-    """Which process this is, from 0."""
-    return torch.distributed.get_rank() if distributed() else 0
-
-
-def world() -> int:
-    """How many there are."""
-    return torch.distributed.get_world_size() if distributed() else 1
-
-
-def is_main() -> bool:
-    """Whether this is the one that writes."""
-    return rank() == 0
-
-
-def wait_for_all() -> None:
-    """Go on when every process is here."""
-    if distributed():
-        torch.distributed.barrier()
 
 
 class PeakMemory:
