@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from darkit_nb.config import Problem, Setting
@@ -87,7 +88,7 @@ class ScoringDraft:
     @property
     def problems(self) -> dict[str, Problem]:
         """What is wrong, by key."""
-        found = {key: SCORING_FIELDS[key].misfit(value) for key, value in self._values.items()}
+        found = {key: SCORING_FIELDS[key].misfit(value) or _absent(key, value) for key, value in self._values.items()}
         return {key: problem for key, problem in found.items() if problem is not None}
 
     def usual(self, key: str) -> Any:
@@ -118,6 +119,19 @@ class ScoringDraft:
             self._values.pop(key, None)
         else:
             self._values[key] = value
+
+
+def _absent(key: str, value: Any) -> Problem | None:
+    """A file that is not there; asked before anything is begun."""
+    if key != "text" or value is None or Path(value).expanduser().is_file():
+        return None
+    return Problem(
+        key=key,
+        message=f"There is no text in {str(value)!r}.",
+        expected="a file of text",
+        received="a folder" if Path(value).expanduser().is_dir() else "no file of that name",
+        fix=f"relative names begin in {Path.cwd()}; empty takes the validation documents of the dataset",
+    )
 
 
 def scoring_group(draft: ScoringDraft) -> dict[str, Any]:

@@ -99,16 +99,25 @@ def test_how_much_text_is_scored_is_set_like_any_setting(tmp_path: Path):
     with pytest.raises(ConfigError, match="window cannot be 1"):
         shown.start()
     shown.desk.do_reset(["windows", "window"])
-    shown.set("text", "held-out.txt")
-    assert shown.desk.request().text == "held-out.txt"
-    assert shown.desk.options == {"windows": 32, "text": "held-out.txt"}
+    text = str(tmp_path / "held-out.txt")
+    shown.set("text", text)
+    assert "There is no text" in shown.desk.state["errors"]["text"]["message"]
+    (tmp_path / "held-out.txt").write_text("A text.")
+    assert shown.desk.request().text == text
+    assert shown.desk.options == {"windows": 32, "text": text}
 
 
 def test_a_model_that_cannot_be_converted_says_so(tmp_path: Path):
     shown = panel(tmp_path)
+    text, codes = tmp_path / "book.txt", tmp_path / "codes"
+    text.write_text("A text.")
+    codes.mkdir()
+    (codes / "q4.gguf").write_bytes(b"GGUF")
     for name, message in (
         ("", "No model is chosen."),
-        (str(tmp_path), "There is no model in"),
+        (str(tmp_path), "No model can be read from"),
+        (str(text), "'book.txt' is a file"),
+        (str(codes), "'q4.gguf' is a GGUF file"),
         ("a b", "There is no model"),
     ):
         shown.source = name
@@ -122,6 +131,12 @@ def test_a_model_that_cannot_be_converted_says_so(tmp_path: Path):
     (done / "config.json").write_text("{")
     with pytest.raises(DarkitError, match="cannot be read"):
         look_at(str(done), tmp_path)
+    (done / "config.json").write_text('{"model_type": "mamba"}')
+    shown.source = str(done)
+    assert "Llama (llama)" in shown.desk.state["source_error"]["expected"]
+    (done / "config.json").write_text('{"model_type": "llama"}')
+    shown.source = str(done)
+    assert shown.desk.state["source_error"]["message"].startswith("There are no weights")
     shown.source = "org/name"
     assert shown.desk.state["ready"]
 
@@ -150,6 +165,34 @@ def test_conversions_of_a_folder_are_shown_compared_and_chosen(tmp_path: Path):
     assert "data:image/svg+xml" in shown.snapshot()
     with pytest.raises(RunError):
         shown.show("nothing")
+    shown.close()
+
+
+def test_all_are_put_beside_one_of_them_and_one_is_deleted(tmp_path: Path):
+    for pipeline in ("rtn", "quarot", "darkit"):
+        written(tmp_path / "converted", pipeline)
+    shown = panel(tmp_path)
+    desk = shown.desk
+    assert desk.results["against"] == ""
+    desk.do_against("quarot-w4a4.run")
+    rows = {row["id"]: row for row in desk.results["rows"]}
+    assert desk.results["against"] == "quarot-w4a4.run"
+    assert rows["float"]["delta"] == pytest.approx(-0.0238)
+    assert rows["darkit-w4a4.run"]["delta"] == pytest.approx(0.0163 - 0.0238)
+    assert (rows["quarot-w4a4.run"]["delta"], rows["quarot-w4a4.run"]["reference"]) == (None, True)
+    assert "against quarot W4A4" in shown.text()
+    with pytest.raises(DarkitError, match="No model can be meant"):
+        shown.put_beside("nothing")
+    shown.show("quarot-w4a4.run")
+    desk.do_delete("quarot-w4a4.run")
+    wait(lambda: desk.course["id"] != "quarot-w4a4.run" and not desk.going)
+    assert not (tmp_path / "converted" / "quarot-w4a4.run").exists()
+    assert [desk.results["against"], len(desk.results["rows"]), desk.problem] == ["", 3, None]
+    shown.delete()
+    shown.delete()
+    assert (shown.conversion, desk.course, desk.choices, desk.results["rows"]) == (None, None, [], [])
+    with pytest.raises(RunError, match="No conversion is shown"):
+        shown.delete()
     shown.close()
 
 
@@ -224,6 +267,10 @@ def test_alternatives_wait_for_their_turn_and_join_the_table(tmp_path: Path):
     assert queued.state == "queued"
     assert {each["name"]: each["on"] for each in shown.desk.results["also"]}["rtn"]
     assert ("rtn W4A4", "queued") in [(row["name"], row["state"]) for row in shown.desk.results["rows"]]
+    (later,) = shown.convert_too("smoothquant")
+    words = {choice["name"]: choice["words"] for choice in shown.desk.choices}
+    assert (words["rtn W4A4"], words["smoothquant W4A4"]) == ("next in the queue", "queued, place 2")
+    assert later.request.spec.samples == done.request.spec.samples
     assert queued.request.spec.samples == done.request.spec.samples
     shown.show(queued)
     shown.stop()

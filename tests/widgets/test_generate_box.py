@@ -15,7 +15,7 @@ from darkit_nb.errors import RunError
 from darkit_nb.runs.control import Cancellation, send
 from darkit_nb.runs.directory import RunDirectory
 from darkit_nb.runs.run import Run, train
-from darkit_nb.widgets import GenerateBox, SpikeRaster
+from darkit_nb.widgets import ConvertPanel, GenerateBox, SpikeRaster
 from tests.train.conftest import TINY
 from tests.widgets.conversions import written
 
@@ -167,3 +167,22 @@ def test_a_converted_model_writes_and_spikes_like_a_run(run: Run, tmp_path: Path
     assert raster.run == conversion
     until(lambda: raster.source is not None)
     assert raster.step is None
+
+    desk = ConvertPanel(folder=tmp_path / "converted").desk
+    desk.do_write_on(conversion.id, "def ")
+    assert [text["state"] for text in desk.samples["texts"]] == ["waiting", "waiting"]
+    until(lambda: desk.samples["stage"] != "writing")
+    assert (desk.samples["stage"], desk.samples["problem"]) == ("done", None)
+    floats, converted = desk.samples["texts"]
+    assert (floats["name"], converted["name"]) == ("stdlib-llama (float)", "rtn W4A4")
+    assert floats["firing_rate"] is None
+    assert 0 < converted["firing_rate"] <= 1
+    assert floats["tokens"] > 1
+    assert floats["text"]
+    desk.do_write_on(conversion.id, "x")
+    desk.do_stop_writing()
+    desk.do_stop_writing()
+    until(lambda: desk.samples["stage"] == "done")
+    assert not desk.samples["stopping"]
+    events = [event for event in conversion.directory.read_events() if event["kind"] == "ack"]
+    assert [event["cancelled"] for event in events[-2:]] == [True, True]

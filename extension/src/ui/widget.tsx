@@ -33,8 +33,15 @@ export function widget(View: ComponentType<{ model: Model }>) {
 
 /** Tells the kernel that this page is there: what a closed page is sent, the server would keep for ever. */
 function beat(model: Model): () => void {
-  const timer = setInterval(() => model.send({ do: "beat" }), BEAT_MS);
-  model.send({ do: "beat" });
+  const tell = () => {
+    try {
+      model.send({ do: "beat" });
+    } catch {
+      clearInterval(timer); // the kernel was restarted: it knows this widget no more
+    }
+  };
+  const timer = setInterval(tell, BEAT_MS);
+  tell();
   return () => clearInterval(timer);
 }
 
