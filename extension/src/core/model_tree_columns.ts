@@ -11,7 +11,7 @@ export type Column = { key: ColumnKey; title: string; help: string; px: number; 
 export const NAME: Column = { key: "name", title: "module", help: "Sort by name", px: 232, number: false };
 
 const COLUMNS: (Column & { key: Quantity })[] = [
-  { key: "class", title: "class", help: "Class of the module", px: 156, number: false },
+  { key: "class", title: "class", help: "Class of the module", px: 144, number: false },
   { key: "inputs", title: "input", help: "Shape of its first input", px: 104, number: false },
   { key: "outputs", title: "output", help: "Shape of its first output", px: 104, number: false },
   { key: "calls", title: "calls", help: "Calls in one call of the module around it: spike steps, or uses of shared layers", px: 56, number: true },
