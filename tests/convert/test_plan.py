@@ -62,14 +62,14 @@ def test_what_was_measured_once_is_what_is_estimated(name):
 def test_the_speed_of_the_machine_is_found_while_it_is_busy():
     threads = torch.get_num_threads()
     quiet = machine_flops()
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(6 * (os.cpu_count() or 1))]
     try:
         busy = machine_flops()
     finally:
         for each in others:
             each.kill()
             each.wait()
-    assert 0.4 < busy / quiet < 2.5
+    assert 0.2 < busy / quiet < 5  # by the clock it would be a seventh
     assert torch.get_num_threads() == threads
 
 
