@@ -11,9 +11,10 @@ import torch
 
 from darkit_nb.config import DataConfig
 from darkit_nb.config.launched import launched_processes
-from darkit_nb.convert.driver import conversion_plan, convert_model
+from darkit_nb.convert.driver import convert_model
 from darkit_nb.convert.listener import Listener, events_to
 from darkit_nb.convert.model_source import ModelSource
+from darkit_nb.convert.plan import plan_for, with_scoring
 from darkit_nb.convert.scores import Scoring, device_of
 from darkit_nb.convert.source import open_source
 from darkit_nb.data import prepare
@@ -76,8 +77,13 @@ def plan_of(request: ConversionRequest) -> ConversionPlan:
         DarkitError: nothing to convert there.
     """
     model, revision = locate(request).model, request.revision
-    spec = _fitted(request.spec, open_source(model, revision=revision))
-    return conversion_plan(model, spec, revision=revision, processes=launched_processes())
+    opened = open_source(model, revision=revision)
+    return _plan(request, opened, _fitted(request.spec, opened), launched_processes())
+
+
+def _plan(request: ConversionRequest, opened: ModelSource, spec: ConversionSpec, processes: int) -> ConversionPlan:
+    plan = plan_for(opened, spec, processes=processes)
+    return with_scoring(plan, opened, request.window or usual_window(opened.config)) if request.windows else plan
 
 
 def _fitted(spec: ConversionSpec, model: ModelSource) -> ConversionSpec:
@@ -150,7 +156,7 @@ class _Job:
         self._opened = opened = open_source(subject.model, revision=request.revision)
         self._folder = folder = _folder_with_tokenizer(opened)
         spec = _fitted(request.spec, opened)
-        listener.plan(conversion_plan(subject.model, spec, revision=request.revision, processes=world()))
+        listener.plan(_plan(request, opened, spec, world()))
         listener.stage("reading the calibration text")
         calibration = _calibration(spec, subject.data, folder)
         if request.windows:  # read now: what is wrong with it would else be said when all is done

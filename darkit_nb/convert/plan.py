@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -12,10 +13,14 @@ from darkit_nb.convert.plan_time import block_work, machine_flops
 from darkit_nb.convert.relations import Family, Widths, family_of, widths_of
 from darkit_nb.convert.rounding import MOST_TRIED, SHARES
 from darkit_nb.convert.skeleton import TOKENS_PER_BATCH
+from darkit_nb.evaluate.scoring import CHUNK
 from darkit_nb.records.conversion import STEPWISE, ConversionPlan, ConversionSpec
 
 FLOAT_BYTES = 4
 """Blocks are computed in float32."""
+
+BATCH_TOKENS = 2048
+"""Tokens of the windows that are scored at a time."""
 
 HIDDEN_COPIES, STREAM_COPIES = 6, 8
 """Tensors as wide as the hidden layer and as the stream that a batch of tokens takes on its way through a block."""
@@ -74,6 +79,25 @@ def plan_for(
         lines=lines,
         processes=processes,
     )
+
+
+def with_scoring(plan: ConversionPlan, source: ModelSource, window: int) -> ConversionPlan:
+    """The plan with what scoring takes behind it, when the rest is free again.
+
+    The whole float model, the logits of a batch and of the chunk that is compared, and a batch on its way.
+
+    Args:
+        plan: of the conversion.
+        source: the float model.
+        window: tokens of a scored window.
+    """
+    widths, tokens = widths_of(source.config), window * max(1, BATCH_TOKENS // window)
+    weights = sum(size for _, size in source.names().values())
+    logits = widths.vocabulary * (source.dtype.itemsize * tokens + 3 * FLOAT_BYTES * CHUNK)
+    way = source.dtype.itemsize * tokens * (HIDDEN_COPIES * widths.inner + STREAM_COPIES * widths.hidden)
+    scoring = weights + logits + way
+    line = f"scoring: {_size(scoring)} of memory for the whole float model and the logits of {tokens:,} tokens"
+    return dataclasses.replace(plan, scoring_bytes=scoring, lines=(*plan.lines, line))
 
 
 def type_name(source: ModelSource) -> str:

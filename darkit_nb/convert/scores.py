@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from darkit_nb.convert.listener import Listener
 from darkit_nb.convert.model_source import ModelSource
+from darkit_nb.convert.plan import BATCH_TOKENS
 from darkit_nb.errors import BackendError
 from darkit_nb.evaluate.conversion_cost import SPIKE_TOKENS, conversion_cost
 from darkit_nb.evaluate.held_out import HeldOutText
@@ -22,9 +23,6 @@ from darkit_nb.records.conversion_result import ConversionRow
 from darkit_nb.records.paired import WindowLosses
 from darkit_nb.runs.conversion_files import scored_float
 from darkit_nb.spikify import load_model
-
-BATCH_TOKENS = 2048
-"""Tokens of the windows that are scored at a time."""
 
 
 @dataclass(frozen=True)

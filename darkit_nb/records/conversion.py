@@ -128,6 +128,7 @@ class ConversionPlan:
         seconds_estimate: wall time, None where nothing is known about this machine.
         lines: the plan in words, to be printed first.
         processes: that share the calibration text; memory is that of each of them.
+        scoring_bytes: memory that scoring takes at the end, in one process, when the rest is free; 0 without.
     """
 
     source: str
@@ -140,11 +141,12 @@ class ConversionPlan:
     seconds_estimate: float | None
     lines: tuple[str, ...]
     processes: int = 1
+    scoring_bytes: int = 0
 
     @property
     def memory_bytes(self) -> int:
-        """Weights and cached activations together."""
-        return self.resident_bytes + self.cache_bytes
+        """Most at one time: weights and cached activations together, or what scoring takes if that is more."""
+        return max(self.resident_bytes + self.cache_bytes, self.scoring_bytes)
 
     @property
     def text(self) -> str:

@@ -26,6 +26,7 @@ def plan_view(plan: ConversionPlan) -> TableView:
             ("parameters", short(plan.parameters)),
             ("memory for weights", _size(plan.resident_bytes)),
             ("memory for cached activations", _size(plan.cache_bytes)),
+            *((("memory for scoring", _size(plan.scoring_bytes)),) if plan.scoring_bytes else ()),
             ("disk", _size(plan.disk_bytes)),
             ("time", unknown if plan.seconds_estimate is None else f"about {duration(plan.seconds_estimate)}"),
         ),

@@ -102,6 +102,15 @@ def test_alternatives_score_the_float_model_once(finished: Conversion, source: P
         write_rows(finished.root, [floating, converted])
 
 
+def test_the_plan_counts_what_scoring_takes(source: Path, corpus: Path, tmp_path: Path):
+    without, scored = (plan_of(request(source, corpus, tmp_path / "m", windows=count)) for count in (0, 6))
+    weights = (source / "model.safetensors").stat().st_size
+    assert without.scoring_bytes == 0
+    assert scored.scoring_bytes > weights
+    assert scored.memory_bytes == max(without.memory_bytes, scored.scoring_bytes)
+    assert "the logits of 2,048 tokens" in scored.text
+
+
 def test_progress_holds_the_plan_and_every_block(finished: Conversion):
     now = finished.progress()
     assert now.plan is not None
