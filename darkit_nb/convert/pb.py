@@ -18,7 +18,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from darkit_nb.convert.gptq import Hessian, check_features, outputs_first, sweep_blocks
+from darkit_nb.convert.gptq import check_features, outputs_first, sweep_blocks
+from darkit_nb.convert.hessian import Hessian
 from darkit_nb.functional.gif import SCALE_FLOOR
 from darkit_nb.functional.weight import QuantisedWeight, WeightCode
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from darkit_nb.convert.gptq import SWEEP_PANEL, Hessian, features_first, outputs_first, sweep
+from darkit_nb.convert.gptq import SWEEP_PANEL, features_first, outputs_first, sweep
 from darkit_nb.convert.grid import WeightGrid
+from darkit_nb.convert.hessian import Hessian
 from darkit_nb.ops import weight_sweep
 from darkit_nb.ops.weight_sweep import MOST_FEATURES
 

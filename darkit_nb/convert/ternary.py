@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from darkit_nb.convert.clip import search_signed
-from darkit_nb.convert.gptq import Hessian, gptq_codes
+from darkit_nb.convert.gptq import gptq_codes
+from darkit_nb.convert.hessian import Hessian
 from darkit_nb.functional.saliency import choose_salient
 from darkit_nb.functional.weight import QuantisedWeight
 

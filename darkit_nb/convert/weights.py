@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from darkit_nb.convert.clip import search_uniform
-from darkit_nb.convert.gptq import Hessian, check_features, gptq_codes, towards_float_stream
+from darkit_nb.convert.gptq import check_features, gptq_codes, towards_float_stream
 from darkit_nb.convert.grid import WeightGrid, feature_groups, uniform_grid
+from darkit_nb.convert.hessian import Hessian
 from darkit_nb.convert.lwc import LearnedClipping
 from darkit_nb.convert.pb import pb_weight
 from darkit_nb.convert.rounding import descend, swept_scales

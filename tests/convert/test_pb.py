@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from darkit_nb.convert.gptq import Hessian
+from darkit_nb.convert.hessian import Hessian
 from darkit_nb.convert.pb import pb_weight, salient_weights
 
 

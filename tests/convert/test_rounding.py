@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from darkit_nb.convert.gptq import Hessian, damped_hessian, gptq_codes
+from darkit_nb.convert.gptq import gptq_codes
 from darkit_nb.convert.grid import WeightGrid, feature_groups, uniform_grid
+from darkit_nb.convert.hessian import Hessian, damped_hessian
 from darkit_nb.convert.rounding import SHARES, descend, swept_scales
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from darkit_nb.convert.clip import SCALE_SHARES, search_signed
-from darkit_nb.convert.gptq import Hessian
 from darkit_nb.convert.grid import signed_grid
+from darkit_nb.convert.hessian import Hessian
 from darkit_nb.convert.ternary import (
     code_bits,
     spike_weight,

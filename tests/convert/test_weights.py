@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from darkit_nb.convert.gptq import Hessian
+from darkit_nb.convert.hessian import Hessian
 from darkit_nb.convert.weights import quantise_weight
 from darkit_nb.errors import ConfigError, DataError
 from darkit_nb.functional.packed import pack_codes, unpack_codes
