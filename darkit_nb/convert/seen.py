@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from darkit_nb.convert.folding import linear_of, rotation_before
-from darkit_nb.convert.gptq import Hessian
+from darkit_nb.convert.hessian import Hessian
 from darkit_nb.convert.skeleton import Skeleton
 from darkit_nb.convert.statistics import FeatureStatistics, Reached, watching
 from darkit_nb.functional.spike_linear import neuron_settings

@@ -70,8 +70,20 @@ _capsule = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p,
 )
 
 
-@cache
+_libraries: dict[str, ctypes.CDLL] = {}
+_opening = threading.Lock()
+
+
 def _library(path: str) -> ctypes.CDLL:
+    """The library, which is told of torch's threads once, before anybody computes with it."""
+    if path not in _libraries:
+        with _opening:
+            if path not in _libraries:
+                _libraries[path] = _open(path)
+    return _libraries[path]
+
+
+def _open(path: str) -> ctypes.CDLL:
     library = ctypes.CDLL(path)
     library.dk_result.restype = ctypes.c_void_p
     library.dk_result.argtypes = [ctypes.c_char_p]
