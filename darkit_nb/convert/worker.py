@@ -145,7 +145,7 @@ class _Recorder:
         """Into `rows.json`, beside those there are."""
         others = [each for each in read_rows(self._root) if each.name != row.name]
         write_rows(self._root, [*others, row])
-        delta = "" if row.delta is None else f", {row.delta.delta:+.4f} ± {row.delta.standard_error:.4f} bits per byte"
+        delta = "" if row.delta is None else f", {row.delta} bits per byte (± half of the 95 % interval)"
         self._say(f"{row.name}: perplexity {row.losses.perplexity:.4g}{delta}")
 
     def _write(self, **fields: int | None) -> None:

@@ -72,6 +72,11 @@ class PairedDifference:
     high: float
     windows: int
 
+    def __str__(self) -> str:
+        """The difference, with half the width of its 95 % interval where there is one."""
+        half = (self.high - self.low) / 2
+        return f"{self.delta:+.4f} ± {half:.4f}" if math.isfinite(half) else f"{self.delta:+.4f}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what is not a number is null."""
         plain = dataclasses.asdict(self)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from darkit_nb.records.conversion import BlockReport, ConversionPlan
@@ -130,10 +129,7 @@ def energy_against_integers(cost: ConversionCost) -> float | None:
 
 def lost(delta: PairedDifference | None) -> str:
     """Bits per byte lost, with half the width of the 95 % interval where there is one."""
-    if delta is None:
-        return "–"
-    half = (delta.high - delta.low) / 2
-    return f"{delta.delta:+.4f} ± {half:.4f}" if math.isfinite(half) else f"{delta.delta:+.4f}"
+    return "–" if delta is None else str(delta)
 
 
 def _size(size: float) -> str:
