@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,8 +13,18 @@ _ID = re.compile(r"(\d{8}-\d{6})-(.+)-([0-9a-f]{4})")
 
 
 def new_id(name: str) -> str:
-    """A fresh id `YYYYMMDD-HHMMSS-<name>-<4 hex>`, in UTC so that ids sort across time zones and clock changes."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}-{secrets.token_hex(2)}"
+    """The id `YYYYMMDD-HHMMSS-<name>-<4 hex>` of this moment, in UTC: ids sort across time zones and clock changes.
+
+    The four digits are the part of the second that has passed, in 65 536ths: runs of one second stay in order.
+    """
+    now = datetime.now(UTC)
+    return f"{now:%Y%m%d-%H%M%S}-{name}-{(now.microsecond << 16) // 1_000_000:04x}"
+
+
+def age(run_id: str) -> tuple[str, str, str]:
+    """What ids are sorted by: the second, the part of it, and the name where both are the same."""
+    match = _ID.fullmatch(run_id)
+    return (match[1], match[3], match[2]) if match else (run_id, "", "")
 
 
 def name_of(run_id: str) -> str:
@@ -33,7 +42,7 @@ def slug(text: str) -> str:
 def run_folders(runs_dir: Path) -> list[Path]:
     """Folders that are runs, oldest first; anything else in the folder is passed over."""
     try:
-        return sorted(path for path in runs_dir.iterdir() if is_run(path))
+        return sorted((path for path in runs_dir.iterdir() if is_run(path)), key=lambda path: age(path.name))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

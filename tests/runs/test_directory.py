@@ -87,6 +87,16 @@ def test_a_place_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     assert list_runs(tmp_path / "file" / "runs") == []
 
 
+def test_runs_of_one_second_stand_in_the_order_they_were_made(tmp_path: Path) -> None:
+    made = [make(tmp_path, name=name) for name in "zyxw"]
+    assert [run.root for run in list_runs(tmp_path)] == [run.root for run in made]
+    assert RunDirectory.open("latest", tmp_path).root == made[-1].root
+    later = made[0].root.with_name("20990101-000000-b-0001")
+    made[0].root.rename(later)
+    made[1].root.rename(later.with_name("20990101-000000-a-fffe"))
+    assert RunDirectory.open("latest", tmp_path).root.name == "20990101-000000-a-fffe"
+
+
 @pytest.mark.parametrize("wanted", ["id", "name", "prefix", "suffix", "latest", "path", "string path"])
 def test_a_run_is_found_by_what_people_type(tmp_path: Path, wanted: str) -> None:
     make(tmp_path, name="other")
