@@ -20,8 +20,8 @@ def training_command(config: RunConfig) -> str:
 
 def distributed_command(config: RunConfig, num_processes: int = 2) -> str:
     """The same with several processes on this machine, each with its own share of every batch."""
-    where = "--cpu" if config.train.device == "cpu" else "--multi_gpu"
-    launcher = ["accelerate", "launch", where, "--num_processes", str(num_processes), "-m", "darkit_nb"]
+    # accelerate starts several processes only under --multi_gpu; train.device=cpu makes them processes of the CPU.
+    launcher = ["accelerate", "launch", "--multi_gpu", "--num_processes", str(num_processes), "-m", "darkit_nb"]
     return shlex.join([*launcher, *command_line(config)[1:]])
 
 
