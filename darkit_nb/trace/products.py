@@ -10,7 +10,8 @@ from darkit_nb.nn.linear import SpikeLinear
 from darkit_nb.nn.packed_linear import PackedLinear, PackedSpikeLinear
 from darkit_nb.trace.flops import FlopMeter
 
-_KNOWN = tuple(kind.forward for kind in (SpikeLinear, PackedLinear, PackedSpikeLinear))
+_KINDS = (SpikeLinear, PackedLinear, PackedSpikeLinear)
+_KNOWN = tuple(kind.forward for kind in _KINDS)
 """Forwards that are one product of `[O, D]` weights; an edited class has a forward of its own and is looked at."""
 
 
@@ -30,7 +31,8 @@ class UnwatchedProducts:
 
     def enter(self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A module is about to run."""
-        known = type(module).forward in _KNOWN and bool(args) and isinstance(args[0], Tensor) and not args[0].is_meta
+        known = isinstance(module, _KINDS) and type(module).forward in _KNOWN
+        known = known and bool(args) and isinstance(args[0], Tensor) and not args[0].is_meta
         self._open.append((path, self._meter.pause(known)))
 
     def leave(self, path: str, module: nn.Module, output: Any) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from darkit_nb.nn import packed_linear
+from darkit_nb.nn import packed_weight
 from darkit_nb.nn.linear import SpikeLinear
 from darkit_nb.nn.packed_linear import PackedLinear, PackedSpikeLinear
 from darkit_nb.records.spike_spec import SpikeSpec
@@ -53,8 +53,8 @@ def test_the_products_are_those_of_the_shapes(kind: str):
 def test_no_weight_is_unpacked_again(monkeypatch: pytest.MonkeyPatch):
     model = nn.Sequential(layers()["packed"]).eval()
     unpacked: list[int] = []
-    real = packed_linear.unpack_codes
-    monkeypatch.setattr(packed_linear, "unpack_codes", lambda *given: unpacked.append(1) or real(*given))
+    real = packed_weight.unpack_codes
+    monkeypatch.setattr(packed_weight, "unpack_codes", lambda *given: unpacked.append(1) or real(*given))
     with torch.no_grad():
         plain = model(X)
     once = len(unpacked)
