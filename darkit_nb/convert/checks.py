@@ -11,7 +11,7 @@ from darkit_nb.convert.model_source import ModelSource
 from darkit_nb.convert.statistics import not_finite
 from darkit_nb.errors import DataError
 from darkit_nb.records.conversion import ConversionPlan, ConversionSpec
-from darkit_nb.train.processes import world
+from darkit_nb.train.group import world
 
 
 def checked_calibration(calibration: Tensor, spec: ConversionSpec, source: ModelSource) -> Tensor:

@@ -33,7 +33,8 @@ from darkit_nb.convert.work import WorkFolder
 from darkit_nb.errors import DarkitError, DataError
 from darkit_nb.records.conversion import BlockReport, ConversionPlan, ConversionReport, ConversionSpec
 from darkit_nb.spikify.converted import fill_block, layer_layout, rotate_keys
-from darkit_nb.train.processes import any_of, from_first, is_main, rank, same_everywhere, together, world
+from darkit_nb.train.group import is_main, rank, world
+from darkit_nb.train.processes import any_of, from_first, same_everywhere, together
 
 Event = Callable[[dict[str, Any]], None]
 

@@ -30,7 +30,8 @@ from darkit_nb.records.conversion_request import ConversionRequest
 from darkit_nb.records.conversion_result import ConversionRow
 from darkit_nb.records.conversion_spec import ConversionSpec
 from darkit_nb.runs import RunDirectory
-from darkit_nb.train.processes import from_first, is_main, leave, own_device, world
+from darkit_nb.train.group import is_main, own_device, world
+from darkit_nb.train.processes import from_first, leave
 
 DEFAULT_DATASET = "stdlib"
 _MOST_TOKENS = 1 << 22

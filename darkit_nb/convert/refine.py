@@ -33,7 +33,8 @@ from darkit_nb.errors import TrainingError
 from darkit_nb.nn.kronecker import KroneckerTransform, kronecker_factors
 from darkit_nb.records.conversion import ConversionSpec
 from darkit_nb.records.spike_spec import Backend
-from darkit_nb.train.processes import reduce_max, reduce_sum, world
+from darkit_nb.train.group import world
+from darkit_nb.train.processes import reduce_max, reduce_sum
 
 Call = Callable[[nn.Module, Tensor], Tensor]
 """Runs a block over hidden states `[b, L, D]` as the model would."""

@@ -98,7 +98,7 @@ def in_company() -> AbstractContextManager[None]:
 
 
 def _told(error: BaseException) -> bool:
-    from darkit_nb.train.processes import known_to_all
+    from darkit_nb.train.meeting import known_to_all
 
     return known_to_all(error)
 

@@ -22,7 +22,8 @@ from darkit_nb.train.arguments import resolve_device
 from darkit_nb.train.attempt import begin
 from darkit_nb.train.edits import edits_of, keep_fork
 from darkit_nb.train.fit import fit
-from darkit_nb.train.processes import from_first, leave_at_exit, stay_at_exit, together
+from darkit_nb.train.group import leave_at_exit, stay_at_exit
+from darkit_nb.train.processes import from_first, together
 from darkit_nb.train.progress import TerminalProgress
 from darkit_nb.train.session import check_same_architecture, open_session
 
