@@ -26,8 +26,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from benchmarks.harness import spread
 from darkit_nb.config.conversions import preset
 from darkit_nb.convert.folding import linear_of
+from darkit_nb.convert.learned_parts import BlockShape
 from darkit_nb.convert.peak_memory import PeakMemory
-from darkit_nb.convert.refine import BlockShape, refine_block
+from darkit_nb.convert.refine import refine_block
 from darkit_nb.convert.skeleton import Skeleton
 from darkit_nb.convert.source import LoadedSource
 from darkit_nb.records.spike_spec import Backend

@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,8 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from darkit_nb.convert.attention import route_attention
-from darkit_nb.convert.block import Converted, convert_block
+from darkit_nb.convert.block import convert_block
 from darkit_nb.convert.budget import find_shares
 from darkit_nb.convert.checks import check_finite, check_memory, checked_calibration
 from darkit_nb.convert.front import fold_front, found_rotation
@@ -29,10 +29,10 @@ from darkit_nb.convert.prepare import float_block, prepare_block
 from darkit_nb.convert.save import Saved, check_out, save_converted
 from darkit_nb.convert.skeleton import Skeleton
 from darkit_nb.convert.source import open_source
+from darkit_nb.convert.surroundings import Surroundings
 from darkit_nb.convert.work import WorkFolder
 from darkit_nb.errors import DarkitError, DataError
 from darkit_nb.records.conversion import BlockReport, ConversionPlan, ConversionReport, ConversionSpec
-from darkit_nb.spikify.converted import fill_block, layer_layout, rotate_keys
 from darkit_nb.train.group import is_main, rank, world
 from darkit_nb.train.processes import any_of, from_first, same_everywhere, together
 
@@ -113,6 +113,14 @@ def convert_model(
         return made.run(resume)
 
 
+@dataclass(frozen=True)
+class _Streams:
+    """Hidden states `[B, L, D]` before a block, batch by batch: those of the float model and those it really gets."""
+
+    floats: list[Tensor]
+    quantised: list[Tensor]
+
+
 class _Conversion:
     """One conversion under way."""
 
@@ -163,8 +171,9 @@ class _Conversion:
         floats = skeleton.enter(ids)
         shares = find_shares(skeleton, rotation, floats, self.spec)
         check_finite(floats, "What the embeddings give")
-        reports = self._blocks(skeleton, rotation, floats, shares)
-        report = from_first(lambda: self._save(skeleton, rotation, tables, reports))
+        surroundings = Surroundings(skeleton, rotation, self.spec)
+        reports = self._blocks(surroundings, floats, shares)
+        report = from_first(lambda: self._save(surroundings, tables, reports))
         self._tell(kind="saved", report=report.to_dict(), text=f"saved in {self.out}")
         return report
 
@@ -175,69 +184,44 @@ class _Conversion:
 
     # -- the blocks ------------------------------------------------------------------------------------------------
 
-    def _blocks(
-        self, skeleton: Skeleton, rotation: Tensor | None, floats: list[Tensor], shares: list[dict[str, float]]
-    ) -> list[BlockReport]:
-        stream, reports = floats, []
-        done = from_first(lambda: self.work.finished(skeleton.blocks))
-        for index in range(skeleton.blocks):
+    def _blocks(self, around: Surroundings, floats: list[Tensor], shares: list[dict[str, float]]) -> list[BlockReport]:
+        streams, reports, blocks = _Streams(floats, floats), [], around.skeleton.blocks
+        done = from_first(lambda: self.work.finished(blocks))
+        for index in range(blocks):
             if any_of(self.should_stop()):
                 raise ConversionStopped(
-                    f"The conversion was stopped before block {index + 1} of {skeleton.blocks}.",
+                    f"The conversion was stopped before block {index + 1} of {blocks}.",
                     fix="convert again with the same settings: it goes on there",
                 )
             if index < done:
-                report, floats, stream = self._taken_over(skeleton, index, rotation, floats, stream)
+                report, streams = self._taken_over(around, index, streams)
             else:
-                report, floats, stream = self._converted(skeleton, index, rotation, floats, stream, shares[index])
+                report, streams = self._converted(around, index, streams, shares[index])
             reports.append(report)
             self._tell(kind="block", report=report.to_dict())
         return reports
 
     def _taken_over(
-        self,
-        skeleton: Skeleton,
-        index: int,
-        rotation: Tensor | None,
-        floats: list[Tensor],
-        stream: list[Tensor],
-        *,
-        resumed: bool = True,
-    ) -> tuple[BlockReport, list[Tensor], list[Tensor]]:
+        self, around: Surroundings, index: int, before: _Streams, *, resumed: bool = True
+    ) -> tuple[BlockReport, _Streams]:
         """A block of an earlier start: both streams through what it made."""
         report, layers, tensors = self.work.read_block(index)
         # The same arithmetic as when it was made: the streams behind it are the same to the last bit.
-        after = skeleton.run(float_block(skeleton, index, rotation), index, floats)
-        block = skeleton.empty_block(index)
-        name = skeleton.block_name(index)
-        norms = [f"{name}.{norm}" for norm in self._rms(skeleton, rotation)]
-        fill_block(block, f"{name}.", layers, self.spec.spike, norms)
-        if self.spec.spike is not None and self.spec.spike.attention:
-            attention = route_attention(block, index, skeleton, self.spec.spike)
-            if rotation is not None:
-                rotate_keys([attention])
-        block.load_state_dict({key.removeprefix(f"{name}."): value for key, value in tensors.items()})
-        block.eval().requires_grad_(False)
-        outputs = skeleton.run(block, index, stream)
-        return BlockReport.from_dict({**report.to_dict(), "resumed": resumed}), after, outputs
+        floats = around.skeleton.run(float_block(around.skeleton, index, around.rotation), index, before.floats)
+        quantised = around.skeleton.run(around.kept_block(index, layers, tensors), index, before.quantised)
+        return replace(report, resumed=resumed), _Streams(floats, quantised)
 
     def _converted(
-        self,
-        skeleton: Skeleton,
-        index: int,
-        rotation: Tensor | None,
-        floats: list[Tensor],
-        stream: list[Tensor],
-        shares: dict[str, float],
-    ) -> tuple[BlockReport, list[Tensor], list[Tensor]]:
-        begun = time.perf_counter()
-        prepared = prepare_block(skeleton, index, floats, self.spec, rotation, shares)
-        check_finite(prepared.outputs, f"The output of {skeleton.block_name(index)}")
-        made = convert_block(skeleton, index, prepared, floats, stream, self.spec)
-        check_finite(made.outputs, f"The converted {skeleton.block_name(index)}")
+        self, around: Surroundings, index: int, before: _Streams, shares: dict[str, float]
+    ) -> tuple[BlockReport, _Streams]:
+        begun, skeleton, name = time.perf_counter(), around.skeleton, around.skeleton.block_name(index)
+        prepared = prepare_block(skeleton, index, before.floats, self.spec, around.rotation, shares)
+        check_finite(prepared.outputs, f"The output of {name}")
+        made = convert_block(skeleton, index, prepared, before.floats, before.quantised, self.spec)
+        check_finite(made.outputs, f"The converted {name}")
         report = BlockReport(
             index=index,
-            name=skeleton.block_name(index),
+            name=name,
             seconds=time.perf_counter() - begun,
             peak_bytes=self.peak.update(self.device),
             error=made.error,
@@ -245,44 +229,28 @@ class _Conversion:
             layers=made.layers,
             losses=made.losses,
         )
-        from_first(lambda: self._keep(skeleton, report, made))
+        from_first(lambda: self.work.write_block(report, *around.to_keep(index, made.block)))
         self.block_seconds += report.seconds
         if not same_everywhere(_digest(made.block)):
             # Processors that round in other ways: go on from what is kept, as a later start would.
-            return self._taken_over(skeleton, index, rotation, floats, stream, resumed=False)
-        return report, prepared.outputs, made.outputs
-
-    def _keep(self, skeleton: Skeleton, report: BlockReport, made: Converted) -> None:
-        name = skeleton.block_name(report.index)
-        tensors = {f"{name}.{key}": value for key, value in made.block.state_dict().items()}
-        layers = {
-            f"{name}.{layer}": layer_layout(made.block.get_submodule(layer), self.spec.spike)
-            for layer in skeleton.family.linears
-        }
-        self.work.write_block(report, layers, tensors)
-
-    def _rms(self, skeleton: Skeleton, rotation: Tensor | None) -> tuple[str, ...]:
-        """Norms of a block that became RMSNorms."""
-        family = skeleton.family
-        return tuple(name for name, _ in family.norms) if rotation is not None and family.centred else ()
+            return self._taken_over(around, index, before, resumed=False)
+        return report, _Streams(prepared.outputs, made.outputs)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
-    def _save(
-        self, skeleton: Skeleton, rotation: Tensor | None, tables: Mapping[str, Tensor], reports: list[BlockReport]
-    ) -> ConversionReport:
-        saved = save_converted(self._saved(skeleton, rotation, tables), reports)
+    def _save(self, around: Surroundings, tables: Mapping[str, Tensor], reports: list[BlockReport]) -> ConversionReport:
+        saved = save_converted(self._saved(around, tables), reports)
         self.work.remove()
         return saved
 
-    def _saved(self, skeleton: Skeleton, rotation: Tensor | None, tables: Mapping[str, Tensor]) -> Saved:
+    def _saved(self, around: Surroundings, tables: Mapping[str, Tensor]) -> Saved:
         return Saved(
             source=self.source,
-            skeleton=skeleton,
+            skeleton=around.skeleton,
             spec=self.spec,
-            rotation=rotation,
+            rotation=around.rotation,
             tables=tables,
-            rms_norms=self._rms(skeleton, rotation),
+            rms_norms=around.rms_norms,
             work=self.work,
             out=self.out,
             key=self.key,

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from darkit_nb.convert.folding import linear_of
 from darkit_nb.convert.grid import WeightGrid
-from darkit_nb.convert.refine import BlockShape, refine_block
+from darkit_nb.convert.learned_parts import BlockShape
+from darkit_nb.convert.refine import refine_block
 from darkit_nb.convert.saliency import feature_saliency
 from darkit_nb.convert.skeleton import Skeleton
 from darkit_nb.convert.statistics import FeatureStatistics, watching

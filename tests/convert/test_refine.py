@@ -13,7 +13,8 @@ from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, LlamaForCausalLM, OPTConfig
 
 from darkit_nb.convert import folding, trainable
-from darkit_nb.convert.refine import BlockShape, Refined, refine_block
+from darkit_nb.convert.learned_parts import BlockShape
+from darkit_nb.convert.refine import Refined, refine_block
 from darkit_nb.convert.relations import family_of, widths_of
 from darkit_nb.convert.skeleton import Skeleton
 from darkit_nb.convert.source import LoadedSource
