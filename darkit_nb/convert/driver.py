@@ -161,8 +161,8 @@ class _Conversion:
             self._tell(kind="saved", report=finished.to_dict(), text="converted before")
             return finished
         check_memory(self.plan, self.spec, self.device)
-        from_first(lambda: self._claim(resume))
         skeleton = Skeleton(self.source, device=self.device)
+        from_first(lambda: self._claim(skeleton, resume))
         ids = self.ids[rank() :: world()]
         rotation = found_rotation(skeleton, self.spec, self.work, ids, self._tell)
         tables = fold_front(skeleton, rotation)
@@ -177,9 +177,9 @@ class _Conversion:
         self._tell(kind="saved", report=report.to_dict(), text=f"saved in {self.out}")
         return report
 
-    def _claim(self, resume: bool) -> None:
+    def _claim(self, skeleton: Skeleton, resume: bool) -> None:
         """Make the work folder, or go on in it."""
-        self.source.check_finite()
+        skeleton.check_source()
         self.work.begin(self.key, self.spec, self.source.name, resume=resume, processes=world())
 
     # -- the blocks ------------------------------------------------------------------------------------------------

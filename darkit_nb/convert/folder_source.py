@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoConfig
@@ -29,7 +30,7 @@ class FolderSource(ModelSource):
         name: for reports; the folder if not given.
 
     Raises:
-        ModelError: no config, no safetensors, files missing.
+        ModelError: no config or a damaged one, no safetensors, files missing, a damaged index.
         RunError: a file that is cut off.
     """
 
@@ -41,13 +42,15 @@ class FolderSource(ModelSource):
             raise no_model(
                 folder, str(error).strip().splitlines()[0] if str(error) else type(error).__name__
             ) from error
+        except (StrictDataclassError, TypeError, AttributeError) as error:
+            raise no_model(folder, f"config.json: {' '.join(str(error).split())}") from error
         self._files = self._index(folder)
         self._names: dict[str, tuple[tuple[int, ...], int]] | None = None
 
     def _index(self, folder: Path) -> dict[str, Path]:
         index = folder / "model.safetensors.index.json"
         if index.is_file():
-            names = {name: folder / file for name, file in json.loads(index.read_text())["weight_map"].items()}
+            names = {name: folder / file for name, file in _weight_map(index).items()}
             missing = sorted({file.name for file in names.values() if not file.is_file()})
             if missing:
                 raise ModelError(
@@ -101,3 +104,20 @@ class FolderSource(ModelSource):
                     opened.seek(max(0, (size - PIECE) * piece // (PIECES - 1)))
                     digest.update(opened.read(PIECE))
         return digest.hexdigest()
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """File by name of tensor, as the index of a sharded checkpoint has it."""
+    try:
+        places = json.loads(index.read_text())["weight_map"]
+        if not places or not all(isinstance(file, str) for file in places.values()):
+            raise ValueError("weight_map names no files")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{index.name} cannot be read.",
+            expected="JSON with weight_map: the file of every tensor",
+            received=f"{type(error).__name__}: {error}",
+            cause="the download was cut off, or the file was changed",
+            fix="fetch it again",
+        ) from error
+    return places

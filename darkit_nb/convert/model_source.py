@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +54,7 @@ class ModelSource(ABC):
         Raises:
             ModelError: the checkpoint lacks it, is damaged, or holds codes in its place.
         """
-        stored = self.stored_name(name)
-        if stored is None:
-            raise ModelError(
-                "The checkpoint is not complete.",
-                expected=f"a tensor {name}",
-                received=f"{len(self.names())} tensors in {self.name}, not this one",
-                cause="the download was interrupted, or the config belongs to another model",
-            )
+        stored = self._stored(name)
         value = self._read(stored)
         if value.dtype not in FLOATS:
             raise ModelError(
@@ -71,6 +65,49 @@ class ModelSource(ABC):
                 fix="convert the float model it came from",
             )
         return value
+
+    def _stored(self, name: str) -> str:
+        stored = self.stored_name(name)
+        if stored is None:
+            raise ModelError(
+                "The checkpoint is not complete.",
+                expected=f"a tensor {name}",
+                received=f"{len(self.names())} tensors in {self.name}, not this one",
+                cause="the download was interrupted, or the config belongs to another model",
+            )
+        return stored
+
+    def check_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuse a checkpoint that is not what its config describes, from its headers alone.
+
+        Args:
+            shapes: of every parameter of the model, by its full name.
+
+        Raises:
+            ModelError: a parameter that is not stored, or has another shape.
+        """
+        for name, shape in shapes.items():
+            found = self.names()[self._stored(name)][0]
+            if found != shape:
+                raise ModelError(
+                    "A tensor of the checkpoint has another shape than its model.",
+                    expected=f"{name} {list(shape)}",
+                    received=str(list(found)),
+                    cause="config and weights belong to different models",
+                )
+
+    def head_is_embedding(self, head: str, embedding: str) -> bool:
+        """Whether one table serves as both: the config says so, and no other head is stored.
+
+        transformers does not tie what is stored with different values either, whatever the config says.
+
+        Args:
+            head: full name of the head's weight.
+            embedding: that of the embedding.
+        """
+        if not getattr(self.config, "tie_word_embeddings", False):
+            return False
+        return self.stored_name(head) is None or torch.equal(self.tensor(head), self.tensor(embedding))
 
     def check_finite(self) -> None:
         """Read every weight once, one at a time, and refuse what no block could be made of.

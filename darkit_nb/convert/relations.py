@@ -168,12 +168,13 @@ def _check_variant(family: Family, config: Any) -> None:
         f"activation_function={getattr(config, 'activation_function', None)!r}": family.name == "OPT"
         and getattr(config, "activation_function", "relu") != "relu",
         "add_cross_attention=True": bool(getattr(config, "add_cross_attention", False)),
+        f"{config.num_hidden_layers} blocks": config.num_hidden_layers < 1,
     }
     found = [fault for fault, present in faults.items() if present]
     if found:
         raise ModelError(
             f"This variant of {family.name} cannot be converted.",
-            expected=f"{family.name} with norms before attention and MLP, and one width throughout",
+            expected=f"{family.name} with one block at least, norms before attention and MLP, and one width throughout",
             received=", ".join(found),
             cause="the relations between its layers are not those of the table",
         )

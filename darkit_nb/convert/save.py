@@ -60,6 +60,21 @@ class Saved:
     peak: PeakMemory
     extra_seconds: float
 
+    @property
+    def head(self) -> str:
+        """Full name of the head's weight."""
+        return f"{self.skeleton.family.head}.weight"
+
+    @property
+    def embedding(self) -> str:
+        """Full name of the embedding's weight."""
+        return f"{self.skeleton.family.embeddings[0]}.weight"
+
+    @property
+    def tied(self) -> bool:
+        """Whether the float model's head is its embedding."""
+        return self.source.head_is_embedding(self.head, self.embedding)
+
 
 def check_out(out: Path, key: str, *, resume: bool) -> ConversionReport | None:
     """The report of the same conversion, finished before; None where there is room for a new one.
@@ -92,14 +107,12 @@ def saved_report(out: Path, key: str) -> ConversionReport | None:
 def front_tensors(job: Saved) -> tuple[dict[str, Tensor], bool]:
     """Embeddings, final norm and head of the converted model by full name, and whether the head has a bias now."""
     model, family, source = job.skeleton.model, job.skeleton.family, job.source
-    tied = bool(getattr(source.config, "tie_word_embeddings", False))
-    head = f"{family.head}.weight"
-    embedding = f"{family.embeddings[0]}.weight"
+    head, tied = job.head, job.tied
     found: dict[str, Tensor] = {}
     names = [name for name in model.state_dict() if not name.startswith(f"{family.blocks}.")]
     if job.rotation is None:
         return {name: source.tensor(name) for name in names if not (tied and name == head)}, False
-    stored = source.tensor(embedding if tied else head)
+    stored = source.tensor(job.embedding if tied else head)
     gain = source.tensor(f"{family.final_norm}.weight")
     bias = source.tensor(f"{family.final_norm}.bias") if family.centred else None
     weight, shift = folding.folded_head(stored, gain, bias, job.rotation.cpu())
@@ -177,8 +190,7 @@ def _write_config(job: Saved, folder: Path, layers: dict[str, Any], head_bias: b
         "key_rotation": job.rotation is not None,
     }
     config = copy.deepcopy(job.source.config)
-    if job.rotation is not None:
-        config.tie_word_embeddings = False
+    config.tie_word_embeddings = job.rotation is None and job.tied
     config.architectures = [type(skeleton.model).__name__]
     config.dtype = job.source.dtype
     spike = None if spec.spike is None else spec.spike.to_dict()

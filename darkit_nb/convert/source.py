@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from darkit_nb.convert.folder_source import FolderSource
 from darkit_nb.convert.model_source import ModelSource
 from darkit_nb.convert.no_model import no_model
+from darkit_nb.convert.relations import family_of
 from darkit_nb.errors import ModelError
 
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
@@ -63,6 +64,7 @@ class ConfigSource(ModelSource):
     def __init__(self, config: PreTrainedConfig) -> None:
         self.name = config.name_or_path or config.model_type
         self.config = config
+        family_of(config)  # said first: some architectures cannot even be built as all are built here
         self._model = empty_model(config, self.dtype)
 
     def names(self) -> dict[str, tuple[tuple[int, ...], int]]:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from darkit_nb.config.conversions import preset
-from darkit_nb.convert import convert_model
+from darkit_nb.convert import conversion_plan, convert_model
 from darkit_nb.errors import DarkitError, DataError, ModelError
 from darkit_nb.records.conversion import ConversionSpec
 from darkit_nb.spikify import load_model, spikify, unspikify
@@ -49,6 +49,13 @@ def refused(
     return caught.value
 
 
+def changed(folder: Path, copy: Path, **settings) -> None:
+    """A copy of a model whose config says something else."""
+    shutil.copytree(folder, copy)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, **settings}))
+
+
 def test_what_is_converted_already_is_refused(folder, tmp_path):
     convert_model(folder, small("rtn"), calibration=ids(), out=tmp_path / "out")
     error = refused(ModelError, tmp_path / "out", tmp_path)
@@ -79,6 +86,34 @@ def test_an_unknown_architecture_is_named(tmp_path):
 def test_a_variant_with_other_relations_is_refused(changes, tmp_path):
     error = refused(ModelError, decoder("opt", **changes), tmp_path)
     assert "variant of OPT" in error.message
+
+
+def test_an_architecture_that_cannot_even_be_built_the_usual_way_is_named(tmp_path):
+    from transformers import BloomConfig
+
+    with pytest.raises(ModelError, match="architecture cannot be converted"):
+        conversion_plan(BloomConfig(), small())
+
+
+def test_a_model_without_blocks_is_refused(folder, tmp_path):
+    changed(folder, tmp_path / "none", num_hidden_layers=0)
+    assert refused(ModelError, tmp_path / "none", tmp_path).received == "0 blocks"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"vocab_size": 120}, "model.embed_tokens.weight"), ({"num_hidden_layers": 4}, "layers.3")]
+)
+def test_weights_of_another_config_are_refused_before_any_work(folder, tmp_path, changes, said):
+    changed(folder, tmp_path / "other", **changes)
+    assert said in str(refused(ModelError, tmp_path / "other", tmp_path).expected)
+    assert not (tmp_path / "refused.conversion").exists()
+
+
+def test_a_head_that_is_missing_is_said_before_any_work(tmp_path):
+    decoder("qwen2", dtype=torch.float32).save_pretrained(tmp_path / "tied")
+    changed(tmp_path / "tied", tmp_path / "untied", tie_word_embeddings=False)
+    assert "lm_head.weight" in str(refused(ModelError, tmp_path / "untied", tmp_path, spec=small("rtn")).expected)
+    assert not (tmp_path / "refused.conversion").exists()
 
 
 def test_calibration_that_is_too_short(folder, tmp_path):

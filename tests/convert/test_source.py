@@ -49,7 +49,7 @@ def test_a_missing_tensor_is_named(tmp_path):
     del known["weight_map"]["model.layers.1.mlp.up_proj.weight"]
     index.write_text(json.dumps(known))
     with pytest.raises(ModelError, match="not complete") as caught:
-        Skeleton(open_source(folder)).block(1)
+        Skeleton(open_source(folder)).check_source()
     assert "model.layers.1.mlp.up_proj.weight" in str(caught.value.expected)
 
 
@@ -94,7 +94,7 @@ def test_weights_of_another_shape_are_refused(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 48}))
     with pytest.raises(ModelError, match="another shape"):
-        Skeleton(open_source(folder)).block(0)
+        Skeleton(open_source(folder)).check_source()
 
 
 def test_a_gguf_file_is_named_with_the_way_to_floats(tmp_path):
@@ -136,3 +136,21 @@ def test_a_config_that_cannot_be_read_says_why(tmp_path):
     with pytest.raises(ModelError, match="No model can be read") as caught:
         open_source(folder)
     assert "JSON" in str(caught.value.received)
+
+
+@pytest.mark.parametrize("changes", [{"num_hidden_layers": "two"}, {"num_attention_heads": 5, "head_dim": None}])
+def test_a_config_that_contradicts_itself_says_where(changes, tmp_path):
+    folder = saved(tmp_path / "one")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    with pytest.raises(ModelError, match="No model can be read") as caught:
+        open_source(folder)
+    assert str(next(iter(changes.values()))) in str(caught.value.received)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"weight_map": {}}', '{"weight_map": {"a": 1}}'])
+def test_a_damaged_index_is_named(text, tmp_path):
+    folder = saved(tmp_path / "many", max_shard_size="20KB")
+    (folder / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(ModelError, match=r"index\.json cannot be read"):
+        open_source(folder)
