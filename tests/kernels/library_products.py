@@ -26,13 +26,17 @@ def multiply_floats(rows: int, features: int, outputs: int) -> None:
     """Float tokens, which no codes meet: weights of every kind, alone and as parts whose features lie anywhere."""
     x, w, bias = torch.randn(rows, features), torch.randn(outputs, features), torch.randn(outputs)
     halves = torch.randperm(features).tensor_split(2)
-    mixed = tuple((part, weight_encode(w[:, part], bits)) for part, bits in zip(halves, (8, 2), strict=True))
+    ascending = [half.sort().values for half in halves]  # both reach over the whole row
     front = torch.arange(features).tensor_split([features // 8])
-    side_by_side = tuple(
-        (part, weight_encode(w[:, part], bits)) for part, bits in zip(front[::-1], (4, 3), strict=True)
-    )
+    in_parts = [
+        QuantisedWeight(
+            tuple((part, weight_encode(w[:, part], bits)) for part, bits in zip(parts, widths, strict=True)),
+            (outputs, features),
+        )
+        for parts, widths in ((halves, (8, 2)), (ascending, (2, 8)), (front[::-1], (4, 3)))
+    ]
     whole = (weight_encode(w, 4), weight_encode(w, 8), weight_encode(w, 3, group_size=50))
-    for weight in (*whole, *(QuantisedWeight(parts, (outputs, features)) for parts in (mixed, side_by_side))):
+    for weight in (*whole, *in_parts):
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
             tokens = x.to(dtype)
             values, least = weight.dequantise(), torch.finfo(dtype).eps

@@ -72,10 +72,15 @@ def test_a_token_that_is_no_number_leaves_the_others_alone(monkeypatch, rows: in
     assert y[others].isfinite().all()
 
 
-def test_tiles_lose_nothing_of_a_token() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("rows", [9, 64])
+def test_tiles_lose_nothing_of_a_token(rows: int, dtype: torch.dtype) -> None:
     need_library()
-    x = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)) * 1e30
-    x[0, :4] = torch.tensor([3.4028234e38, -1.1754944e-38, 1 + 2**-23, -(1 - 2**-24)])
+    x = torch.randn(rows, 64, generator=torch.Generator().manual_seed(0))
+    if dtype == torch.float32:
+        x *= 1e30
+        x[0, :4] = torch.tensor([3.4028234e38, -1.1754944e-38, 1 + 2**-23, -(1 - 2**-24)])
+    x = x.to(dtype)
     code = WeightCode(torch.eye(64, dtype=torch.int16), torch.ones(64, 1), 1)
     products = prepare_float_products(code, None)
     assert products is not None
