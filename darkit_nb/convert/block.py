@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from darkit_nb.convert.attention import spike_attention
 from darkit_nb.convert.folding import linear_of, rotation_before
 from darkit_nb.convert.grid import WeightGrid
-from darkit_nb.convert.narrowing import best_share
+from darkit_nb.convert.narrowing import best_share, cut_before
 from darkit_nb.convert.prepare import Prepared
 from darkit_nb.convert.refining import refine
 from darkit_nb.convert.saliency import feature_saliency
@@ -129,6 +129,8 @@ def _convert_group(at: Coding, prepared: Prepared, members: Sequence[str], grids
         # Of the coded block only: the float one stays as it was.
         inputs = (x for x, _ in at.inputs(first))
         rotation.keep = best_share(rotation, inputs, lambda x: encoded(x, spec.spike, masks[first]), MEASURED_TOKENS)
+    if spec.norm_clip and rotation is None:
+        rotation = cut_before(at, members, masks, MEASURED_TOKENS)
     seen = seen_by(at, first, masks)
     for name, layer in layers.items():
         mask = masks[name]

@@ -15,7 +15,7 @@ from darkit_nb.convert.relations import Family, Widths
 from darkit_nb.convert.rotation import per_head, rotate_inputs, rotate_outputs
 from darkit_nb.convert.scaling import shared_among_heads, spread_to_heads
 from darkit_nb.functional.rotation import block_rotation
-from darkit_nb.nn.rotation import OnlineRotation
+from darkit_nb.nn.rotation import OnlineRotation, RangeCut
 
 ROWS = 4096
 """Tokens of a vocabulary whose rows are folded at a time."""
@@ -27,10 +27,10 @@ def linear_of(block: nn.Module, name: str) -> nn.Linear:
     return cast(nn.Linear, module[1] if isinstance(module, nn.Sequential) else module)
 
 
-def rotation_before(block: nn.Module, name: str) -> OnlineRotation | None:
-    """The online rotation before a float linear layer, None where there is none."""
+def rotation_before(block: nn.Module, name: str) -> OnlineRotation | RangeCut | None:
+    """What mixes or cuts the input of a float linear layer while the model runs, None where nothing does."""
     module = block.get_submodule(name)
-    return cast(OnlineRotation, module[0]) if isinstance(module, nn.Sequential) else None
+    return cast("OnlineRotation | RangeCut", module[0]) if isinstance(module, nn.Sequential) else None
 
 
 def _assign(layer: nn.Linear, weight: Tensor, bias: Tensor | None) -> None:

@@ -70,6 +70,8 @@ def block_work(spec: ConversionSpec, groups: Sequence[Sequence[Shape]], hidden: 
         work += _compensation(spec, groups, tokens, run)
     if spec.hidden_clip:
         work += NARROWED * len(KEPT_SHARES) * tokens * max(inputs for _, inputs in layers)
+    if spec.norm_clip:
+        work += NARROWED * len(KEPT_SHARES) * tokens * 2 * hidden
     trained_run = run * (LEARNED if spec.rotation == "learned" else 1.0)
     return work + spec.refine_epochs * (TRAINED_TOKEN * trained_run + TRAINED_WEIGHT * spec.samples * weights)
 

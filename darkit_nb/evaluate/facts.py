@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 from darkit_nb.nn.kronecker import KroneckerTransform
 from darkit_nb.nn.linear import SpikingLinear
 from darkit_nb.nn.packed_linear import PackedLinear
-from darkit_nb.nn.rotation import OnlineRotation
+from darkit_nb.nn.rotation import OnlineRotation, RangeCut
 from darkit_nb.records.energy import FloatPart, ModelFacts
 from darkit_nb.spikify.attention import KEYS, attention_modules
 from darkit_nb.trace.attention import (
@@ -35,8 +35,8 @@ from darkit_nb.trace.mode import evaluating
 PROBE_TOKENS = 8
 """Tokens of the forward that is watched; everything hooked grows with the number of tokens and nothing else."""
 
-ROTATION, LEARNED = "online rotation", "learned transform"
-MIXING = (ROTATION, LEARNED)
+ROTATION, LEARNED, CUT = "online rotation", "learned transform", "cut range"
+MIXING = (ROTATION, LEARNED, CUT)
 """Names of the parts that only stand before encoding."""
 
 _Counts = dict[str, dict[str, float]]
@@ -110,6 +110,8 @@ def _watcher(name: str, module: nn.Module, add: Callable[..., None]) -> Callable
         return hook(lambda x, y: add(part, macs=x.numel() * y.shape[-1], additions=bias * y.numel(), weights=own))
     if isinstance(module, OnlineRotation):
         return hook(lambda x, y: add(ROTATION, **_times(rotation_work(module), y.numel() // y.shape[-1])))
+    if isinstance(module, RangeCut):
+        return hook(lambda x, y: add(CUT, additions=4 * (y.numel() // y.shape[-1]) * (module.features - module.begin)))
     if isinstance(module, KroneckerTransform):
         mixed = module.left.shape[0] + module.right.shape[0]
         return hook(lambda x, y: add(LEARNED, macs=mixed * y.numel(), weights=own))

@@ -1,4 +1,7 @@
-"""`OnlineRotation`: an orthogonal mixing of features while the model runs, where no weight can absorb it."""
+"""What stands before a neuron while the model runs, where no weight can absorb it.
+
+`OnlineRotation` mixes features orthogonally; `RangeCut` cuts the range of features that weights have mixed already.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from torch import Tensor, nn
 from darkit_nb.functional.rotation import random_signs, rotation_matrix
 from darkit_nb.ops.backend import wants_operators
 from darkit_nb.ops.memory_state import State, same_state, state_of
-from darkit_nb.ops.rotation import block_rotation, cut_last, factors_before
+from darkit_nb.ops.rotation import block_rotation, cut_last, factors_before, range_cut
 
 
 class OnlineRotation(nn.Module):
@@ -78,3 +81,31 @@ class OnlineRotation(nn.Module):
     def extra_repr(self) -> str:
         """What mixes, for `print(model)`."""
         return f"blocks={self.blocks}" + (f", keep={self.keep}" if self.keep != 1.0 else "")
+
+
+class RangeCut(nn.Module):
+    """Cuts the range of a token's features from `begin` on, those with one step (`functional.rotation.narrow_range`).
+
+    Args:
+        features: D.
+        begin: features before it, the salient ones, stay as they are.
+        keep: share of the range that is let through.
+
+    Shape: `[*B, D] → [*B, D]`.
+    """
+
+    def __init__(self, features: int, begin: int = 0, *, keep: float = 1.0) -> None:
+        super().__init__()
+        self.features, self.begin, self.keep = features, begin, keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Cut the range of `x`."""
+        return range_cut(x, self.begin, self.keep)
+
+    def cut(self, x: Tensor, keep: float) -> Tensor:
+        """The same with another share."""
+        return range_cut(x, self.begin, keep)
+
+    def extra_repr(self) -> str:
+        """What is cut, for `print(model)`."""
+        return f"features={self.features}, begin={self.begin}, keep={self.keep}"

@@ -72,6 +72,16 @@ def cut_last(mixed: Tensor, blocks: Sequence[int], keep: float) -> Tensor:
     return torch.cat([first, reference.narrow_range(last, keep)], -1)
 
 
+def range_cut(x: Tensor, begin: int, keep: float) -> Tensor:
+    """Tokens whose features from `begin` on are cut to the share `keep` of their range; differentiable in `x`.
+
+    Numerics: equal to the definition, `functional.rotation.narrow_range`.
+    """
+    if keep == 1.0 or not by_library(x) or (torch.is_grad_enabled() and x.requires_grad):
+        return cut_last(x, (begin, x.shape[-1] - begin), keep)
+    return rotate_rows(0, 0, x, 1, (0, 0, begin, keep))
+
+
 class _BlockRotation(torch.autograd.Function):
     """x · diag(signs) · H and its transpose, x · H · diag(signs): H, blockdiag of symmetric matrices, is symmetric."""
 

@@ -194,6 +194,13 @@ class ConversionSpec:
         label="Cut hidden ranges",
         group="outliers",
     )
+    norm_clip: bool = described(
+        False,
+        "Behind a rotation of the stream, cut the range of each token in front of queries, keys, values and the MLP's "
+        "first layers too.",
+        label="Cut ranges of norms",
+        group="outliers",
+    )
     rotation_weighted: bool = described(
         False,
         "Directions of a split are weighed by the weights behind them: D C D in place of C, D holding the norms of the "

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from darkit_nb.errors import ModelError
 from darkit_nb.nn.kronecker import KroneckerTransform
 from darkit_nb.nn.packed_linear import PackedLinear, PackedSpikeLinear
-from darkit_nb.nn.rotation import OnlineRotation
+from darkit_nb.nn.rotation import OnlineRotation, RangeCut
 from darkit_nb.nn.shared_input import SharedInput
 from darkit_nb.records.spike_spec import SpikeSpec
 from darkit_nb.spikify.attention import KEYS, add_spiking_attention, attention_modules
@@ -46,11 +46,13 @@ def _transform_layout(transform: nn.Module) -> dict[str, Any]:
         layout: dict[str, Any] = {"kind": "hadamard", "blocks": list(transform.blocks)}
         # A kind of its own: versions that know of no cut refuse it.
         return layout if transform.keep == 1.0 else {**layout, "kind": "cut hadamard", "keep": transform.keep}
+    if isinstance(transform, RangeCut):
+        return {"kind": "cut", "features": transform.features, "begin": transform.begin, "keep": transform.keep}
     if isinstance(transform, KroneckerTransform):
         return {"kind": "kronecker", "factors": [transform.left.shape[0], transform.right.shape[0]]}
     raise ModelError(
         f"A {type(transform).__name__} before a layer cannot be saved.",
-        expected="OnlineRotation or KroneckerTransform",
+        expected="OnlineRotation, RangeCut or KroneckerTransform",
         received=type(transform).__name__,
     )
 
@@ -60,11 +62,13 @@ def _transform(layout: Mapping[str, Any] | None) -> nn.Module | None:
         return None
     if layout["kind"] in ("hadamard", "cut hadamard"):
         return OnlineRotation(layout["blocks"], keep=layout.get("keep", 1.0))
+    if layout["kind"] == "cut":
+        return RangeCut(layout["features"], layout["begin"], keep=layout["keep"])
     if layout["kind"] == "kronecker":
         return KroneckerTransform(*layout["factors"])
     raise ModelError(
         "A layer of this checkpoint is transformed in a way this version does not know.",
-        expected="hadamard or kronecker",
+        expected="hadamard, cut or kronecker",
         received=repr(layout["kind"]),
         fix="pip install --upgrade darkit-nb",
     )

@@ -21,6 +21,8 @@ from darkit_nb.convert import conversion_plan, convert_model
 from darkit_nb.convert.code_digest import code_digest
 from darkit_nb.convert.driver import ConversionStopped
 from darkit_nb.errors import ModelError
+from darkit_nb.evaluate.facts import model_facts
+from darkit_nb.nn.rotation import RangeCut
 from darkit_nb.records.conversion import ConversionReport
 from darkit_nb.spikify import load_model, spiking_modules
 from tests.conftest import need
@@ -74,6 +76,22 @@ def test_saving_and_loading_again_changes_no_bit(folder, tmp_path):
     assert torch.equal(logits_of(first, ids(3)), logits_of(second, ids(3)))
     assert (tmp_path / "a" / "tokenizer.json").is_file()
     assert first.config.quantization_config.schema == 3
+
+
+def test_ranges_of_norms_are_cut_saved_and_loaded(folder, tmp_path):
+    report = convert_model(
+        folder, small("quarot", "W4A2", norm_clip=True), calibration=ids(), out=tmp_path / "a", resume=False
+    )
+    first = load_model(tmp_path / "a")
+    cuts = {name: part.keep for name, part in first.named_modules() if isinstance(part, RangeCut)}
+    assert {name.split(".")[-2] for name in cuts} <= {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"}
+    assert cuts
+    assert max(cuts.values()) < 1
+    assert sum(part.additions for part in model_facts(first, 20).mixing if part.name == "cut range") > 0
+    first.save_pretrained(tmp_path / "b")
+    assert torch.equal(logits_of(first, ids(3)), logits_of(load_model(tmp_path / "b"), ids(3)))
+    plain = convert_model(folder, small("quarot", "W4A2"), calibration=ids(), out=tmp_path / "plain")
+    assert report.blocks[0].error < plain.blocks[0].error
 
 
 def test_the_report_tells_steps_bits_and_bytes(folder, tmp_path):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from darkit_nb.convert.narrowing import KEPT_SHARES, best_share
 from darkit_nb.functional.gif import gif_quantise
-from darkit_nb.nn.rotation import OnlineRotation
+from darkit_nb.nn.rotation import OnlineRotation, RangeCut
 
 
 def missed(rotation: OnlineRotation, x: Tensor, levels: int) -> list[float]:
@@ -44,3 +44,12 @@ def test_it_looks_at_no_more_batches_than_asked():
 
     best_share(rotation, batches(), lambda part: coded(part, 16), 20)
     assert looked == [0, 1]
+
+
+def test_what_is_cut_without_mixing_is_searched_the_same_way():
+    x = torch.randn(64, 512, generator=torch.Generator().manual_seed(3))
+    cut = RangeCut(512, 8)
+    share = best_share(cut, iter([x]), lambda part: coded(part, 16), 64)
+    errors = [float((coded(cut.cut(x, kept), 16) - x).square().sum()) for kept in KEPT_SHARES]
+    assert errors[KEPT_SHARES.index(share)] == min(errors)
+    assert 0.5 < share < 1

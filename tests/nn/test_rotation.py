@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from darkit_nb.nn.rotation import OnlineRotation
+from darkit_nb.functional.rotation import narrow_range
+from darkit_nb.nn.rotation import OnlineRotation, RangeCut
 
 
 def test_it_equals_its_matrix_and_holds_signs_only():
@@ -46,3 +47,14 @@ def test_signs_that_change_are_seen() -> None:
     assert torch.equal(rotation(x), before)
     rotation.signs = -rotation.signs
     assert torch.equal(rotation(x), -before)
+
+
+def test_a_cut_alone_leaves_the_features_before_it():
+    cut = RangeCut(32, 8, keep=0.5)
+    x = torch.randn(5, 7, 32, generator=torch.Generator().manual_seed(0))
+    expected = torch.cat([x[..., :8], narrow_range(x[..., 8:], 0.5)], -1)
+    assert torch.equal(cut(x), expected)
+    assert torch.equal(cut.cut(x, 1.0), x)
+    assert torch.equal(RangeCut(32, keep=0.5)(x), narrow_range(x, 0.5))
+    assert not cut.state_dict()
+    assert "begin=8, keep=0.5" in repr(cut)

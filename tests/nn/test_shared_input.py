@@ -15,6 +15,7 @@ from darkit_nb.errors import ShapeError
 from darkit_nb.functional.weight import QuantisedWeight, weight_encode
 from darkit_nb.nn.kronecker import KroneckerTransform
 from darkit_nb.nn.packed_linear import PackedSpikeLinear
+from darkit_nb.nn.rotation import RangeCut
 from darkit_nb.nn.shared_input import SharedInput
 from darkit_nb.records.spike_spec import SpikeSpec
 from tests.ops.native import need_library
@@ -36,9 +37,9 @@ def weight_of(outputs: int, kind: str, seed: int) -> QuantisedWeight:
     return QuantisedWeight(tuple((half, weight_encode(w[:, half], 4)) for half in halves), (outputs, 63))
 
 
-def siblings(kind: str = "plain", spec: SpikeSpec | None = None, mixed: bool = False) -> list[PackedSpikeLinear]:
+def siblings(kind: str = "plain", spec: SpikeSpec | None = None, mixed: str = "none") -> list[PackedSpikeLinear]:
     salient, bias = torch.arange(63) % 7 == 0, torch.randn(33)
-    transform = KroneckerTransform(7, 9) if mixed else None
+    transform = {"none": None, "learned": KroneckerTransform(7, 9), "cut": RangeCut(63, 8, keep=0.7)}[mixed]
     made = [
         PackedSpikeLinear.from_weight(
             weight_of(outputs, kind, seed), bias[:outputs] if seed else None, spec or SpikeSpec(), salient,
@@ -66,7 +67,7 @@ def alone(layers: list[PackedSpikeLinear], x: torch.Tensor) -> list[torch.Tensor
     spec=st.sampled_from(SPECS),
     kind=st.sampled_from(["plain", "groups", "halves"]),
     lead=st.sampled_from([(1,), (3,), (2, 3, 5), (70,)]),
-    mixed=st.booleans(),
+    mixed=st.sampled_from(["none", "learned", "cut"]),
     order=st.permutations(range(3)),
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
 )
@@ -84,7 +85,7 @@ def test_together_they_give_what_each_gives_alone(spec, kind, lead, mixed, order
 @torch.no_grad()
 def test_the_input_is_encoded_once() -> None:
     need_library()
-    layers, seen = siblings(mixed=True), []
+    layers, seen = siblings(mixed="learned"), []
     share(layers)
     for layer in layers:
         assert layer.rotation is not None
@@ -97,10 +98,10 @@ def test_the_input_is_encoded_once() -> None:
 
 @torch.no_grad()
 def test_what_is_left_is_of_this_input_and_these_weights() -> None:
-    layers = siblings(mixed=True)
+    layers = siblings(mixed="learned")
     share(layers)
     x = torch.randn(4, 63)
-    other = siblings(mixed=True)[1].state_dict()
+    other = siblings(mixed="learned")[1].state_dict()
     transform = layers[1].rotation
     assert isinstance(transform, KroneckerTransform)
     changes = (
@@ -123,7 +124,7 @@ def test_what_is_left_is_of_this_input_and_these_weights() -> None:
 @pytest.mark.parametrize("change", ["mask", "spec", "mixing", "parts"])
 @torch.no_grad()
 def test_layers_that_encode_otherwise_do_so_alone(change: str) -> None:
-    layers = siblings(mixed=change == "mixing")
+    layers = siblings(mixed="learned" if change == "mixing" else "none")
     if change == "mask":
         layers[1].salient.logical_not_()
     elif change == "spec":

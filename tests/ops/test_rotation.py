@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from darkit_nb.errors import ShapeError
 from darkit_nb.functional import rotation as law
 from darkit_nb.ops.native_build import LEVELS, probe_native
-from darkit_nb.ops.rotation import block_rotation
+from darkit_nb.ops.rotation import block_rotation, range_cut
 from tests.ops.native import need_library, poisoned, use_level, without_library
 
 BLOCKS = [(1,), (7,), (16,), (512,), (3, 1, 60), (64, 448), (24, 168), (43 * 8, 2), (1, 1, 129)]
@@ -64,6 +64,26 @@ def test_the_range_of_the_last_block_is_cut_as_by_the_definition(level: str):
         assert torch.equal(block_rotation(x[:1], (8, 32), signs, keep=0.85), found[:1])
     leaf = x[:5].clone().requires_grad_()
     torch.testing.assert_close(block_rotation(leaf, (8, 32), signs, keep=0.85).detach(), found[:5])
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_cut_without_any_mixing_is_the_definition_bit_for_bit(level: str):
+    for begin, width in ((0, 7), (0, 40), (8, 40), (39, 40), (24, 193)):
+        x = torch.randn(2, 37, width)
+        x[0, 7, width - 1], x[1, 9, 0] = torch.nan, torch.inf
+        expected = torch.cat([x[..., :begin], law.narrow_range(x[..., begin:], 0.85)], -1)
+        with use_level(level), poisoned():
+            for rows in (1, 3, 16, 37):
+                found = range_cut(x[:, :rows], begin, 0.85)
+                torch.testing.assert_close(found, expected[:, :rows], rtol=0, atol=0, equal_nan=True)
+    for dtype in (torch.float16, torch.bfloat16):
+        x = torch.randn(21, 56).to(dtype)
+        with use_level(level):
+            assert torch.equal(range_cut(x, 0, 0.85), law.narrow_range(x, 0.85))
+    leaf = torch.randn(3, 12, requires_grad=True)
+    range_cut(leaf, 4, 0.5).sum().backward()
+    assert torch.equal(range_cut(leaf, 4, 1.0), leaf)
+    assert leaf.grad is not None
 
 
 def test_its_gradients_are_those_of_the_definition():
