@@ -1,8 +1,9 @@
 // Bundles every widget of src/widgets into one file of its own, the JupyterLab extension, and the unit tests for node.
 import { execFileSync } from "node:child_process";
-import { readdirSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 import { build, context } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -24,6 +25,20 @@ const widgets = {
   legalComments: "none",
   logLevel: "warning",
 };
+
+// What is too large to be sent with every widget: a page asks for it once, and gets it packed.
+const libraries = {
+  ...widgets,
+  entryPoints: entries("src/libraries", /\.ts$/),
+  minify: true,
+  banner: { js: `/*! plotly.js\n${readFileSync(join(here, "node_modules/plotly.js-cartesian-dist-min/LICENSE"))}*/` },
+  write: false,
+};
+
+async function buildLibraries() {
+  const { outputFiles } = await build(libraries);
+  outputFiles.forEach(({ path, contents }) => writeFileSync(`${path}.gz`, gzipSync(contents, { level: 9 })));
+}
 
 const tests = {
   entryPoints: entries("tests", /\.test\.tsx?$/),
@@ -68,7 +83,9 @@ if (process.argv.includes("--tests")) {
   await build(widgets);
   const built = widgets.entryPoints.map(stem);
   if (!named.length) {
-    const left = readdirSync(widgets.outdir).filter((name) => !built.includes(name.replace(/\.(js|css)$/, "")));
+    await buildLibraries();
+    const kept = [...built, ...libraries.entryPoints.map(stem)];
+    const left = readdirSync(widgets.outdir).filter((name) => !kept.includes(name.replace(/\.(js|css|js\.gz)$/, "")));
     left.forEach((name) => rmSync(join(widgets.outdir, name)));
   }
   console.log(`${built.join(", ")} → darkit_nb/static`);

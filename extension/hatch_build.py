@@ -91,6 +91,7 @@ def digest() -> str:
 def missing_targets() -> list[str]:
     """Files that a complete front end has, and that are not there."""
     wanted = [STATIC / f"{source.stem}.js" for source in (HERE / "src" / "widgets").glob("*.ts*")]
+    wanted += [STATIC / f"{source.stem}.js.gz" for source in (HERE / "src" / "libraries").glob("*.ts")]
     manifest = LABEXTENSION / "package.json"
     wanted.append(manifest)
     if manifest.is_file():

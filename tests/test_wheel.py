@@ -88,6 +88,8 @@ def test_it_holds_the_front_end_of_every_widget(wheel: zipfile.ZipFile):
         for stem in re.findall(rf'_(?:esm|css) = {function}\("(\w+)"\)', path.read_text())
     }
     assert "run_panel.js" in asked
+    asked |= {f"{path.stem}.js.gz" for path in (ROOT / "extension" / "src" / "libraries").glob("*.ts")}
+    assert "plotly.js.gz" in asked
     assert {f"darkit_nb/static/{name}" for name in asked} <= set(wheel.namelist())
     for name in asked:
         assert len(wheel.read(f"darkit_nb/static/{name}")) > 100
@@ -111,7 +113,7 @@ def test_it_holds_nothing_else(wheel: zipfile.ZipFile):
     assert not [name for name in data if not name.startswith(labextension(wheel))]
     plain = [name for name in wheel.namelist() if name.startswith("darkit_nb/") and not name.endswith(".py")]
     assert {name.split("/")[1] for name in plain} == {"bundled", "kernels", "notebooks", "static"}
-    assert {Path(name).suffix for name in plain if "/static/" in name} == {".js", ".css"}
+    assert {Path(name).suffix for name in plain if "/static/" in name} == {".js", ".css", ".gz"}
 
 
 def test_it_carries_its_licence(wheel: zipfile.ZipFile):

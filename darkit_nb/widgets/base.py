@@ -133,12 +133,14 @@ class DarkitWidget(StaticView, anywidget.AnyWidget):
 
     problem: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
     _snapshot_id = traitlets.Unicode().tag(sync=True)
+    """Also the name by which the front end finds itself, should anywidget have given it up."""
     _silent: ClassVar[frozenset[str]] = frozenset()
     """Messages nobody pressed anything for: their success does not clear a problem that was just shown."""
 
     def __init__(self, **traits: Any) -> None:
         self._held: set[str] = set()
-        super().__init__(_snapshot_id=secrets.token_hex(6), **traits)
+        name = secrets.token_hex(16)
+        super().__init__(_snapshot_id=name, model_id=name, **traits)
         self.last_fault: BaseException | None = None
         self.on_msg(self._receive)
         attendance.join(self)

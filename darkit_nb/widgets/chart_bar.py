@@ -19,8 +19,6 @@ class ChartBar(DarkitWidget):
         span, log: smoothing and the scale of the loss.
         zoomed: whether a part of the steps is shown.
         dark, width: what the page looks like.
-        preparing: Plotly is being loaded; its place is kept.
-        height: of the charts, in pixels.
         exporting: the kind of file that is being written, or nothing.
     """
 
@@ -35,8 +33,6 @@ class ChartBar(DarkitWidget):
     zoomed = traitlets.Bool(False).tag(sync=True)
     dark = traitlets.Bool(False).tag(sync=True)
     width = traitlets.Int(960, min=0).tag(sync=True)
-    preparing = traitlets.Bool(False).tag(sync=True)
-    height = traitlets.Int(0).tag(sync=True)
     exporting = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, actions: dict[str, Callable[..., None]], text: Callable[[], str], **traits: Any) -> None:

@@ -6,7 +6,6 @@ import html
 import threading
 import time
 from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from darkit_nb.errors import RunError
 from darkit_nb.runs import list_runs
 from darkit_nb.runs.run import Run, open_run
 from darkit_nb.views.chart import Chart
-from darkit_nb.views.chart_layout import arrange
 from darkit_nb.views.chart_svg import chart_html, chart_svg
 from darkit_nb.views.chart_text import chart_text
 from darkit_nb.views.charts import SPAN, ChartBuilder
@@ -25,22 +23,14 @@ from darkit_nb.widgets.attendance import attendance
 from darkit_nb.widgets.base import StaticView
 from darkit_nb.widgets.chart_bar import ChartBar
 from darkit_nb.widgets.chart_export import TYPES, chart_file
+from darkit_nb.widgets.chart_figure import ChartFigure
 from darkit_nb.widgets.chart_source import ChartSource, differences
-from darkit_nb.widgets.plotly_layout import TWO_COLUMNS
 
 FAST_SECONDS, SLOW_SECONDS = 0.25, 1.0
 SLOW_FROM = 4000
 """Measurements from which one more changes too little to be drawn four times a second."""
 
 RunLike = Run | str | Path
-
-
-def warm() -> None:
-    """Load Plotly, which takes a second, so that the first chart need not wait. For a background thread."""
-    import plotly.graph_objects
-
-    import_module("darkit_nb.widgets.chart_figure")
-    plotly.graph_objects.Figure()
 
 
 class LiveCharts(StaticView, ipywidgets.VBox):
@@ -59,6 +49,7 @@ class LiveCharts(StaticView, ipywidgets.VBox):
         runs: the runs shown; may be set.
         run: the first of them; setting it shows that one alone.
         bar: the controls above the charts.
+        figure: the charts as Plotly draws them; `figure.restyle(font={"size": 14})` changes their looks.
     """
 
     def __init__(self, runs: RunLike | Iterable[RunLike] | None = None, *, runs_dir: str | Path = "runs") -> None:
@@ -68,11 +59,11 @@ class LiveCharts(StaticView, ipywidgets.VBox):
         self._builder = ChartBuilder()
         self._chart = Chart((), ())
         self._limits: tuple[float | None, float | None] = (None, None)
-        self._figure: Any = None
         self._timer: threading.Timer | None = None
         self._pushed = 0.0
         actions = {"list": self._list_choices, "reset_zoom": self.reset_zoom, "export": self._export_in_page}
         self.bar = ChartBar(actions, self.text, span=SPAN)
+        self.figure = ChartFigure(self._zoomed, self._lock, self.text)
         self._snapshot_id = self.bar._snapshot_id  # whose front end hides the picture
         super().__init__([self.bar])
         self.bar.observe(self._chosen, "selected")
@@ -106,7 +97,6 @@ class LiveCharts(StaticView, ipywidgets.VBox):
             self.bar.selected = [run.id for run in found]
         if found:
             self._runs_dir = found[0].root.parent
-            self._prepare()
         self.update()
 
     @property
@@ -132,33 +122,10 @@ class LiveCharts(StaticView, ipywidgets.VBox):
         """Stop watching, and remove the widget; the runs go on."""
         for source in self._sources:
             source.unwatch()
+        self.figure.close()
         super().close()
 
     # -- drawing -----------------------------------------------------------------------------------------------------
-
-    @property
-    def figure(self) -> Any:
-        """The Plotly figure, made when asked for first; titles, fonts and sizes may be changed as usual."""
-        from darkit_nb.widgets.chart_figure import ChartFigure
-
-        with self._lock:
-            if self._figure is None:
-                self._figure = ChartFigure(self._zoomed, self._lock)
-            return self._figure
-
-    def _prepare(self) -> None:
-        """Load Plotly and show the figure, without keeping anybody waiting."""
-        if self._figure is not None or self.bar.preparing:
-            return
-        self.bar.preparing = True
-        threading.Thread(target=self.bar.guard, args=(self._appear,), name="darkit-charts", daemon=True).start()
-
-    def _appear(self) -> None:
-        try:
-            warm()
-            self.update(force=self.figure)
-        finally:
-            self.bar.preparing = False
 
     def _soon(self) -> None:
         """Draw when it is time; the news of several runs are drawn together."""
@@ -182,21 +149,16 @@ class LiveCharts(StaticView, ipywidgets.VBox):
         super().returned()
         self._soon()
 
-    def update(self, *, force: Any = None) -> Chart:
-        """Draw the runs as they are now; what watches them calls this.
-
-        Args:
-            force: the figure that is about to be shown for the first time.
-        """
+    def update(self) -> Chart:
+        """Draw the runs as they are now; what watches them calls this."""
         with self._lock:
             self._pushed = time.monotonic()
             runs = [source.chart_run() for source in self._sources]
             self._chart = self._builder.build(runs, span=self.bar.span, log=self.bar.log, limits=self._limits)
             self._tell_bar()
-            figure = force or self._figure
-            if figure is not None and runs and self.bar.width:
-                figure.show_chart(self._chart, width=self.bar.width, dark=self.bar.dark)
-            shown = [self.bar, figure] if figure is not None and runs else [self.bar]
+            if runs and self.bar.width:
+                self.figure.show_chart(self._chart, width=self.bar.width, dark=self.bar.dark)
+            shown = [self.bar, self.figure] if runs else [self.bar]
             if list(self.children) != shown:
                 self.children = shown
             chart = self._chart
@@ -214,10 +176,8 @@ class LiveCharts(StaticView, ipywidgets.VBox):
             }
             for index, source in enumerate(self._sources)
         ]
-        columns = 2 if self.bar.width >= TWO_COLUMNS else 1
-        height = int(arrange(len(self._chart.panels), self.bar.width or 960, columns)[1]) if rows else 0
         with self.bar.hold_sync():
-            self.bar.legend, self.bar.height = rows, height
+            self.bar.legend = rows
             self.bar.zoomed = self._limits != (None, None)
 
     def _zoomed(self, limits: tuple[float | None, float | None]) -> None:
@@ -227,8 +187,7 @@ class LiveCharts(StaticView, ipywidgets.VBox):
 
     def reset_zoom(self) -> None:
         """Show all steps again."""
-        if self._figure is not None:
-            self._figure.reset_zoom()
+        self.figure.reset_zoom()
 
     # -- without a browser, and out of it ----------------------------------------------------------------------------
 

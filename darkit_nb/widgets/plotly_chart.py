@@ -28,15 +28,13 @@ def structure(chart: Chart) -> tuple[Any, ...]:
 def arrays(chart: Chart) -> list[dict[str, Any]]:
     """What each trace draws, in the order of `traces`: numpy arrays, which cross to the page as they are.
 
-    What is empty, and every heat map, gets one point that is not there: Plotly forgets axes without points, and
-    stumbles when they come back.
+    What is empty, and every heat map, gets one point that is not there: Plotly forgets axes without points.
     """
     nowhere = {"x": _steps(np.array([step_range(chart)[0]])), "y": np.full(1, np.nan, np.float32)}
     found: list[dict[str, Any]] = []
     for panel in chart.panels:
         if panel.heat is not None:
-            z = np.round(panel.heat.z.astype(float), 2)
-            cells = [[_known(value) for value in row] for row in z.tolist()]
+            cells = np.ascontiguousarray(panel.heat.z, np.float32)
             found += [{"x": _steps(panel.heat.x), "y": list(panel.heat.rows), "z": cells}, nowhere]
         for line in panel.lines:
             found.append({"x": _steps(line.x), "y": line.y.astype(np.float32)} if len(line.x) else nowhere)
@@ -109,7 +107,3 @@ def _steps(x: NDArray[np.generic]) -> NDArray[np.generic]:
     """As a type that JavaScript has an array of."""
     whole = x.dtype.kind == "i" and (not len(x) or max(abs(int(x[0])), abs(int(x[-1]))) < _NUMBERED)
     return x.astype(np.int32 if whole else np.float64)
-
-
-def _known(value: float) -> float | None:
-    return value if value == value else None

@@ -60,7 +60,6 @@ class Studio(StaticView, ipywidgets.VBox):
         self.run = run or self._newest_active()
         if self._run is not None:
             self.page = "Watch"
-        threading.Thread(target=self._warm, name="darkit-studio-warm", daemon=True).start()
 
     def __repr__(self) -> str:
         return self.text()
@@ -162,11 +161,6 @@ class Studio(StaticView, ipywidgets.VBox):
         if run_id:
             self.run = Run(Path(self.runs_dir) / run_id)
             self.page = "Watch"
-
-    def _warm(self) -> None:
-        from darkit_nb.widgets.live_charts import warm
-
-        warm()
 
     # -- without a browser -------------------------------------------------------------------------------------------
 

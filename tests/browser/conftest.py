@@ -15,10 +15,6 @@ from tests.browser.notebook import PATIENCE_MS, LabPage, Notebook
 from tests.conftest import need
 
 FAILED = pytest.StashKey[bool]()
-# A widget whose script is not loaded after two seconds (Plotly's has 5 MB) never hears of its kernel again: anywidget
-# gives it up. On a machine that is many times slower than usual that is every chart.
-PATIENT_PAGE = """const timeout = AbortSignal.timeout.bind(AbortSignal);
-AbortSignal.timeout = (milliseconds) => timeout(60 * milliseconds);"""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -73,7 +69,6 @@ def open_page(
 
     def start(kind: type[LabPage] = Notebook, server: Lab = lab, **options: Any) -> LabPage:
         context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-        context.add_init_script(PATIENT_PAGE)
         context.set_default_timeout(PATIENCE_MS)
         expect.set_options(timeout=PATIENCE_MS)
         pages.append(kind(server, context, **{"folder": folder, **options}))

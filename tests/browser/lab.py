@@ -35,7 +35,7 @@ import psutil
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Playwright, Request, WebError, WebSocket
 
 MARK = "DARKIT_TEST_LAB"
-# What JupyterLab says by itself now and then, with or without any extension; everything else is ours.
+# What JupyterLab and anywidget say by themselves now and then, with or without any extension; everything else is ours.
 LABS_OWN = (
     # A kernel restarts, or its notebook is closed, while JupyterLab waits for an answer to a question of its own. What
     # cells and widgets ask is not among them.
@@ -43,6 +43,8 @@ LABS_OWN = (
     "Could not restore the debugger state: Canceled future",
     # A machine that stands still for half a minute misses the server's ping, and the page connects anew.
     r"console error: Connection lost, reconnecting in \d+ seconds",
+    # anywidget gives up a widget whose script is not there after two seconds; ours hear again (src/ui/awake.ts).
+    r"\[anywidget\] Failed to initialize model",
 )
 NO_NEWS = {"checkForUpdates": False, "fetchNews": "false", "doNotDisturbMode": True}
 

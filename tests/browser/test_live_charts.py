@@ -90,6 +90,52 @@ def test_a_growing_run_is_watched(notebook: Notebook, grow: Callable[[int], None
     notebook.screenshot("live-charts-narrow")
 
 
+# What happens to a page that is many times slower than usual: whatever waits for so many seconds gives up at once.
+HURRIED = "const timeout = AbortSignal.timeout.bind(AbortSignal); AbortSignal.timeout = () => timeout(1);"
+
+
+def test_charts_fill_and_follow_on_a_page_whose_scripts_come_too_late_for_anywidget(
+    notebook: Notebook, grow: Callable[[int], None]
+) -> None:
+    notebook.page.context.add_init_script(HURRIED)
+    notebook.reload()
+    grow(4)
+    notebook.run("from darkit_nb.widgets import LiveCharts\ncharts = LiveCharts('nano')\ncharts")
+    wait(notebook, "g._fullData[0].x.length === 4")
+    grow(30)
+    wait(notebook, "g._fullData[0].x.length === 34")
+    notebook.page.get_by_role("button", name="Log").click()
+    wait(notebook, "g._fullLayout.yaxis.type === 'log'")
+    notebook.run("charts.runs = None")
+    notebook.page.get_by_text("No run chosen").wait_for()
+    notebook.run("charts.runs = 'nano'")
+    notebook.reload()
+    wait(notebook, "g._fullData[0].x.length === 34")
+    grow(6)
+    wait(notebook, "g._fullData[0].x.length === 40")
+
+
+def test_charts_say_that_their_library_is_loading_and_when_it_does_not(
+    notebook: Notebook, grow: Callable[[int], None]
+) -> None:
+    grow(12)
+    slow = """
+from darkit_nb.widgets.chart_figure import ChartFigure
+given = ChartFigure.do_library
+ChartFigure.do_library = lambda figure: None
+"""
+    notebook.run(slow)
+    notebook.run("from darkit_nb.widgets import LiveCharts\ncharts = LiveCharts('nano')\ncharts")
+    notebook.page.get_by_text("Loading the charting library").wait_for()
+    notebook.screenshot("live-charts-loading")
+    notebook.run("charts.figure.send({'library': True}, [b'no script'])")
+    notebook.page.get_by_text("The charting library did not load").wait_for()
+    notebook.screenshot("live-charts-not-loaded")
+    notebook.run("ChartFigure.do_library = given")
+    notebook.page.get_by_role("button", name="Try again").click()
+    wait(notebook, "g._fullData[0].x.length === 12")
+
+
 @pytest.mark.parametrize("grow", [6], indirect=True)
 def test_few_layers_become_lines(notebook: Notebook, grow: Callable[[int], None]) -> None:
     grow(4)

@@ -1,7 +1,8 @@
-"""LiveCharts from the kernel's side: real run folders, a real figure, and what crosses to the page."""
+"""LiveCharts from the kernel's side: real run folders, a figure, and what crosses to the page."""
 
 from __future__ import annotations
 
+import gzip
 import io
 import statistics
 import subprocess
@@ -21,6 +22,7 @@ from darkit_nb.errors import RunError
 from darkit_nb.runs import Run, RunDirectory
 from darkit_nb.views.downsample import MAX_POINTS
 from darkit_nb.views.palette import DARK, LIGHT
+from darkit_nb.widgets import chart_figure
 from darkit_nb.widgets.chart_bar import ChartBar
 from darkit_nb.widgets.chart_figure import ChartFigure
 from darkit_nb.widgets.chart_source import differences
@@ -64,7 +66,6 @@ def open_charts() -> Iterator[Callable[..., LiveCharts]]:
 
     def start(runs: Any = None, **options: Any) -> LiveCharts:
         made.append(LiveCharts(runs, **options))
-        until(lambda: not made[-1].bar.preparing)
         until(lambda: all(len(source.history) for source in made[-1]._sources))
         made[-1].update()
         return made[-1]
@@ -74,33 +75,29 @@ def open_charts() -> Iterator[Callable[..., LiveCharts]]:
         charts.close()
 
 
+Sent = list[tuple[dict[str, Any], list[Any]]]
+
+
 @pytest.fixture
-def wire(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, Any], list[Any]]]:
-    """What the figure sends to the page: state and its buffers."""
-    sent: list[tuple[dict[str, Any], list[Any]]] = []
-    send = ChartFigure._send
+def wire(monkeypatch: pytest.MonkeyPatch) -> Sent:
+    """What the figure sends to the page: messages and their buffers."""
+    sent: Sent = []
+    send = ChartFigure.send
 
-    def listen(self: ChartFigure, msg: dict[str, Any], buffers: Any = None) -> None:
-        sent.append((msg.get("state", {}), list(buffers or [])))
-        send(self, msg, buffers)
+    def listen(self: ChartFigure, content: dict[str, Any], buffers: Any = None) -> None:
+        sent.append((content, list(buffers or [])))
+        send(self, content, buffers)
 
-    monkeypatch.setattr(ChartFigure, "_send", listen)
+    monkeypatch.setattr(ChartFigure, "send", listen)
     return sent
 
 
 def trace(charts: LiveCharts, name: str) -> Any:
-    return next(each for each in charts.figure.data if each.name == name)
+    return next(each for each in charts.figure.traces if each.get("name") == name)
 
 
-def zoom(charts: LiveCharts, low: float, high: float) -> None:
-    """What the page sends when somebody drags over a chart."""
-    data = {f"xaxis{n}.range[{i}]": value for n in ("", "2", "3") for i, value in enumerate((low, high))}
-    charts.figure.set_state({"_js2py_relayout": {"relayout_data": data, "source_view_id": "v"}})
-
-
-def double_click(charts: LiveCharts) -> None:
-    data = {"xaxis.autorange": True, "xaxis2.autorange": True}
-    charts.figure.set_state({"_js2py_relayout": {"relayout_data": data, "source_view_id": "v"}})
+def page_says(charts: LiveCharts, **message: Any) -> None:
+    charts.figure._receive(None, message, [])
 
 
 def test_without_a_run_there_is_only_the_bar_and_no_plotly() -> None:
@@ -117,53 +114,93 @@ def test_a_finished_run_is_shown_whole(make_run: Make, open_charts: Callable[...
     assert list(charts.children) == [charts.bar, charts.figure]
     steps, losses = charts._sources[0].history.series("train", "loss")
     shown = trace(charts, "each step")
-    np.testing.assert_array_equal(shown.x, steps)
-    np.testing.assert_allclose(shown.y, losses, rtol=1e-6)
-    assert [each.type for each in charts.figure.data].count("heatmap") == 1
+    np.testing.assert_array_equal(shown["x"], steps)
+    np.testing.assert_allclose(shown["y"], losses, rtol=1e-6)
+    assert [each["type"] for each in charts.figure.traces].count("heatmap") == 1
     assert charts.bar.legend[0]["label"] == "nano"
     assert "Charts of nano" in repr(charts)
     assert charts.snapshot().startswith("<img ")
 
 
 def test_it_follows_a_run_that_grows_at_most_four_times_a_second(
-    make_run: Make, open_charts: Callable[..., LiveCharts], wire: list[Any]
+    make_run: Make, open_charts: Callable[..., LiveCharts], wire: Sent
 ) -> None:
     run = make_run("nano", 20)
     charts = open_charts(run)
     run.directory.write_status(state="running")
     wire.clear()
     began, step = time.monotonic(), 21
-    while time.monotonic() - began < 2 or sum(bool(state.get("_py2js_update")) for state, _ in wire) < 4:
+    while time.monotonic() - began < 2 or len(wire) < 4:
         assert time.monotonic() - began < 120
         write(run.directory, records(1, first=step))
         step += 1
         time.sleep(0.02)
-    until(lambda: trace(charts, "each step").x[-1] == step - 1)
-    updates = [state for state, _ in wire if state.get("_py2js_update")]
-    assert len(updates) <= 4 * (time.monotonic() - began) + 2
+    until(lambda: trace(charts, "each step")["x"][-1] == step - 1)
+    assert len(wire) <= 4 * (time.monotonic() - began) + 2
 
 
 def test_no_curve_has_more_points_on_the_wire_and_numbers_go_as_binary(
-    make_run: Make, open_charts: Callable[..., LiveCharts], wire: list[Any]
+    make_run: Make, open_charts: Callable[..., LiveCharts], wire: Sent
 ) -> None:
     charts = open_charts(make_run("nano", 30))
     charts._sources[0].history.extend([{"kind": "train", "step": n, "loss": float(n % 97)} for n in range(31, 50_000)])
     wire.clear()
     charts.update()
-    sizes = [memoryview(buffer).nbytes // 4 for _, buffers in wire for buffer in buffers]
+    ((message, buffers),) = wire
+    sizes = [len(buffer) // 4 for buffer in buffers]
     assert max(sizes) > MAX_POINTS // 2
     assert max(sizes) <= MAX_POINTS
-    style = next(state["_py2js_update"]["style_data"] for state, _ in wire if state.get("_py2js_update"))
-    numbers = [value for name in ("x", "y") for value in style[name] if isinstance(value, list)]
-    assert numbers == []
+    told = [values for _, values in message["draw"]["arrays"]]
+    assert all(isinstance(values[name], dict) for values in told for name in ("x", "y") if name in values)
 
 
-def test_nothing_is_sent_twice(make_run: Make, open_charts: Callable[..., LiveCharts], wire: list[Any]) -> None:
+def test_nothing_is_sent_twice(make_run: Make, open_charts: Callable[..., LiveCharts], wire: Sent) -> None:
     charts = open_charts(make_run("nano", 60, layers=20))
     charts.update()
     wire.clear()
     charts.update()
     assert wire == []
+
+
+def test_a_page_that_is_ready_late_gets_everything_and_the_library_when_it_asks(
+    make_run: Make, open_charts: Callable[..., LiveCharts], wire: Sent
+) -> None:
+    charts = open_charts(make_run("nano", 30, layers=20))
+    wire.clear()
+    page_says(charts, do="all")
+    ((message, buffers),) = wire
+    whole = message["draw"]
+    assert whole["whole"]
+    assert len(whole["arrays"]) == len(whole["traces"]) == len(charts.figure.traces)
+    heat = next(number for number, each in enumerate(whole["traces"]) if each["type"] == "heatmap")
+    z = dict(whole["arrays"])[heat]["z"]
+    assert (z["shape"][0], z["dtype"], len(buffers[z["buffer"]])) == (20, "float32", 4 * 20 * z["shape"][1])
+    wire.clear()
+    page_says(charts, do="library")
+    ((message, (packed,)),) = wire
+    assert message == {"library": True}
+    assert len(packed) < 700_000
+    assert b"plotly.js\nMIT License" in gzip.decompress(packed)
+
+
+def test_a_library_that_is_missing_is_told(
+    make_run: Make, open_charts: Callable[..., LiveCharts], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    charts = open_charts(make_run("nano", 5))
+    monkeypatch.setattr(chart_figure, "LIBRARY", tmp_path / "plotly.js.gz")
+    page_says(charts, do="library")
+    assert "charting library is missing" in charts.figure.problem["message"]
+
+
+def test_looks_can_be_changed_and_stay_changed(make_run: Make, open_charts: Callable[..., LiveCharts]) -> None:
+    run = make_run("nano", 30)
+    charts = open_charts(run)
+    charts.figure.restyle(font={"size": 19}, yaxis={"title": {"text": "bits"}})
+    charts.bar.width = 500
+    shown = charts.figure.drawn_layout
+    assert (shown["font"]["size"], shown["font"]["color"]) == (19, LIGHT.muted)
+    assert shown["yaxis"]["title"]["text"] == "bits"
+    assert shown["width"] == 500
 
 
 def test_a_push_with_a_million_points_takes_less_than_20_ms(
@@ -198,65 +235,69 @@ def test_zooming_samples_anew_and_a_double_click_shows_all(
     charts = open_charts(make_run("nano", 30))
     charts._sources[0].history.extend([{"kind": "train", "step": n, "loss": 1.0} for n in range(31, 40_000)])
     charts.update()
-    assert len(trace(charts, "each step").x) < 2001
-    zoom(charts, 10_000.5, 10_100.2)
-    assert trace(charts, "each step").x.tolist() == list(range(10_000, 10_102))
+    assert len(trace(charts, "each step")["x"]) < 2001
+    page_says(charts, do="zoom", low=10_000.5, high=10_100.2)
+    assert trace(charts, "each step")["x"].tolist() == list(range(10_000, 10_102))
     assert charts.bar.zoomed
     charts.update()
-    assert charts.figure.layout.xaxis.range == (10_000.5, 10_100.2), "an update leaves the zoom alone"
-    double_click(charts)
+    assert charts.figure.drawn_layout["xaxis2"]["range"] == [10_000.5, 10_100.2], "an update leaves the zoom alone"
+    page_says(charts, do="zoom", low=None, high=None)
     assert not charts.bar.zoomed
-    assert trace(charts, "each step").x[-1] == 39_999
-    zoom(charts, 5, 10)
+    assert trace(charts, "each step")["x"][-1] == 39_999
+    page_says(charts, do="zoom", low=5, high=10)
     charts.bar.do_reset_zoom()
     assert not charts.bar.zoomed
-    assert charts.figure.layout.xaxis.autorange is True
+    reach = charts.figure.drawn_layout["xaxis"]
+    assert reach["autorange"] is True
+    assert reach["autorangeoptions"] == {"clipmin": 1, "clipmax": 39_999}
 
 
-def test_a_page_loaded_again_gets_what_is_drawn_now(make_run: Make, open_charts: Callable[..., LiveCharts]) -> None:
+def test_a_page_loaded_again_gets_what_is_drawn_now(
+    make_run: Make, open_charts: Callable[..., LiveCharts], wire: Sent
+) -> None:
     run = make_run("nano", 30, layers=20)
     charts = open_charts(run)
     write(run.directory, records(45, first=31, layers=20))
-    until(lambda: trace(charts, "each step").x[-1] == 75)
-    zoom(charts, 20, 60)
-    for each in charts.figure.data:  # what Plotly does when the page reports its defaults
-        each._props.pop("y", None)
-    state = charts.figure.get_state()
-    by_name = {each["name"]: each for each in state["_widget_data"]}
-    assert by_name["each step"]["x"]["shape"] == by_name["each step"]["y"]["shape"] == (43,)
-    heat = next(each for each in state["_widget_data"] if each["type"] == "heatmap")
-    assert len(heat["y"]) == len(heat["z"]) == 20
-    assert state["_widget_layout"]["xaxis"]["range"] == [20.0, 60.0]
-    assert "autorange" not in state["_widget_layout"]["xaxis"]
-    double_click(charts)
-    assert "range" not in charts.figure.get_state()["_widget_layout"]["xaxis"]
+    until(lambda: trace(charts, "each step")["x"][-1] == 75)
+    page_says(charts, do="zoom", low=20, high=60)
+    wire.clear()
+    page_says(charts, do="all")
+    ((message, _),) = wire
+    by_name = dict(
+        zip([each.get("name") for each in message["draw"]["traces"]], message["draw"]["arrays"], strict=True)
+    )
+    _, shown = by_name["each step"]
+    assert shown["x"]["shape"] == shown["y"]["shape"] == [43]
+    assert message["draw"]["layout"]["xaxis"]["range"] == [20.0, 60.0]
+    page_says(charts, do="zoom", low=None, high=None)
+    assert "range" not in charts.figure.drawn_layout["xaxis"]
 
 
 def test_the_theme_and_the_width_of_the_page_are_followed(
     make_run: Make, open_charts: Callable[..., LiveCharts]
 ) -> None:
     charts = open_charts(make_run("nano", 30))
-    assert trace(charts, "smoothed").line.color == LIGHT.colour(0)
+    assert trace(charts, "smoothed")["line"]["color"] == LIGHT.colour(0)
     charts.bar.dark = True
-    assert trace(charts, "smoothed").line.color == DARK.colour(0)
-    assert charts.figure.layout.xaxis.linecolor == DARK.line
+    assert trace(charts, "smoothed")["line"]["color"] == DARK.colour(0)
+    assert charts.figure.drawn_layout["xaxis"]["linecolor"] == DARK.line
     assert DARK.surface in charts._file("svg").decode(), "a picture looks like the page"
     charts.bar.width = 360
-    assert charts.figure.layout.width == 360
-    assert charts.figure.layout.xaxis.domain == charts.figure.layout.xaxis2.domain, "one column"
-    assert charts.bar.height == charts.figure.layout.height
+    shown = charts.figure.drawn_layout
+    assert shown["width"] == 360
+    assert shown["xaxis"]["domain"] == shown["xaxis2"]["domain"], "one column"
 
 
 def test_smoothing_and_scale_come_from_the_bar(make_run: Make, open_charts: Callable[..., LiveCharts]) -> None:
     charts = open_charts(make_run("nano", 60))
-    rough = np.abs(np.diff(trace(charts, "smoothed").y, 2)).mean()
+    rough = np.abs(np.diff(trace(charts, "smoothed")["y"], 2)).mean()
     charts.bar.span = 50
-    assert np.abs(np.diff(trace(charts, "smoothed").y, 2)).mean() < rough / 2
+    assert np.abs(np.diff(trace(charts, "smoothed")["y"], 2)).mean() < rough / 2
     charts.bar.span = 1
-    np.testing.assert_allclose(trace(charts, "smoothed").y, trace(charts, "each step").y)
+    np.testing.assert_allclose(trace(charts, "smoothed")["y"], trace(charts, "each step")["y"])
     charts.bar.log = True
-    assert charts.figure.layout.yaxis.type == "log"
-    assert charts.figure.layout.yaxis3.type == "linear"
+    assert charts.figure.drawn_layout["yaxis"]["type"] == "log"
+    assert charts.figure.drawn_layout["yaxis3"]["type"] == "linear"
 
 
 def test_runs_are_compared_and_told_apart(make_run: Make, open_charts: Callable[..., LiveCharts]) -> None:
@@ -265,7 +306,7 @@ def test_runs_are_compared_and_told_apart(make_run: Make, open_charts: Callable[
     labels = [row["label"] for row in charts.bar.legend]
     assert labels[1] == "two (learning_rate 0.01)"
     assert labels[0].startswith("one (learning_rate ")
-    assert {each.name for each in charts.figure.data} >= {"one, smoothed", "two, smoothed", "two, validation"}
+    assert {each.get("name") for each in charts.figure.traces} >= {"one, smoothed", "two, smoothed", "two, validation"}
     charts.bar.do_list()
     assert [choice["name"] for choice in charts.bar.choices] == ["two", "one"]
     charts.bar.selected = [second.id]

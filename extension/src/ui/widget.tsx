@@ -3,6 +3,7 @@ import type { AnyModel } from "@anywidget/types";
 import { type ComponentType, render as draw } from "preact";
 import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
 import { isDark } from "../core/theme";
+import { awaken } from "./awake";
 
 const BEAT_MS = 20_000;
 
@@ -13,7 +14,9 @@ export type Theme = "light" | "dark";
 /** The module that anywidget loads: mounts `View` and cleans up after it. */
 export function widget(View: ComponentType<{ model: Model }>) {
   return {
-    render({ model, el }: { model: Model; el: HTMLElement }) {
+    async render({ model, el }: { model: Model; el: HTMLElement }) {
+      const name = model.get("_snapshot_id") as string | undefined;
+      if (name) await awaken(model.widget_manager as never, name);
       const root = document.createElement("div");
       root.className = "dk";
       // JupyterLab acts on single keys in command mode (dd deletes the cell) and on Shift-Enter; typing here is ours.

@@ -145,8 +145,6 @@ function ChartBar({ model }: { model: Model }) {
   const legend = useTrait<Shown[]>(model, "legend");
   const [log, setLog] = useSharedTrait<boolean>(model, "log");
   const zoomed = useTrait<boolean>(model, "zoomed");
-  const preparing = useTrait<boolean>(model, "preparing");
-  const height = useTrait<number>(model, "height");
   const exporting = useTrait<string>(model, "exporting");
   const problem = useTrait<Problem | null>(model, "problem");
   useMessages(model, save);
@@ -170,7 +168,6 @@ function ChartBar({ model }: { model: Model }) {
       </div>
       <ErrorBox problem={problem} onDismiss={() => ask("dismiss")} />
       {legend.length === 0 && <Empty />}
-      {legend.length > 0 && preparing && <div class="chart-wait" style={{ height: `${height}px` }}>Preparing the charts…</div>}
     </div>
   );
 }
