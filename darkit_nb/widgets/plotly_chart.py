@@ -20,7 +20,7 @@ _NUMBERED = np.iinfo(np.int32).max
 
 def structure(chart: Chart) -> tuple[Any, ...]:
     """What the traces are; as long as it stays, only their arrays change."""
-    heats = [panel.heat is not None for panel in chart.panels]
+    heats = [None if panel.heat is None else bool(panel.heat.rows) for panel in chart.panels]
     lines = [(line.key, line.name, line.colour, line.style) for panel in chart.panels for line in panel.lines]
     return tuple(heats), tuple(lines), chart.runs
 
@@ -28,14 +28,16 @@ def structure(chart: Chart) -> tuple[Any, ...]:
 def arrays(chart: Chart) -> list[dict[str, Any]]:
     """What each trace draws, in the order of `traces`: numpy arrays, which cross to the page as they are.
 
-    What is empty, and every heat map, gets one point that is not there: Plotly forgets axes without points.
+    What is empty gets one point that is not there: Plotly forgets axes without points. No heat map does: a point
+    between its rows would be a row.
     """
     nowhere = {"x": _steps(np.array([step_range(chart)[0]])), "y": np.full(1, np.nan, np.float32)}
     found: list[dict[str, Any]] = []
     for panel in chart.panels:
         if panel.heat is not None:
             cells = np.ascontiguousarray(panel.heat.z, np.float32)
-            found += [{"x": _steps(panel.heat.x), "y": list(panel.heat.rows), "z": cells}, nowhere]
+            found.append({"x": _steps(panel.heat.x), "y": list(panel.heat.rows), "z": cells})
+            found += [] if panel.heat.rows else [nowhere]
         for line in panel.lines:
             found.append({"x": _steps(line.x), "y": line.y.astype(np.float32)} if len(line.x) else nowhere)
     steps = np.array([mark.step for mark in chart.marks], np.int64)
@@ -50,7 +52,8 @@ def traces(chart: Chart, palette: Palette) -> list[dict[str, Any]]:
     for number, panel in enumerate(chart.panels, 1):
         axes = {"xaxis": axis_name("x", number), "yaxis": axis_name("y", number)}
         if panel.heat is not None:
-            found += [_heat_trace(panel.heat, palette) | axes, _NOWHERE | axes]
+            found.append(_heat_trace(panel.heat, palette) | axes)
+            found += [] if panel.heat.rows else [_NOWHERE | axes]
         found += [_line_trace(chart, panel, line, palette) | axes for line in panel.lines]
     overlay = {"xaxis": "x", "yaxis": axis_name("y", len(chart.panels) + 1)}
     symbols = {

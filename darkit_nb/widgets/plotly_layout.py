@@ -64,6 +64,7 @@ def _step_axis(number: int, domain: list[float], palette: Palette, *, last: bool
         "showgrid": False,
         "zeroline": False,
         "showline": True,
+        "ticks": "",  # below a heat map there would be some
         "linecolor": palette.line,
         "showspikes": True,
         "spikemode": "across",

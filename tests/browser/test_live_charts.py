@@ -64,6 +64,7 @@ def test_a_growing_run_is_watched(notebook: Notebook, grow: Callable[[int], None
     wait(notebook, "g._fullData.some((trace) => trace.type === 'heatmap' && trace.y?.length === 20)")
     grow(95)
     wait(notebook, "g._fullData[0].x.length === 100 && g._fullLayout.xaxis.range[1] === 100")
+    assert ask(notebook, "g._fullLayout.yaxis2.range") == [LAYERS - 0.5, -0.5], "rows fill their panel"
     notebook.screenshot("live-charts-light")
 
     drag(notebook, 0.2, 0.4)

@@ -122,7 +122,7 @@ function ChartFigure({ model }: { model: Model }) {
   return (
     <div class="chart-figure">
       {wrong && <ErrorBox problem={wrong} />}
-      {wrong && <Button onClick={again}>Try again</Button>}
+      {wrong && <Button class="dk-button chart-again" onClick={again}>Try again</Button>}
       {!isDrawn && !wrong && (
         <div class="chart-loading" role="status" style={{ height: `${Math.max(height, 120)}px` }}>
           <span>{slow ? "Still loading the charting library. A slow connection, or a cell that is running, keeps it waiting…" : "Loading the charting library…"}</span>
@@ -138,7 +138,7 @@ function failed(error: unknown): Problem {
     message: "The charting library did not load.",
     received: String(error),
     cause: "a browser from before 2023, or one that keeps pages from running scripts of their own",
-    fix: "try again, or use another browser; the numbers are in the file menu of the charts, under Export",
+    fix: "try again, or use another browser; pictures and numbers are under Export all the same",
   };
 }
 
