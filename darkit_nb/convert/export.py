@@ -39,7 +39,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from darkit_nb.convert.work import disk_error, write_json, write_tensors
+from darkit_nb.convert.writing import appearing, write_json, write_tensors
 from darkit_nb.errors import ModelError
 from darkit_nb.functional.packed import pack_codes
 from darkit_nb.nn.packed_linear import PackedLinear, PackedSpikeLinear
@@ -66,9 +66,12 @@ def export_compressed_tensors(folder: str | Path, out: str | Path, *, zero_point
         ModelError: the model holds what the format cannot express, `out` is taken, or the disk is full.
     """
     source, target = Path(folder), Path(out)
-    if target.exists() and any(target.iterdir()):
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ModelError(
-            f"There is something at {target} already.", expected="a new folder", received="files", fix="name another"
+            f"There is something at {target} already.",
+            expected="a new folder",
+            received="files" if target.is_dir() else "a file",
+            fix="name another",
         )
     model = load_model(source)
     layers = _checked(model)
@@ -78,21 +81,13 @@ def export_compressed_tensors(folder: str | Path, out: str | Path, *, zero_point
         tensors |= {f"{name}.{key}": value for key, value in packed_words(layer, bits).items()}
     if getattr(model.config, "tie_word_embeddings", False):
         tensors.pop("lm_head.weight", None)
-    partial = target.with_name(target.name + ".partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    with appearing(target) as partial:
         write_tensors(partial / "model.safetensors", tensors)
         _write_config(model, layers, bits, partial)
         for file in sorted(source.iterdir()):
             if file.suffix in (".json", ".txt", ".model", ".jinja") and not (partial / file.name).exists():
                 shutil.copyfile(file, partial / file.name)
         (partial / "conversion.json").unlink(missing_ok=True)
-        partial.replace(target)
-    except OSError as error:
-        raise disk_error(target, None, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return target
 
 

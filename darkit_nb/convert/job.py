@@ -55,7 +55,7 @@ def locate(request: ConversionRequest) -> Located:
     """The model that a request names: a bundled one, a folder, the newest checkpoint of a run, else a hub id.
 
     Raises:
-        RunError: a run that has no checkpoint yet, or a name that fits several runs.
+        RunError: a run that has no checkpoint yet, a name that fits several runs, or `latest` where there is none.
     """
     found = located(request.source)
     data = DataConfig(dataset=request.dataset or DEFAULT_DATASET)
@@ -64,7 +64,7 @@ def locate(request: ConversionRequest) -> Located:
     try:
         run = RunDirectory.open(request.source, request.runs_dir)
     except RunError as error:
-        if "may mean" in error.message:
+        if "may mean" in error.message or request.source == "latest":
             raise
         return Located(found, data)  # a folder that is no run is no model either, and what reads it says why
     own = run.read_config().data

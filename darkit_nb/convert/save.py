@@ -21,10 +21,11 @@ from darkit_nb.convert import folding
 from darkit_nb.convert.model_source import ModelSource
 from darkit_nb.convert.peak_memory import PeakMemory
 from darkit_nb.convert.skeleton import Skeleton
-from darkit_nb.convert.work import WorkFolder, disk_error, write_json, write_tensors
+from darkit_nb.convert.work import WorkFolder
+from darkit_nb.convert.writing import appearing, write_json, write_tensors
 from darkit_nb.errors import ModelError
 from darkit_nb.records.conversion import BlockReport, ConversionReport, ConversionSpec
-from darkit_nb.runs.conversion_files import REPORT, partial_folder
+from darkit_nb.runs.conversion_files import REPORT
 from darkit_nb.spikify.quantizer import DarkitConfig
 
 ONE_FILE_BYTES = 1 << 29
@@ -135,20 +136,12 @@ def save_converted(job: Saved, reports: Sequence[BlockReport]) -> ConversionRepo
     Raises:
         ModelError: the disk is full; the work folder stays, and the same call saves again.
     """
-    partial = partial_folder(job.out)
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        layers, head_bias = _write_weights(job, partial, len(reports))
-        _write_config(job, partial, layers, head_bias)
-        _copy_rest(job, partial)
-        report = _report(job, partial, reports)
-        write_json(partial / REPORT, {**report.to_dict(), "key": job.key})
-        partial.replace(job.out)
-    except OSError as error:
-        raise disk_error(job.out, None, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with appearing(job.out) as folder:
+        layers, head_bias = _write_weights(job, folder, len(reports))
+        _write_config(job, folder, layers, head_bias)
+        _copy_rest(job, folder)
+        report = _report(job, folder, reports)
+        write_json(folder / REPORT, {**report.to_dict(), "key": job.key})
     return report
 
 

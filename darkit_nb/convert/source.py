@@ -10,7 +10,12 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RevisionNotFoundError,
+)
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
@@ -125,6 +130,14 @@ def open_source(source: str | Path | PreTrainedModel | PreTrainedConfig, *, revi
 def _downloaded(name: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(PATTERNS)))
+    except HFValidationError as error:
+        raise ModelError(
+            f"There is no model at {name!r}.",
+            expected="a folder, or a hub id such as HuggingFaceTB/SmolLM2-135M",
+            received="no such folder, and no name a hub id can have",
+            cause="a relative path is taken from the folder the command is started in",
+            fix="give the full path",
+        ) from error
     except (RevisionNotFoundError, LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         wanted = f"{name!r}" + ("" if revision is None else f" at revision {revision!r}")
         raise ModelError(

@@ -11,116 +11,24 @@ Every file is written beside its place, flushed to the disk, and moved there: af
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
-from collections.abc import Iterable, Mapping
-from itertools import chain
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from darkit_nb import __version__
 from darkit_nb.convert.code_digest import code_digest
+from darkit_nb.convert.writing import clear, disk_error, write_json, write_tensors
 from darkit_nb.errors import ModelError
 from darkit_nb.records.conversion import BlockReport, ConversionSpec
-from darkit_nb.runs.conversion_files import blocks_folder
+from darkit_nb.runs.conversion_files import blocks_folder, own_folders, partial_folder
 from darkit_nb.runs.safetensors_header import read_header
 
 SCHEMA = 1
-_DTYPES = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
-    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
-}  # fmt: skip
-"""As the format calls them."""
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-def write_whole(path: Path, pieces: Iterable[bytes | memoryview], size: int) -> None:
-    """Write a file so that it is whole or absent, whatever happens.
-
-    Args:
-        path: of the file.
-        pieces: what it holds, one behind the other.
-        size: bytes of all together, for the message.
-
-    Raises:
-        ModelError: the disk is full, or the folder cannot be written to.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as stream:
-            for piece in pieces:
-                stream.write(piece)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise disk_error(path, size, error) from error
-
-
-def disk_error(path: Path, size: int | None, error: OSError) -> ModelError:
-    """What is said when something cannot be written.
-
-    Args:
-        path: of what was to be.
-        size: its bytes, where they are known.
-        error: what the system said.
-    """
-    full = error.errno in _FULL
-    said = error.strerror or str(error)
-    return ModelError(
-        f"{path.name} cannot be written" + (": the disk is full." if full else "."),
-        expected=f"{'' if size is None else f'{size / 1e6:.3g} MB of '}room in {path.parent}",
-        received=f"{said}, {_free_bytes(path) / 1e6:.3g} MB free" if full else said,
-        cause="other files fill the disk or the quota" if full else None,
-        fix="make room and convert again with the same settings: it goes on behind the last finished block"
-        if full
-        else "choose another folder with out=…",
-    )
-
-
-def _free_bytes(path: Path) -> int:
-    there = next(folder for folder in path.absolute().parents if folder.is_dir())
-    return shutil.disk_usage(there).free
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> int:
-    """A safetensors file, whole or absent; returns its bytes.
-
-    Tensors go to the file one at a time, so none exists twice: the library's own writer wants all of them as bytes, or
-    meets a full disk with an error that is no `OSError`.
-    """
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    begin = 0
-    # Wide numbers first: all are aligned.
-    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    for name in order:
-        tensor = tensors[name]
-        end = begin + tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-        begin = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    size = 8 + len(text) + begin
-    write_whole(path, chain((len(text).to_bytes(8, "little"), text), (_raw(tensors[name]) for name in order)), size)
-    return size
-
-
-def _raw(tensor: Tensor) -> memoryview:
-    """The numbers of a tensor as they lie in memory."""
-    return memoryview(cast(Any, tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """A JSON file, whole or absent."""
-    data = json.dumps(value, indent=1).encode()
-    write_whole(path, (data,), len(data))
 
 
 class WorkFolder:
@@ -131,7 +39,7 @@ class WorkFolder:
     """
 
     def __init__(self, out: Path) -> None:
-        self.root = blocks_folder(out)
+        self.out, self.root = out, blocks_folder(out)
 
     def begin(
         self, key: str, spec: ConversionSpec, source: str, *, resume: bool, code: str | None = None, processes: int = 1
@@ -149,7 +57,7 @@ class WorkFolder:
         Raises:
             ModelError: it belongs to a conversion of another model, with other settings, or on other text; or another
                 version, other code or another number of processes began it, whose blocks these might not make the
-                same way.
+                same way; or no conversion made the folder.
         """
         state = self.root / "state.json"
         code = code_digest() if code is None else code
@@ -165,8 +73,9 @@ class WorkFolder:
                     received=_difference(before, spec, source),
                     fix=f"choose another folder, or begin anew with resume=False, which deletes {self.root}",
                 )
+        clear(partial_folder(self.out), self.out)  # said now: it would be met when all is done
+        clear(self.root, self.out)
         try:
-            shutil.rmtree(self.root, ignore_errors=True)
             self.root.mkdir(parents=True)
         except OSError as error:
             raise disk_error(self.root, None, error) from error
@@ -256,7 +165,8 @@ class WorkFolder:
 
     def remove(self) -> None:
         """Everything in it is in the converted model now."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        if self.root in own_folders(self.out):
+            shutil.rmtree(self.root, ignore_errors=True)
 
 
 def _difference(before: Mapping[str, Any], spec: ConversionSpec, source: str) -> str:

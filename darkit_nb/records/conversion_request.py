@@ -47,9 +47,9 @@ class ConversionRequest:
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("source", "out"):
+        for name, what in (("source", "a model to convert"), ("out", "a folder for the converted model")):
             if not getattr(self, name):
-                raise ConfigError(f"A conversion needs a {name}.", expected="a name or folder", received="nothing")
+                raise ConfigError(f"A conversion needs {what}.", expected=f"a {name}", received="nothing")
         if self.windows < 0 or (self.window is not None and self.window < 2):
             raise ConfigError(
                 "So much text cannot be scored.",

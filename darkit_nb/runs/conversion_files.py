@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 import shutil
 import time
@@ -25,12 +26,21 @@ ROWS = "rows.json"
 REPORT = "conversion.json"
 """In the folder of a converted model: what came of the conversion."""
 CLAIM_LOCK = ".claim.lock"
+WRITING = ".darkit-nb"
+"""In the folder of a model while it is written: by it that folder is told from one of somebody else."""
+
+_BLOCKS = re.compile(r"(state\.json|rotation\.safetensors|block-\d+\.(json|safetensors))(\.partial)?")
+_CLAIMED = {"command.txt", "env.json", "status.json"}
+"""What a claim that was killed may have left."""
 
 
 def work_folder(out: str | Path) -> Path:
-    """The folder of the conversion that makes the model in `out`."""
-    out = Path(out).expanduser()
-    return out.with_name(out.name + CONVERSION_SUFFIX)
+    """The folder of the conversion that makes the model in `out`.
+
+    Raises:
+        RunError: `out` is the root of the file system, which has nothing beside it.
+    """
+    return _beside(Path(out).expanduser(), CONVERSION_SUFFIX)
 
 
 def model_folder(root: Path) -> Path:
@@ -40,12 +50,37 @@ def model_folder(root: Path) -> Path:
 
 def blocks_folder(out: Path) -> Path:
     """The folder of finished blocks, until the model in `out` is saved."""
-    return out.with_name(out.name + ".conversion")
+    return _beside(out, ".conversion")
 
 
 def partial_folder(out: Path) -> Path:
     """The folder of the model in `out` while it is written."""
-    return out.with_name(out.name + ".partial")
+    return _beside(out, ".partial")
+
+
+def _beside(out: Path, suffix: str) -> Path:
+    if out.name in ("", ".."):  # as in "." and "/"
+        out = out.resolve()
+    if not out.name:
+        raise RunError(
+            f"{str(out)!r} cannot be the folder of a converted model.",
+            expected="a folder that can have others beside it",
+            received="the root of the file system",
+        )
+    return out.with_name(out.name + suffix)
+
+
+def own_folders(out: Path) -> list[Path]:
+    """Those of `blocks_folder` and `partial_folder` that are there and were made by a conversion."""
+    blocks, partial = blocks_folder(out), partial_folder(out)
+    own = []
+    if blocks.is_dir():
+        names = [path.name for path in blocks.iterdir()]
+        if "state.json" in names or all(map(_BLOCKS.fullmatch, names)):
+            own.append(blocks)
+    if partial.is_dir() and ((partial / WRITING).is_file() or not any(partial.iterdir())):
+        own.append(partial)
+    return own
 
 
 def begun(root: Path) -> float:
@@ -64,8 +99,8 @@ def claim(request: ConversionRequest, command: str) -> Path:
     Raises:
         RunError: `out` holds something else, or another conversion; or it cannot be written.
     """
-    out = Path(request.out).expanduser().absolute()
-    root = work_folder(out)
+    root = work_folder(Path(request.out).expanduser().absolute())
+    out = model_folder(root)
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
     sweep_removed(root.parent)
@@ -77,23 +112,37 @@ def claim(request: ConversionRequest, command: str) -> Path:
             if not _holds_nothing(root):
                 raise _another(root, other)
             _clear(root)
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            with suppress(OSError):
-                (root / CLAIM_LOCK).unlink()
-                root.rmdir()
-            raise RunError(
-                f"{out} is there already.",
-                expected="a folder that does not exist yet, or an empty one",
-                received="a folder that holds files" if out.is_dir() else "a file",
-                cause="an earlier conversion, or something else of yours",
-                fix="choose another folder; nothing was touched",
-            )
+        _refuse_taken(root, out)
         write_atomic(root / "command.txt", command.rstrip("\n") + "\n")
         write_atomic(root / "env.json", to_json({"schema": SCHEMA, **identity.environment()}) + "\n")
         RunDirectory(root).write_status(state="created")
         text = to_json({"schema": SCHEMA, "created": time.time(), **request.to_dict()})
         write_atomic(root / CONVERSION_FILE, text + "\n")  # last: with it the folder counts as a conversion
     return root
+
+
+def _refuse_taken(root: Path, out: Path) -> None:
+    """Refuse a place where something else is.
+
+    Raises:
+        RunError: files in `out`, or in the folder beside it.
+    """
+    foreign = sorted(path.name for path in root.iterdir() if path.name[0] != "." and path.name not in _CLAIMED)
+    taken = root if foreign else out
+    if not foreign and (not out.exists() or (out.is_dir() and not any(out.iterdir()))):
+        return
+    with suppress(OSError):
+        (root / CLAIM_LOCK).unlink()
+        root.rmdir()
+    raise RunError(
+        f"{taken} is there already.",
+        expected="a folder that does not exist yet, or an empty one",
+        received="a folder that holds files" if taken.is_dir() else "a file",
+        cause="something else of yours: a conversion keeps there what it measures"
+        if foreign
+        else "an earlier conversion, or something else of yours",
+        fix="choose another folder; nothing was touched",
+    )
 
 
 def _differing(root: Path, request: ConversionRequest) -> list[str]:
@@ -130,7 +179,8 @@ def _clear(root: Path) -> None:
     start = lock.exclusive(root / START_LOCK, f"The start of the conversion to {out}", wait_seconds=10.0)
     with start, run.lock(), writing(root):
         refuse_active(run)
-        shutil.rmtree(blocks_folder(out), ignore_errors=True)
+        for path in own_folders(out):
+            shutil.rmtree(path, ignore_errors=True)
         # The settings go first: killed from here on, the folder is one that was never claimed.
         for path in (root / CONVERSION_FILE, *root.iterdir()):
             if path.is_dir():

@@ -105,7 +105,7 @@ def conversion_to_delete(root: Path) -> tuple[RunDirectory, tuple[Path, ...]]:
     """
     run, out = RunDirectory(root), conversion_files.model_folder(root)
     beside = [out] if (out / conversion_files.REPORT).is_file() else []
-    beside += [conversion_files.blocks_folder(out), conversion_files.partial_folder(out)]
+    beside += conversion_files.own_folders(out)
     folders = (root, *(path for path in beside if path.is_dir()))
     links = [path for path in folders if path.is_symlink()]
     if links:

@@ -211,3 +211,20 @@ def test_a_folder_that_is_taken(folder, tmp_path):
     with pytest.raises(ModelError, match="something at"):
         convert_model(folder, small(), calibration=ids(), out=tmp_path / "out", resume=False)
     assert (tmp_path / "out" / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("beside", ["out.conversion", "out.partial"])
+def test_what_is_not_ours_beside_the_model_is_not_touched(folder, tmp_path, beside):
+    (tmp_path / beside).mkdir()
+    (tmp_path / beside / "thesis.txt").write_text("years of work")
+    for resume in (True, False):
+        with pytest.raises(ModelError, match="holds something else"):
+            convert_model(folder, small("rtn"), calibration=ids(), out=tmp_path / "out", resume=resume)
+    assert (tmp_path / beside / "thesis.txt").read_text() == "years of work"
+    assert [path.name for path in tmp_path.iterdir()] == [beside]
+
+
+def test_a_path_that_is_no_hub_id_is_not_told_to_be_fetched(tmp_path):
+    error = refused(ModelError, str(tmp_path / "nowhere"), tmp_path)
+    assert "hf download" not in str(error)
+    assert "no such folder" in str(error.received)

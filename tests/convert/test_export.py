@@ -122,3 +122,11 @@ def test_a_float_model_is_no_converted_one(tmp_path):
     decoder("llama", dtype=torch.float32).save_pretrained(tmp_path / "float")
     with pytest.raises(ModelError, match="cannot be written"):
         export_compressed_tensors(tmp_path / "float", tmp_path / "theirs")
+
+
+def test_a_file_in_the_way_of_an_export_is_not_touched(tmp_path):
+    ours = converted(tmp_path, "rtn", bits="W4A8")
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ModelError, match="something at") as caught:
+        export_compressed_tensors(ours, tmp_path / "thesis.txt")
+    assert caught.value.received == "a file"

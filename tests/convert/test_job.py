@@ -245,6 +245,11 @@ def test_a_folder_that_is_neither_run_nor_model_says_what_it_holds(corpus: Path,
     assert caught.value.received == "train.jsonl"
 
 
+def test_the_latest_run_where_there_is_none_is_called_so(corpus: Path, tmp_path: Path):
+    with pytest.raises(RunError, match="no run 'latest'"):
+        plan_of(request(Path("latest"), corpus, tmp_path / "m", runs_dir=str(tmp_path)))
+
+
 @pytest.mark.parametrize(
     ("changes", "said"), [({"text": "empty.txt"}, "no text to score"), ({"window": 4096}, "too short")]
 )

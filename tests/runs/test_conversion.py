@@ -94,6 +94,39 @@ def test_what_is_there_already_is_not_touched(tmp_path: Path, kind: str):
     assert (out if kind == "file" else out / "mine").read_text() == "mine"
 
 
+def test_a_folder_of_somebody_else_where_measurements_would_go_is_not_touched(tmp_path: Path):
+    (tmp_path / "m.run").mkdir()
+    (tmp_path / "m.run" / "thesis.txt").write_text("years of work")
+    with pytest.raises(RunError, match=r"m\.run is there already"):
+        Conversion.create(request(tmp_path / "m"))
+    assert [path.name for path in (tmp_path / "m.run").iterdir()] == ["thesis.txt"]
+
+
+def test_folders_of_somebody_else_outlive_a_conversion_that_gives_way_or_is_deleted(tmp_path: Path):
+    made = Conversion.create(request(tmp_path / "m", source="stdlib-lama"))
+    for name in ("m.conversion", "m.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.txt").write_text("years of work")
+    made.directory.begin_attempt()
+    made.directory.write_status(state="failed", message="no such model")
+    assert Conversion.create(request(tmp_path / "m")).delete() == (tmp_path / "m.run",)
+    assert len(list(tmp_path.glob("m.*/thesis.txt"))) == 2
+
+
+def test_dots_and_the_root_are_folders_like_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "m" / "inside").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "m")
+    with pytest.raises(RunError, match="no conversion at"):
+        Conversion.open(".")
+    (tmp_path / "m" / "inside").rmdir()
+    made = Conversion.create(request(Path()))
+    assert made.root == tmp_path / "m.run"
+    assert Conversion.open(".").out == tmp_path / "m"
+    for refused in (Conversion.open, lambda place: Conversion.create(request(place))):
+        with pytest.raises(RunError, match="cannot be the folder"):
+            refused(Path("/"))
+
+
 def test_it_is_opened_by_either_folder_and_listed_in_the_order_begun(tmp_path: Path):
     first, second = (Conversion.create(request(tmp_path / name)) for name in ("z", "a"))
     assert Conversion.open(tmp_path / "z") == Conversion.open(tmp_path / "z.run") == first

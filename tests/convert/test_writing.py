@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from darkit_nb.convert.work import write_tensors
+from darkit_nb.convert.writing import write_tensors
 
 
 def test_every_kind_of_tensor_comes_back(tmp_path: Path):
