@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from darkit_nb.cli.settings import config_of
+from darkit_nb.config.launched import launched_rank
 
 if TYPE_CHECKING:
     from darkit_nb.runs import RunDirectory
@@ -23,7 +24,7 @@ def train(
     quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
     detach: Annotated[bool, Parameter(negative="")] = False,
     queue: Annotated[bool, Parameter(negative="")] = False,
-) -> None:
+) -> int:
     """Train a spiking language model.
 
     Settings come from the defaults, then the file, then --preset, then key=value, each winning over the one before.
@@ -51,21 +52,20 @@ def train(
 
     if keys:
         print(describe_keys())
-        return
+        return 0
     config = config_of(settings, preset, fork, trust=trust)
     if print_config:
         print(dump_yaml(config), end="")
-        return
+        return 0
     if detach or queue:
         from darkit_nb.cli.running import say_state
         from darkit_nb.runs import train as start_detached
 
         say_state(start_detached(config, queue=queue))
-        return
+        return 0
     from darkit_nb.train.launch import train as start
 
-    run = start(config, progress=not quiet)
-    _say_where(run)
+    return _carried_out(lambda: start(config, progress=not quiet))
 
 
 def resume(
@@ -75,7 +75,7 @@ def resume(
     runs_dir: str = "runs",
     quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
     detach: Annotated[bool, Parameter(negative="")] = False,
-) -> None:
+) -> int:
     """Go on with a run from its last complete checkpoint, or from its beginning where it has none.
 
     Try:
@@ -98,10 +98,10 @@ def resume(
         from darkit_nb.runs import resume as resume_detached
 
         say_state(resume_detached(found, settings))
-        return
+        return 0
     from darkit_nb.train.launch import resume as go_on
 
-    _say_where(go_on(found, settings, runs_dir=runs_dir, progress=not quiet))
+    return _carried_out(lambda: go_on(found, settings, runs_dir=runs_dir, progress=not quiet))
 
 
 def demo(*, runs_dir: str = "runs", seed: int = 0, steps: int | None = None) -> None:
@@ -120,9 +120,14 @@ def demo(*, runs_dir: str = "runs", seed: int = 0, steps: int | None = None) -> 
     show(runs_dir=runs_dir, seed=seed, steps=steps)
 
 
-def _say_where(run: RunDirectory) -> None:
-    if os.environ.get("RANK", "0") != "0":
-        return  # one of several processes of a distributed run; the first one speaks for all
+def _carried_out(work: Callable[[], RunDirectory]) -> int:
+    """Train, and say where the run lies; of several processes the first says it, and what went wrong."""
+    if launched_rank() > 0:
+        from darkit_nb.train.helpers import help_quietly
+
+        return help_quietly(work)
+    run = work()
     status = run.read_status()
     reason = f" ({status.reason})" if status.reason else ""
     print(f"{status.state}{reason}: {run.root}")
+    return 0

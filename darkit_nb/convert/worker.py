@@ -22,6 +22,7 @@ from darkit_nb.runs.conversion_files import read_rows, write_rows
 from darkit_nb.runs.launch_record import read_launch
 from darkit_nb.train.attempt import Attempt, begin
 from darkit_nb.train.control import interruptible
+from darkit_nb.train.helpers import help_quietly
 
 EXIT_ERROR = 2
 _SCORING_SECONDS = 0.5
@@ -73,19 +74,8 @@ def claimed(claim: Callable[[], Conversion]) -> Conversion:
 
 
 def help_first() -> int:
-    """The part of all processes but the first, which speaks for them; returns the exit code.
-
-    It is 0 where the first knows how it ended: a launcher ends all processes when one of them fails, and the first may
-    be writing just then.
-    """
-    try:
-        work_on(claimed(_by_the_first))
-    except (DarkitError, KeyboardInterrupt) as error:
-        return 0 if _told(error) else EXIT_ERROR
-    except Exception as error:  # noqa: BLE001 - its name goes to the first, the place is told here
-        traceback.print_exc()
-        return 0 if _told(error) else 1
-    return 0
+    """The part of all processes but the first, which speaks for them; returns the exit code."""
+    return help_quietly(lambda: work_on(claimed(_by_the_first)))
 
 
 def in_company() -> AbstractContextManager[None]:
@@ -95,12 +85,6 @@ def in_company() -> AbstractContextManager[None]:
     from darkit_nb.train.processes import together
 
     return together()
-
-
-def _told(error: BaseException) -> bool:
-    from darkit_nb.train.meeting import known_to_all
-
-    return known_to_all(error)
 
 
 def _by_the_first() -> Conversion:

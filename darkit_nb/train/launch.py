@@ -23,7 +23,8 @@ from darkit_nb.train.attempt import begin
 from darkit_nb.train.edits import edits_of, keep_fork
 from darkit_nb.train.fit import fit
 from darkit_nb.train.group import leave_at_exit, stay_at_exit
-from darkit_nb.train.processes import from_first, together
+from darkit_nb.train.one_voice import one_voice
+from darkit_nb.train.processes import from_first
 from darkit_nb.train.progress import TerminalProgress
 from darkit_nb.train.session import check_same_architecture, open_session
 
@@ -43,16 +44,15 @@ def train(config: RunConfig, *, progress: bool = True) -> RunDirectory:
     """
     state = start_processes(config)
     display = TerminalProgress(config.train.steps, enabled=progress and state.is_main_process)
-    with display:
+    with one_voice(), display:
         check_model_memory(config)
         with state.main_process_first():
             session = open_session(config, display.preparing)
-        with together():
-            made = from_first(lambda: str(RunDirectory.create(config, command=command_line(config)).root))
+        made = from_first(lambda: str(RunDirectory.create(config, command=command_line(config)).root))
         run = RunDirectory.open(made)
         if state.is_main_process:
             keep_fork(run, session.edits)
-        with begin(run, active=state.is_main_process) as attempt:
+        with begin(run, active=state.is_main_process) as attempt, one_voice():
             fit(attempt, session, state, display, resume_from=None)
     leave_at_exit()
     return run
@@ -79,14 +79,14 @@ def resume(
     state = start_processes(config)
     done = checkpoint.step if checkpoint else 0
     display = TerminalProgress(config.train.steps, enabled=progress and state.is_main_process, start=done)
-    with display:
+    with one_voice(), display:
         check_model_memory(config)
         edits = edits_of(config, run, checkpoint)
         with state.main_process_first():
             session = open_session(config, display.preparing, edits)
         if checkpoint:
             check_same_architecture(session.model, checkpoint.path)
-        with begin(run, active=state.is_main_process) as attempt:
+        with begin(run, active=state.is_main_process) as attempt, one_voice():
             fit(attempt, session, state, display, resume_from=checkpoint)
     leave_at_exit()
     return run

@@ -7,6 +7,7 @@ others.
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 import time
@@ -19,12 +20,12 @@ import torch
 from darkit_nb import errors
 from darkit_nb.errors import DarkitError, RunError, problem_of
 from darkit_nb.train.group import distributed, stay_at_exit, world
+from darkit_nb.train.helpers import known_to_all, mark_known
 
 _PATIENCE_SECONDS = 60.0
 """How long a process that gave up waits for the others to hear of it."""
 _SAID_BYTES = 4096
 """What each can say in a meeting."""
-_HEARD = "_heard_by_all"
 
 
 def device_of_words() -> torch.device:
@@ -42,10 +43,13 @@ def meeting(exchange: Callable[[], object]) -> None:
             if not any(said):
                 exchange()
         except RuntimeError as error:
-            raise _gone(error) from error
+            stay_at_exit()
+            found = gone(error, "the same command again goes on where this one was")
+            mark_known(found)
+            raise found from error
     for number, text in enumerate(said):
         if text:
-            raise _heard(number, text)
+            raise heard(number, text)
 
 
 def all_said(mine: bytes, patience: float | None = None) -> list[bytes]:
@@ -67,22 +71,18 @@ def all_said(mine: bytes, patience: float | None = None) -> list[bytes]:
 
 def tell(error: BaseException) -> None:
     """Come to the next meeting of the others with what went wrong here, unless all know."""
-    if not distributed() or getattr(error, _HEARD, False):
+    if not distributed() or known_to_all(error):
         return
     with _undisturbed(repeat=False):
         try:
-            all_said(_in_words(error), _PATIENCE_SECONDS)
+            all_said(in_words(error), _PATIENCE_SECONDS)
         except RuntimeError:
             stay_at_exit()  # they are gone
-    setattr(error, _HEARD, True)
+    mark_known(error)
 
 
-def known_to_all(error: BaseException) -> bool:
-    """Whether it was raised, or heard of, in all processes."""
-    return getattr(error, _HEARD, False)
-
-
-def _in_words(error: BaseException) -> bytes:
+def in_words(error: BaseException) -> bytes:
+    """An error as others can be told of it."""
     kind = "KeyboardInterrupt" if isinstance(error, KeyboardInterrupt) else type(error).__name__
     problem = {name: text for name, text in problem_of(error).items() if text}
     foreseen = isinstance(error, DarkitError | KeyboardInterrupt)
@@ -96,7 +96,7 @@ def _in_words(error: BaseException) -> bytes:
     raise AssertionError("five texts of 60 characters fit")
 
 
-def _heard(number: int, words: bytes) -> BaseException:
+def heard(number: int, words: bytes) -> BaseException:
     """The error that process `number` told of."""
     said = json.loads(words)
     kind, foreseen, message = said.pop("kind"), said.pop("foreseen"), said.pop("message")
@@ -108,23 +108,30 @@ def _heard(number: int, words: bytes) -> BaseException:
         found = known(message, **said)
     else:
         found = RunError(f"Process {number} of {world()} failed: {message}", **said)
-    setattr(found, _HEARD, True)
+    mark_known(found)
     return found
 
 
-def _gone(error: RuntimeError) -> RunError:
-    """The error of an exchange that broke off."""
-    stay_at_exit()
-    lines = str(error).strip().splitlines()
-    found = RunError(
+class ProcessGone(RunError):  # noqa: N818 - what happened is its name
+    """Another process broke an exchange off."""
+
+
+def gone(error: BaseException, fix: str) -> ProcessGone:
+    """What an exchange that broke off means.
+
+    Args:
+        error: of the exchange.
+        fix: what to do.
+    """
+    told = re.sub(r"^\[\S+\] ", "", str(error).strip().partition(". This is typically")[0])  # no place in its source
+    lines = told.splitlines()
+    return ProcessGone(
         "Another process of this work is gone.",
         expected=f"{world()} processes to the end",
         received=lines[0][:300] if lines else type(error).__name__,
         cause="it was killed, perhaps because memory ran out, or its machine went down",
-        fix="the same command again goes on where this one was",
+        fix=fix,
     )
-    setattr(found, _HEARD, True)
-    return found
 
 
 @contextmanager

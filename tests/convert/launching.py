@@ -8,7 +8,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import time
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal
 from unittest.mock import patch
+
+from torch.distributed import TCPStore
 
 PRELOADED = ["tests.convert.launching", "darkit_nb.convert.job", "darkit_nb.cli.app", "darkit_nb.evaluate"]
 
@@ -40,10 +41,11 @@ class Harm:
 
 @dataclass(frozen=True)
 class Together:
-    """Processes that run one command line, and what each has said."""
+    """Processes that run one command line, what each has said, and the store they meet through."""
 
     processes: list[BaseProcess]
     logs: list[Path]
+    store: TCPStore
 
     def wait(self) -> list[int | None]:
         """Exit codes, when all have ended."""
@@ -64,10 +66,10 @@ def launch(arguments: list[str], folder: Path, *, count: int = 2, harm: Harm | N
         folder: for what they print.
         harm: what happens to one of them.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    # As launchers do: the store outlives every process.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(count)}
+    told["TORCHELASTIC_USE_AGENT_STORE"] = "True"
     told |= {name: os.environ[name] for name in ("DARKIT_CACHE",) if name in os.environ}
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(PRELOADED)
@@ -78,7 +80,7 @@ def launch(arguments: list[str], folder: Path, *, count: int = 2, harm: Harm | N
     ]
     for process in processes:
         process.start()
-    return Together(processes, logs)
+    return Together(processes, logs, store)
 
 
 def _run(arguments: list[str], log: Path, told: dict[str, str], harm: Harm | None) -> None:
