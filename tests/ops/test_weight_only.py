@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -54,13 +56,14 @@ def test_it_is_the_product_with_the_values(level, kind, rows, fastest, features,
     assert float(error.max()) <= 4 * torch.finfo(dtype).eps
 
 
+@pytest.mark.parametrize("payload", [0xFFFFFFFF, 0x7F800001])
 @pytest.mark.parametrize("rows", [3, 40])
 @pytest.mark.parametrize("fastest", [0, 2])
-def test_a_token_that_is_no_number_leaves_the_others_alone(monkeypatch, rows: int, fastest: int) -> None:
+def test_a_token_that_is_no_number_leaves_the_others_alone(monkeypatch, rows: int, fastest: int, payload: int) -> None:
     need_library()
     monkeypatch.setattr(_product_native, "FASTEST", fastest)
     x, w = torch.randn(rows, 70), torch.randn(5, 70)
-    x[1, 3], x[2, 5] = torch.tensor(2**32 - 1, dtype=torch.uint32).view(torch.float32), float("inf")
+    x[1, 3], x[2, 5] = torch.tensor(payload, dtype=torch.uint32).view(torch.float32), float("inf")
     weight = weight_encode(w, 8)
     products = prepare_float_products(weight, None)
     assert products is not None
@@ -85,6 +88,22 @@ def test_tiles_lose_nothing_of_a_token(rows: int, dtype: torch.dtype) -> None:
     products = prepare_float_products(code, None)
     assert products is not None
     assert torch.equal(products.linear(x), x)
+
+
+def test_tiles_multiply_where_the_processor_has_them() -> None:
+    need_library()
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    if "amx_bf16" not in flags:
+        pytest.skip("this processor has no tiles for floats")
+    # Pairs of tokens that nearly cancel: values rounded to the dtype of tokens, the other way, would be far off.
+    random = torch.Generator().manual_seed(0)
+    half = torch.randn(40, 64, generator=random).bfloat16()
+    codes = torch.randint(30, 120, (33, 64), generator=random, dtype=torch.int16)
+    code = WeightCode(torch.cat([codes, codes + 1], -1), torch.full((33, 1), 1.003), 8)
+    products = prepare_float_products(code, None)
+    assert products is not None
+    found = products.linear(torch.cat([half, -half], -1))
+    assert found.equal((-1.003 * half.float().sum(-1, keepdim=True)).bfloat16().expand(-1, 33))
 
 
 def test_without_the_library_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

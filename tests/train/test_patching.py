@@ -369,12 +369,15 @@ def test_an_edit_that_fails_only_in_an_evaluation_is_taken_out_too(long: RunConf
         assert problem is not None
         assert "ValueError: only here" in problem["message"]
         assert problem["message"].startswith("line 1")
+        wait_until(lambda: done_again(run.directory), run)  # the stop that follows would leave the evaluation
+
+    def done_again(run: RunDirectory) -> bool:
+        step = events(run, "revert")[0]["step"]
+        assert step % 10 == 0
+        return step in [line["step"] for line in run.read_metrics() if line["kind"] == "evaluation"]
 
     run = trained(long, act)
     assert run.read_status().state == "stopped"
-    step = events(run, "revert")[0]["step"]
-    assert step % 10 == 0
-    assert step in [line["step"] for line in run.read_metrics() if line["kind"] == "evaluation"], "it was done again"
 
 
 def test_a_run_in_several_processes_refuses(long: RunConfig):
