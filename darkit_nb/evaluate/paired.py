@@ -51,14 +51,9 @@ def against(rows: Sequence[ConversionRow], reference: str) -> ConversionComparis
             fix=f"name its folder, such as {found[0].path}" if found else None,
         )
     (base,) = found
-    others = [row for row in rows if row is not base and _same_windows(row.losses, base.losses)]
+    others = [row for row in rows if row is not base and not row.losses.unlike(base.losses)]
     differences = {row.path: paired_difference(row.losses, base.losses) for row in others}
     return ConversionComparison(reference=base.name, path=base.path, differences=differences)
-
-
-def _same_windows(model: WindowLosses, reference: WindowLosses) -> bool:
-    own, other = ((each.window, len(each.nats), each.text_sha256, each.bytes_per_token) for each in (model, reference))
-    return own == other
 
 
 def window_differences(model: WindowLosses, reference: WindowLosses) -> list[float]:
@@ -67,7 +62,7 @@ def window_differences(model: WindowLosses, reference: WindowLosses) -> list[flo
     Raises:
         DataError: they were not scored on the same windows of the same text.
     """
-    if not _same_windows(model, reference):
+    if model.unlike(reference):
         raise DataError(
             "Only scores of the same windows can be put in pairs.",
             expected=f"{len(reference.nats)} windows of {reference.window} tokens of {reference.text!r}",

@@ -44,6 +44,18 @@ class WindowLosses:
         """Loss in bits per byte of text."""
         return self.loss / math.log(2) / self.bytes_per_token
 
+    def unlike(self, other: WindowLosses) -> str:
+        """Why the two cannot be put in pairs, in words; empty where they can."""
+        same_tokens = self.text_sha256 == other.text_sha256
+        found = {
+            "another text": same_tokens or self.text == other.text,
+            f"windows of {self.window} tokens": self.window == other.window,
+            f"{len(self.nats)} window{'s' * (len(self.nats) != 1)}": len(self.nats) == len(other.nats),
+            "another tokenizer": self.bytes_per_token == other.bytes_per_token,
+            "other tokens of the text": same_tokens,
+        }
+        return next((reason for reason, alike in found.items() if not alike), "")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {**dataclasses.asdict(self), "nats": list(self.nats)}

@@ -15,7 +15,7 @@ from darkit_nb.runs.files import SCHEMA, append_line
 from darkit_nb.runs.metrics import MetricsReader, Record
 from darkit_nb.runs.status import read_status
 
-COMMANDS = ("stop", "checkpoint", "patch", "revert", "probe", "generate", "trace", "cancel")
+COMMANDS = ("stop", "checkpoint", "patch", "revert", "probe", "generate", "trace", "cancel", "release")
 REQUESTS = ("probe", "generate", "trace")
 """Commands with an answer of their own, which a worker gives when no trainer is at work."""
 

@@ -243,6 +243,16 @@ def worker_alive(root: Path) -> bool:
         return False
 
 
+def release(run: RunDirectory) -> None:
+    """Let the worker of a run end as soon as it has answered what was asked; without one nothing happens.
+
+    Raises:
+        RunError: the run's folder cannot be written.
+    """
+    if worker_alive(run.root):
+        send(run, "release")
+
+
 def start_worker(run: RunDirectory) -> None:
     """Start the worker of a run, unless there is one.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from darkit_nb.runs.directory import RunDirectory
-from darkit_nb.runs.requests import Request, RequestKind, ask
+from darkit_nb.runs.requests import Request, RequestKind, ask, release
 
 SOURCE = "source"
 """Argument of a request that is for the model a conversion began with."""
@@ -46,6 +46,7 @@ class AskableRun:
         top_k: int = 0,
         top_p: float = 0.95,
         seed: int | None = None,
+        keep_s: float = 0.0,
     ) -> Request:
         """Ask for text that follows a prompt, of the live trainer at its next step, or of the last checkpoint.
 
@@ -56,13 +57,23 @@ class AskableRun:
             top_k: only the k most likely tokens; 0 takes all.
             top_p: only the smallest set of tokens with this probability together.
             seed: of the sampling; None draws differently every time.
+            keep_s: how long a process that was started to answer keeps the model in memory, for what is asked next;
+                half a minute at least, ten minutes at most.
 
         Raises:
             ConfigError: the prompt is far too long.
             RunError: the run's folder cannot be written.
         """
         sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-        return self._ask("generate", {"prompt": prompt, **sampling, "seed": seed})
+        return self._ask("generate", {"prompt": prompt, **sampling, "seed": seed, "keep_s": keep_s})
+
+    def release(self) -> None:
+        """Let the process that was started to answer end now, and give its memory back; a trainer trains on.
+
+        Raises:
+            RunError: the run's folder cannot be written.
+        """
+        release(self.directory)
 
     def trace(self, text: str | None = None, *, timing: bool = False, memory: bool = False) -> Request:
         """Ask for the tree of its modules, with how they fire on a text: of the live trainer at its next step, or of

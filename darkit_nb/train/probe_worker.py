@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from darkit_nb.config.memory import available_memory
 from darkit_nb.errors import DarkitError, RunError
 from darkit_nb.runs import RunDirectory, lock
 from darkit_nb.runs.control import REQUESTS, Cancellation, Command, CommandReader, acknowledge
@@ -20,7 +21,11 @@ from darkit_nb.runs.run_requests import SOURCE
 from darkit_nb.runs.workers import is_conversion
 
 IDLE_SECONDS = 30.0
+MOST_IDLE_SECONDS = 600.0
 POLL_SECONDS = 0.1
+HELD = 2
+"""Models of one conversion that are kept beside each other: the float one and the converted one."""
+_SPARE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -32,27 +37,33 @@ class _Model:
         step: of the training that made them; None for a conversion.
     """
 
-    path: Path | str
+    path: Path
     step: int | None
+
+    @property
+    def bytes(self) -> int:
+        """Of its weights on disk."""
+        return sum(file.stat().st_size for file in self.path.glob("*.safetensors"))
 
 
 class ProbeWorker:
-    """Holds the newest checkpoint of a run, or the model a conversion made or began with, and answers with it.
+    """Holds the newest checkpoint of a run, or the models a conversion made and began with, and answers with them.
 
     Args:
         run: the folder of either.
-        idle_seconds: how long it waits for another request before it ends.
+        idle_seconds: how long it waits for another request before it ends; a request may ask for longer.
     """
 
     def __init__(self, run: RunDirectory, idle_seconds: float = IDLE_SECONDS) -> None:
         self.run, self.idle_seconds = run, idle_seconds
-        self._commands = CommandReader(run, kinds=REQUESTS)
-        self._loaded: tuple[_Model, Any, Any] | None = None
+        self._commands = CommandReader(run, kinds=(*REQUESTS, "release"))
+        self._held: dict[_Model, tuple[Any, Any]] = {}  # what was used last stands last
+        self._released = False
 
     def serve(self) -> None:
-        """Answer until nobody has asked for a while, or somebody trains the run."""
+        """Answer until nobody has asked for a while, somebody trains the run, or it is let go."""
         last = time.monotonic()
-        while time.monotonic() - last < self.idle_seconds or not self._leave():
+        while (not self._released and time.monotonic() - last < self.idle_seconds) or not self._leave():
             for command in self._commands.read():
                 self._answer(command)
                 last = time.monotonic()
@@ -71,6 +82,12 @@ class ProbeWorker:
         return not waiting
 
     def _answer(self, command: Command) -> None:
+        self._released = command.command == "release"
+        if self._released:
+            return
+        keep = command.arguments.get("keep_s")
+        if isinstance(keep, int | float):
+            self.idle_seconds = max(self.idle_seconds, min(float(keep), MOST_IDLE_SECONDS))
         try:
             if command.command == "generate" and Cancellation(self.run, command.id).asked():
                 acknowledge(self.run, command, step=None, tokens=0, cancelled=True)
@@ -111,27 +128,42 @@ class ProbeWorker:
             found = named(request.source, request.runs_dir)
         except RunError:
             found = request.source  # no run, so it was an id of the hub
-        return _Model(_fetched(found, request.revision) if isinstance(found, str) else found, None)
+        return _Model(_fetched(found, request.revision) if isinstance(found, str) else Path(found), None)
 
     def _load(self, found: _Model) -> tuple[Any, Any]:
-        if self._loaded is None or self._loaded[0] != found:
-            import torch
-            from transformers import AutoTokenizer
+        model = self._held.pop(found, None)
+        if model is None:
+            self._make_room(found)
+            model = self._read(found)
+        self._held[found] = model
+        return model
 
-            from darkit_nb.config.cores import available_cores
-            from darkit_nb.plugins import import_modules
-            from darkit_nb.spikify import load_model
+    def _make_room(self, wanted: _Model) -> None:
+        """Let go of models before another one is there; what may stay beside it is what memory certainly has room for.
 
-            self._loaded = None  # before the next one is there, so that memory holds one
-            threads = min(torch.get_num_threads(), available_cores())
-            if found.step is not None:
-                config = self.run.read_config()
-                threads = config.train.num_threads or threads
-                import_modules(config.plugins, Path.cwd())
-            torch.set_num_threads(threads)
-            model = load_model(found.path)
-            self._loaded = found, model.eval(), AutoTokenizer.from_pretrained(found.path)
-        return self._loaded[1:]
+        Unpacked for a product, weights may take twice what they take on disk.
+        """
+        while self._held:
+            roomy = available_memory() > 2 * wanted.bytes + _SPARE_BYTES
+            if roomy and wanted.step is None and len(self._held) < HELD:
+                return
+            self._held.pop(next(iter(self._held)))
+
+    def _read(self, found: _Model) -> tuple[Any, Any]:
+        import torch
+        from transformers import AutoTokenizer
+
+        from darkit_nb.config.cores import available_cores
+        from darkit_nb.plugins import import_modules
+        from darkit_nb.spikify import load_model
+
+        threads = min(torch.get_num_threads(), available_cores())
+        if found.step is not None:
+            config = self.run.read_config()
+            threads = config.train.num_threads or threads
+            import_modules(config.plugins, Path.cwd())
+        torch.set_num_threads(threads)
+        return load_model(found.path).eval(), AutoTokenizer.from_pretrained(found.path)
 
 
 def _fetched(name: str, revision: str | None) -> Path:

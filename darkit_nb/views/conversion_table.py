@@ -75,12 +75,13 @@ def result_view(rows: Sequence[ConversionRow], comparison: ConversionComparison 
         rows: the models.
         comparison: puts the others beside one of them, in a column behind that against float.
     """
+    base = next((row for row in rows if comparison is not None and row.path == comparison.path), None)
     texts = {(row.losses.text, row.losses.window, len(row.losses.nats)) for row in rows}
     on = ", ".join(f"{text}, {windows} windows of {window} tokens" for text, window, windows in sorted(texts))
     return TableView(
         title=f"{len(rows)} {'model' if len(rows) == 1 else 'models'} on {on or 'no text'}",
         headers=RESULT_HEADERS[:3] + (() if comparison is None else ("against*",)) + RESULT_HEADERS[3:],
-        rows=tuple(_result_row(row, comparison) for row in rows),
+        rows=tuple(_result_row(row, comparison, base) for row in rows),
         notes=(
             *_against_note(comparison),
             "perplexity: per token, windows that do not overlap, each scored from its second token. Δ: against "
@@ -101,10 +102,19 @@ def _against_note(comparison: ConversionComparison | None) -> tuple[str, ...]:
     )
 
 
-def _result_row(row: ConversionRow, comparison: ConversionComparison | None) -> tuple[str, ...]:
+def _result_row(
+    row: ConversionRow, comparison: ConversionComparison | None, base: ConversionRow | None
+) -> tuple[str, ...]:
     took = "–" if row.seconds is None else duration(row.seconds)
-    beside = () if comparison is None else (lost(comparison.differences.get(row.path)),)
+    beside = () if comparison is None else (_beside(row, comparison, base),)
     return (row.name, significant(row.losses.perplexity, 4), lost(row.delta), *beside, *_cost_cells(row.cost), took)
+
+
+def _beside(row: ConversionRow, comparison: ConversionComparison, base: ConversionRow | None) -> str:
+    """What it costs more than the one all are put beside, or why that cannot be said."""
+    found = comparison.differences.get(row.path)
+    why = row.losses.unlike(base.losses) if found is None and base is not None else ""
+    return f"– ({why})" if why else lost(found)
 
 
 def _cost_cells(cost: ConversionCost | None) -> tuple[str, ...]:

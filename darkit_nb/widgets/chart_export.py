@@ -9,16 +9,22 @@ from darkit_nb.errors import RunError
 from darkit_nb.views.chart_frame import chart_frame
 from darkit_nb.views.charts import ChartRun
 
-TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet", "svg": "image/svg+xml"}
+TYPES = {
+    "csv": "text/csv",
+    "parquet": "application/vnd.apache.parquet",
+    "svg": "image/svg+xml",
+    "html": "text/html",
+}
 
 
-def chart_file(kind: str, runs: Sequence[ChartRun], draw: Callable[[], str]) -> bytes:
+def chart_file(kind: str, runs: Sequence[ChartRun], draw: Callable[[], str], page: Callable[[], str]) -> bytes:
     """The bytes of a file.
 
     Args:
-        kind: csv, parquet or svg.
+        kind: csv, parquet, svg or html.
         runs: whose measurements go into the tables.
         draw: makes the SVG.
+        page: makes the HTML.
 
     Raises:
         RunError: another kind.
@@ -33,6 +39,8 @@ def chart_file(kind: str, runs: Sequence[ChartRun], draw: Callable[[], str]) -> 
         )
     if kind == "svg":
         return draw().encode()
+    if kind == "html":
+        return page().encode()
     frame = chart_frame(runs)
     if kind == "csv":
         return frame.to_csv(index=False).encode()

@@ -16,7 +16,7 @@ from darkit_nb.runs.conversion import Conversion, list_conversions
 from darkit_nb.runs.conversion_queue import queue_conversions
 from darkit_nb.widgets.convert_others import Others
 from darkit_nb.widgets.convert_setup import ConvertSetup
-from darkit_nb.widgets.convert_wire import ScoringPace, course_data, state_text
+from darkit_nb.widgets.convert_wire import BlockPace, ScoringPace, course_data, state_text
 
 _MOST_CLICKS = 32
 
@@ -44,7 +44,7 @@ class ConvertCourse(ConvertSetup):
         self.conversion: Conversion | None = None
         self.progress: ConversionProgress | None = None
         self._others = Others(self._changed)
-        self._pace = ScoringPace()
+        self._pace, self._block_pace = ScoringPace(), BlockPace()
         self._seen_at_work = ""
         self._clicks: list[str] = []
         super().__init__(*given, **named)
@@ -196,7 +196,7 @@ class ConvertCourse(ConvertSetup):
             self.pending = ""
         found = [] if progress is None else list(reversed(self._others.found.values()))
         with self.hold_sync():
-            self.course = None if progress is None else course_data(progress, time.time(), self._pace)
+            self.course = None if progress is None else course_data(progress, time.time(), self._pace, self._block_pace)
             self.choices = [_choice(each) for each in found]
             self._show_results(found)
         self.refresh_snapshot()

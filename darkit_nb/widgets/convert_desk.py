@@ -23,7 +23,7 @@ from darkit_nb.widgets.base import script, style
 from darkit_nb.widgets.convert_course import ConvertCourse
 from darkit_nb.widgets.convert_others import compared
 from darkit_nb.widgets.convert_samples import Samples
-from darkit_nb.widgets.convert_wire import converted_row, rows_data
+from darkit_nb.widgets.convert_wire import converted_row, floats_of, rows_data
 from darkit_nb.widgets.helper import Helper
 
 _THERE = ("finished", "starting", "running", "queued")
@@ -109,6 +109,7 @@ class ConvertDesk(ConvertCourse):
     def close(self) -> None:
         """Stop watching, and remove the widget; conversions go on."""
         self._samples.forget()
+        self._samples.release()
         super().close()
 
     # -- what the page asks for --------------------------------------------------------------------------------------
@@ -152,6 +153,7 @@ class ConvertDesk(ConvertCourse):
         self.results = rows_data(found, source, also, self._comparison())
 
     def _leave(self) -> None:
+        self._samples.release()
         self.close_tree()
 
     def _hear_tree(self, key: str, text: str, problem: dict[str, Any] | None) -> None:
@@ -175,9 +177,10 @@ class ConvertDesk(ConvertCourse):
     def _rows(self) -> list[ConversionRow]:
         """The float model once, and every converted one of the same source."""
         source = None if self.progress is None else self.progress.source
-        rows = [row for each in self._others.found.values() if each.source == source for row in each.rows]
-        floats = [row for row in rows if row.cost is None]
-        return [*floats[:1], *(row for row in rows if row.cost is not None)]
+        same = [each for each in self._others.found.values() if each.source == source]
+        rows = [row for each in same for row in each.rows if row.cost is not None]
+        base = next((row for row in rows if row.path == self._against), None)
+        return [*floats_of(same, base)[:1], *rows]
 
     def _comparison(self) -> ConversionComparison | None:
         """What the others are put beside; None for the float model, and where what was chosen is gone."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from darkit_nb.errors import RunError
 from darkit_nb.runs.conversion import Conversion
 from darkit_nb.widgets.writing import Writing
 
 TOKENS = 96
-_SAMPLING: dict[str, Any] = {"max_new_tokens": TOKENS, "temperature": 0.7, "seed": 0}
+KEEP_SECONDS = 300.0
+"""How long both models stay in memory for the next text, unless the panel is closed or shows another conversion."""
+_SAMPLING: dict[str, Any] = {"max_new_tokens": TOKENS, "temperature": 0.7, "seed": 0, "keep_s": KEEP_SECONDS}
 
 
 class Samples:
-    """What two models write, one after the other: a process of its own loads and asks them, and ends by itself.
+    """What two models write, one after the other: a process of its own loads and asks them, and keeps them for a while.
 
     Args:
         told: gets what the page shows, as plain data, whenever it has changed; None when there is nothing.
@@ -26,6 +30,7 @@ class Samples:
         self._lock = threading.RLock()
         self._float, self._converted = Writing(self._moved), Writing(self._moved)
         self._asked: dict[str, Any] | None = None
+        self._keeps: Conversion | None = None
 
     def write(self, conversion: Conversion, prompt: str) -> None:
         """Let both continue a text; what they wrote before, or are writing, is given up.
@@ -36,6 +41,9 @@ class Samples:
         """
         with self._lock:
             self.forget()
+            if conversion != self._keeps:
+                self.release()
+            self._keeps = conversion
             first = conversion.float_model.generate(prompt, **_SAMPLING)
             second = conversion.generate(prompt, **_SAMPLING)
             names = [f"{Path(conversion.request.source).name} (float)", conversion.name]
@@ -59,6 +67,14 @@ class Samples:
             if self._asked is not None:
                 self._asked = None
                 self._told(None)
+
+    def release(self) -> None:
+        """Let the process that holds the models end once it has written what it was asked for."""
+        with self._lock:
+            held, self._keeps = self._keeps, None
+        if held is not None:
+            with suppress(RunError):  # it was deleted, and its models with it
+                held.release()
 
     def _moved(self, _: Writing, fresh: bool) -> None:
         with self._lock:

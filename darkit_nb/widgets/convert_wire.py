@@ -15,6 +15,10 @@ _BLOCKS, _SCORING = 0.8, 0.2
 """Shares of the bar: a conversion is listening and blocks, then the text it is scored on."""
 
 
+_RECENT = 4
+"""Blocks whose time counts: a machine that others use too is not as fast now as it was."""
+
+
 class ScoringPace:
     """How fast windows are scored, measured from the first word about them to the last."""
 
@@ -34,13 +38,51 @@ class ScoringPace:
         return (progress.windows - done) * (now - self._since) / scored if scored > 0 else None
 
 
-def course_data(progress: ConversionProgress, now: float, pace: ScoringPace) -> dict[str, Any]:
+class BlockPace:
+    """How long a block takes: as the plan says before the first one is done, as the last ones took after it."""
+
+    def __init__(self) -> None:
+        self._stage: tuple[str, str | None] | None = None
+        self._since = 0.0
+
+    def look(self, progress: ConversionProgress, now: float) -> dict[str, float | bool | None] | None:
+        """What is known of it as plain data; None while no block is being converted, or where nothing is known.
+
+        Returns: `block_s` seconds of a block; `since_s` since this one was begun, as far as it was seen; `left` blocks
+            with this one; `measured` whether it was measured; `planned_s` and `expected_s` of all blocks, by the plan
+            and at the measured pace.
+        """
+        stage = progress.id, progress.stage
+        if stage != self._stage:
+            self._stage, self._since = stage, now
+        blocks, plan = progress.blocks, progress.plan
+        if not progress.active or not blocks or not (progress.stage or "").startswith("block "):
+            return None
+        own = [report.seconds for report in progress.reports if not report.resumed][-_RECENT:]
+        planned = plan.seconds_estimate if plan is not None else None
+        block = sum(own) / len(own) if own else None if planned is None else planned / blocks
+        if block is None:
+            return None
+        return {
+            "block_s": block,
+            "since_s": now - self._since,
+            "left": max(0, blocks - progress.blocks_done),
+            "measured": bool(own),
+            "planned_s": planned,
+            "expected_s": block * blocks,
+        }
+
+
+def course_data(
+    progress: ConversionProgress, now: float, pace: ScoringPace, blocks: BlockPace | None = None
+) -> dict[str, Any]:
     """One conversion as it is now.
 
     Args:
         progress: as its folder tells it.
         now: seconds since 1970, by the clock of this process.
         pace: what is known of scoring.
+        blocks: what is known of the blocks.
     """
     data = progress.to_dict()
     kept = ("id", "name", "source", "out", "state", "place", "reason", "problem", "stage", "blocks_done", "blocks")
@@ -53,6 +95,7 @@ def course_data(progress: ConversionProgress, now: float, pace: ScoringPace) -> 
     at_blocks = left is None and progress.blocks_done < (progress.blocks or 0)
     found |= {"eta_s": progress.eta_s if at_blocks else left, "eta_of": "the blocks" if at_blocks else progress.stage}
     saved = (Path(progress.out) / "config.json").is_file()
+    found["pace"] = None if blocks is None or not at_blocks else blocks.look(progress, now)
     return {**found, "reports": reports, "share": _share(progress), "saved": saved, "now": now}
 
 
@@ -99,11 +142,12 @@ def rows_data(
         comparison: what all are put beside; None puts them beside the float model.
     """
     same = [each for each in found if each.source == source]
-    rows = [_row(each, comparison) for each in same]
-    floats = [row for each in same for row in each.rows if row.cost is None]
+    base = _base(same, comparison)
+    floats = floats_of(same, base)
+    rows = [_row(each, comparison, base or (floats[0] if floats else None)) for each in same]
     name = f"{Path(source).name} (float)"
     top = (
-        [_measured("float", floats[0], comparison, preset="float", state="", name=name) | {"words": ""}]
+        [_measured("float", floats[0], comparison, base, preset="float", state="", name=name) | {"words": ""}]
         if floats
         else []
     )
@@ -112,14 +156,28 @@ def rows_data(
     return {"rows": [*top, *order], "text": _text(floats), "also": also, "against": beside}
 
 
-def _row(progress: ConversionProgress, comparison: ConversionComparison | None) -> dict[str, Any]:
+def floats_of(found: Iterable[ConversionProgress], base: ConversionRow | None) -> list[ConversionRow]:
+    """What the float model scored; first what it scored on the same windows as the model others are put beside."""
+    floats = [row for each in found for row in each.rows if row.cost is None]
+    return floats if base is None else sorted(floats, key=lambda row: bool(row.losses.unlike(base.losses)))
+
+
+def _base(found: Iterable[ConversionProgress], comparison: ConversionComparison | None) -> ConversionRow | None:
+    """The converted model the others are put beside; None for the float one."""
+    path = None if comparison is None else comparison.path
+    return next((row for each in found for row in each.rows if row.path == path), None)
+
+
+def _row(
+    progress: ConversionProgress, comparison: ConversionComparison | None, base: ConversionRow | None
+) -> dict[str, Any]:
     converted = converted_row(progress)
     preset, words = progress.name.split(" ")[0], state_text(progress)
     if converted is None:
         empty = dict.fromkeys(_NUMBERS)
         own = {"id": progress.id, "name": progress.name, "source": progress.source, "state": progress.state}
-        return {**empty, **own, "words": words, "float": False, "preset": preset, "reference": False}
-    row = _measured(progress.id, converted, comparison, preset=preset, state=progress.state, name=progress.name)
+        return {**empty, **own, "words": words, "float": False, "preset": preset, "reference": False, "why": ""}
+    row = _measured(progress.id, converted, comparison, base, preset=preset, state=progress.state, name=progress.name)
     return {**row, "words": words}
 
 
@@ -142,7 +200,14 @@ _NUMBERS = (
 
 
 def _measured(
-    key: str, row: ConversionRow, comparison: ConversionComparison | None, *, preset: str, state: str, name: str
+    key: str,
+    row: ConversionRow,
+    comparison: ConversionComparison | None,
+    base: ConversionRow | None,
+    *,
+    preset: str,
+    state: str,
+    name: str,
 ) -> dict[str, Any]:
     cost = row.cost
     delta = row.delta if comparison is None else comparison.differences.get(row.path)
@@ -159,6 +224,7 @@ def _measured(
             "perplexity": row.losses.perplexity,
             "bits_per_byte": row.losses.bits_per_byte,
             "delta": None if delta is None else delta.delta,
+            "why": row.losses.unlike(base.losses) if delta is None and base is not None else "",
             "low": None if delta is None else delta.low,
             "high": None if delta is None else delta.high,
             "mean_steps": None if cost is None else cost.mean_steps,

@@ -201,8 +201,22 @@ class LiveCharts(StaticView, ipywidgets.VBox):
             return f"<p>{html.escape(self.text())}</p>"
         return chart_html(self._chart, dark=self.bar.dark)
 
+    def to_plotly(self) -> Any:
+        """What is drawn now as a `plotly.graph_objects.Figure`, to restyle, to combine, or to write as a file.
+
+            charts.to_plotly().update_layout(title="nano, four steps").write_html("nano.html")
+
+        It does not follow the run any further.
+        """
+        from plotly.graph_objects import Figure
+
+        with self._lock:
+            return Figure(self.figure.traces, self.figure.drawn_layout)
+
     def export(self, path: str | Path) -> Path:
         """Write a file: `.csv` and `.parquet` hold every measurement, `.svg` the charts as they are shown now.
+
+        `.html` is a page of them to zoom into, which needs no network and no notebook.
 
         Raises:
             RunError: another ending, or nothing to write; `.png` is drawn by the browser, from the menu Export.
@@ -218,7 +232,11 @@ class LiveCharts(StaticView, ipywidgets.VBox):
             runs, chart, dark = [source.chart_run() for source in self._sources], self._chart, self.bar.dark
         if not runs:
             raise RunError("There is nothing to export.", expected="a run", received="none", fix="choose a run first")
-        return chart_file(kind, runs, lambda: chart_svg(chart, dark=dark))
+        return chart_file(kind, runs, lambda: chart_svg(chart, dark=dark), lambda: self._page(dark=dark))
+
+    def _page(self, *, dark: bool) -> str:
+        figure = self.to_plotly().update_layout(paper_bgcolor=(DARK if dark else LIGHT).surface)
+        return figure.to_html(include_plotlyjs=True, config={"displaylogo": False})
 
     def _export_in_page(self, kind: str) -> None:
         """Make a file in the background and hand it to the page, which makes a PNG of an SVG itself."""

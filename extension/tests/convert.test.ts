@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  alongLine, type Block, deltaParts, deltaText, errorText, errorTick, frontier, heatMap, heatShare, isLogarithmic, type Layer, linear, logarithmic, logTicks, lossScale, niceTicks,
-  placeLabels, type Row, spread,
+  alongLine, type Block, deltaParts, deltaText, errorText, errorTick, frontier, heatMap, heatShare, isLogarithmic, type Layer, linear, logarithmic, logTicks, lossScale, niceTicks, type Pace, paceText, placeLabels, restOfBlocks, type Row, spread,
 } from "../src/core/convert";
 
 const layer = (name: string, error: number): Layer => ({
@@ -83,6 +82,20 @@ test("errors and differences read well", () => {
   const row = { delta: 0.0312, low: 0.027, high: 0.0354 } as Row;
   assert.equal(deltaText(row), "+0.031 ± 0.004");
   assert.equal(deltaText({ ...row, delta: -0.002, low: null }), "−0.002");
-  assert.equal(deltaText({ ...row, delta: null }), "–");
+  assert.equal(deltaText({ ...row, delta: null, why: "" }), "–");
+  assert.equal(deltaText({ ...row, delta: null, why: "another text" }), "– another text");
   assert.deepEqual(deltaParts({ delta: 0.0021, low: 0.0017, high: 0.0025 } as Row), ["+0.0021", "± 0.0004"]);
+});
+
+test("the time that is left follows the pace of the blocks", () => {
+  const pace: Pace = { block_s: 10, since_s: 4, left: 5, measured: true, planned_s: 100, expected_s: 100 };
+  assert.equal(restOfBlocks(pace, 0), 46);
+  assert.equal(restOfBlocks(pace, 6), 40);
+  assert.equal(restOfBlocks(pace, 26), 5 * 30 - 30, "a block that takes longer slows those behind it");
+  assert.equal(restOfBlocks({ ...pace, left: 1 }, 30), 0);
+  assert.equal(paceText(pace, 0), "about 46 s left for the blocks");
+  assert.equal(paceText({ ...pace, measured: false }, 0), "about 46 s left for the blocks, by the plan");
+  assert.match(paceText({ ...pace, expected_s: 200 }, 0), /^about 46 s left for the blocks \(slower than the plan, which said 1 min 40 s/);
+  assert.match(paceText({ ...pace, measured: false }, 40), /slower than the plan/);
+  assert.match(paceText({ ...pace, left: 1, planned_s: null }, 30), /^the last block takes longer/);
 });

@@ -173,7 +173,7 @@ def test_files_come_as_downloads(notebook: Notebook, grow: Callable[[int], None]
     grow(30)
     notebook.run("from darkit_nb.widgets import LiveCharts\nLiveCharts('nano')")
     wait(notebook, "g._fullData[0].x.length === 30")
-    begins = {"SVG": b"<svg", "PNG": b"\x89PNG", "CSV": b"run,step,", "Parquet": b"PAR1"}
+    begins = {"SVG": b"<svg", "PNG": b"\x89PNG", "HTML": b"<html>", "CSV": b"run,step,", "Parquet": b"PAR1"}
     for kind, head in begins.items():
         notebook.page.get_by_role("button", name="Export").click()
         with notebook.page.expect_download() as found:

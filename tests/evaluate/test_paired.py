@@ -81,3 +81,13 @@ def test_one_window_has_no_error_and_unlike_texts_make_no_pairs():
     for other in (scored([1.0, 2.0]), scored([1.0], text_sha256="b"), scored([1.0], window=4)):
         with pytest.raises(DataError, match="same windows"):
             paired_difference(scored([1.0]), other)
+
+
+def test_what_keeps_two_scores_apart_is_named():
+    base = scored([1.0, 2.0])
+    assert base.unlike(scored([3.0, 4.0], text="the same under another name")) == ""
+    assert scored([1.0, 2.0], text="u", text_sha256="b").unlike(base) == "another text"
+    assert scored([1.0, 2.0], window=16).unlike(base) == "windows of 16 tokens"
+    assert scored([1.0]).unlike(base) == "1 window"
+    assert scored([1.0, 2.0], bytes_per_token=3.0, text_sha256="b").unlike(base) == "another tokenizer"
+    assert scored([1.0, 2.0], text_sha256="b").unlike(base) == "other tokens of the text"

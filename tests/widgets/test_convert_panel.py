@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -14,10 +15,13 @@ import pytest
 from darkit_nb.config.conversions import PRESETS, preset
 from darkit_nb.errors import ConfigError, DarkitError, RunError
 from darkit_nb.records.conversion_progress import ConversionProgress
+from darkit_nb.runs.conversion import Conversion
+from darkit_nb.runs.conversion_files import write_rows
 from darkit_nb.widgets.convert_layout import BRIEFLY
 from darkit_nb.widgets.convert_panel import ConvertPanel
 from darkit_nb.widgets.convert_source import look_at
-from darkit_nb.widgets.convert_wire import ScoringPace, course_data
+from darkit_nb.widgets.convert_wire import BlockPace, ScoringPace, course_data
+from tests.records.conversions import block, plan
 from tests.widgets.conversions import written
 
 
@@ -199,8 +203,6 @@ def test_all_are_put_beside_one_of_them_and_one_is_deleted(tmp_path: Path):
 def test_it_follows_what_is_written(tmp_path: Path):
     made = written(tmp_path / "converted", "rtn", done=1, state="stopped")
     shown = panel(tmp_path)
-    from tests.records.conversions import block
-
     made.directory.append_metrics({"kind": "block", "step": 1, "report": block(1).to_dict()})
     wait(lambda: shown.desk.course["blocks_done"] == 2)
     shown.close()
@@ -294,6 +296,56 @@ def test_scoring_is_timed_from_what_was_seen_of_it():
     assert (data["eta_s"], data["eta_of"]) == (4.0, "the blocks")
     lost = course_data(now(0, state="lost", reason="it is gone", blocks_done=1, windows=None), 107.0, pace)
     assert lost["problem"]["fix"] == "resume it; it goes on after the 1 blocks that are done"
+
+
+def test_blocks_are_timed_by_the_plan_and_then_as_they_go():
+    def now(done: int, stage: str, **more: object) -> ConversionProgress:
+        fixed = {"id": "a", "name": "a", "source": "s", "out": "o", "state": "running", "blocks": 10}
+        planned = dataclasses.replace(plan(), seconds_estimate=20.0)
+        reports = tuple(dataclasses.replace(block(index), seconds=float(10 * (index + 1))) for index in range(done))
+        told = {"stage": stage, "blocks_done": done, "reports": reports, "plan": planned}
+        return ConversionProgress(**{**fixed, **told, **more})
+
+    pace = BlockPace()
+    assert pace.look(now(0, "reading texts"), 90.0) is None
+    first = pace.look(now(0, "block 1 of 10"), 100.0)
+    assert first is not None
+    assert (first["block_s"], first["since_s"], first["left"], first["measured"]) == (2.0, 0.0, 10, False)
+    later = pace.look(now(0, "block 1 of 10"), 107.0)
+    assert later is not None
+    assert later["since_s"] == 7.0
+    sixth = pace.look(now(5, "block 6 of 10"), 150.0)
+    assert sixth is not None
+    assert (sixth["block_s"], sixth["left"], sixth["measured"]) == (35.0, 5, True)  # the last four
+    assert (sixth["planned_s"], sixth["expected_s"]) == (20.0, 350.0)
+    assert course_data(now(5, "block 6 of 10"), 151.0, ScoringPace(), pace)["pace"]["since_s"] == 1.0
+    assert pace.look(now(0, "block 1 of 10", plan=None), 200.0) is None
+    assert pace.look(now(5, "block 6 of 10", state="stopped"), 201.0) is None
+
+
+def test_a_difference_that_cannot_be_told_says_why(tmp_path: Path):
+    folder = tmp_path / "converted"
+    for pipeline in ("rtn", "quarot", "darkit"):
+        written(folder, pipeline)
+    other = Conversion.open(folder / "darkit-w4a4")
+    elsewhere = [
+        dataclasses.replace(row, losses=dataclasses.replace(row.losses, text="book.txt", text_sha256="cd" * 32))
+        for row in other.rows()
+    ]
+    write_rows(other.root, elsewhere)
+    shown = panel(tmp_path)
+    desk = shown.desk
+    desk.do_against("quarot-w4a4.run")
+    rows = {row["id"]: row for row in desk.results["rows"]}
+    assert (rows["darkit-w4a4.run"]["delta"], rows["darkit-w4a4.run"]["why"]) == (None, "another text")
+    assert rows["rtn-w4a4.run"]["why"] == ""
+    assert rows["float"]["delta"] is not None, "of the two texts of the float model, the one of quarot"
+    assert "– (another text)" in shown.text()
+    desk.do_against("darkit-w4a4.run")
+    rows = {row["id"]: row for row in desk.results["rows"]}
+    assert rows["float"]["delta"] is not None
+    assert rows["quarot-w4a4.run"]["why"] == "another text"
+    shown.close()
 
 
 def test_every_preset_has_a_few_words_and_a_plan_of_other_settings_is_old(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import statistics
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas
+import plotly.graph_objects
 import pytest
 
 from darkit_nb.config import RunConfig
@@ -340,6 +342,25 @@ def test_settings_that_differ_are_named_and_long_lists_counted() -> None:
     assert differences([base, base.replace(many)])[1]["and"] == "2 more"
 
 
+def test_a_plotly_figure_has_what_the_page_draws(make_run: Make, open_charts: Callable[..., LiveCharts]) -> None:
+    charts = open_charts([make_run("one", 60, layers=20), make_run("two", 30)])
+    charts.bar.dark = True
+    page_says(charts, do="zoom", low=5, high=25)
+    figure: Any = charts.to_plotly()
+    assert isinstance(charts.to_plotly(), plotly.graph_objects.Figure)
+    for drawn, given in zip(figure.data, charts.figure.traces, strict=True):
+        assert (drawn.type, drawn.name) == (given["type"], given.get("name"))
+        np.testing.assert_array_equal(drawn.x, given["x"])
+        np.testing.assert_array_equal(drawn.y, given["y"])
+        if "line" in given:
+            assert drawn.line.color == given["line"]["color"]
+    assert figure.layout.xaxis.range == (5, 25)
+    assert figure.layout.xaxis.linecolor == DARK.line
+    assert [each.text for each in figure.layout.annotations] == [
+        each["text"] for each in charts.figure.drawn_layout["annotations"]
+    ]
+
+
 def test_files_are_written(make_run: Make, open_charts: Callable[..., LiveCharts], tmp_path: Path) -> None:
     charts = open_charts([make_run("one", 30), make_run("two", 20)])
     frame = pandas.read_csv(charts.export(tmp_path / "new" / "a.csv"))
@@ -347,11 +368,14 @@ def test_files_are_written(make_run: Make, open_charts: Callable[..., LiveCharts
     again = pandas.read_parquet(charts.export(str(tmp_path / "a.parquet")))
     pandas.testing.assert_frame_equal(again, frame, check_dtype=False)
     assert ET.parse(charts.export(tmp_path / "a.svg")).getroot().tag.endswith("svg")  # noqa: S314  # our own drawing
+    page = charts.export(tmp_path / "a.html").read_text()
+    assert "Plotly.newPlot" in page
+    assert not re.search(r"""<(script|link|img)[^>]+(src|href)=["']https?:""", page), "it loads nothing from elsewhere"
     with pytest.raises(RunError, match="as 'png'"):
         charts.export(tmp_path / "a.png")
     with pytest.raises(RunError, match="nothing to export"):
         LiveCharts().export(tmp_path / "b.csv")
-    assert sorted(file.name for file in tmp_path.glob("*.*")) == ["a.parquet", "a.svg"]
+    assert sorted(file.name for file in tmp_path.glob("*.*")) == ["a.html", "a.parquet", "a.svg"]
 
 
 def test_downloads_go_through_the_bar(

@@ -1,7 +1,7 @@
 // A conversion at work: where it is, what each block cost, and what it says.
 import { useState } from "preact/hooks";
 import { duration, short } from "../core/format";
-import { type Block, errorText } from "../core/convert";
+import { type Block, errorText, paceText, type Pace } from "../core/convert";
 import { Button, ErrorBox, Progress, StateChip } from "../ui/parts";
 import type { Problem } from "../ui/widget";
 import { useNow } from "../run/clock";
@@ -12,7 +12,7 @@ export type Course = {
   now: number; id: string; name: string; source: string; out: string; state: string; place: number | null; reason: string | null;
   problem: Problem | null; stage: string | null; blocks_done: number; blocks: number | null; windows_done: number | null;
   windows: number | null; share: number | null; elapsed_s: number | null; eta_s: number | null; eta_of: string | null; reports: Block[];
-  saved: boolean;
+  saved: boolean; pace: Pace | null;
 };
 type Ask = (name: string, rest?: Record<string, unknown>) => void;
 
@@ -116,6 +116,7 @@ function blocksText(course: Course): string {
 
 function timeText(course: Course, since: number): string {
   const spent = course.elapsed_s === null ? "" : duration(course.elapsed_s + since);
+  if (course.pace) return [spent, paceText(course.pace, since)].filter(Boolean).join(" · ");
   const rest = course.eta_s === null ? null : course.eta_s - since;
   const what = course.eta_of ? ` for ${course.eta_of}` : "";
   const left = rest === null ? "" : rest > 0 ? `about ${duration(rest)} left${what}` : `longer than expected${what}`;

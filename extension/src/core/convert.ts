@@ -1,4 +1,5 @@
 // A conversion without a page: scales and ticks of its charts, the cells of its heat map, the points that nothing beats.
+import { duration } from "./format";
 
 export type Layer = {
   name: string; in_features: number; out_features: number; error: number; mean_steps: number;
@@ -14,9 +15,34 @@ export type Row = {
   perplexity: number | null; bits_per_byte: number | null; delta: number | null; low: number | null; high: number | null;
   mean_steps: number | null; code_bits: number | null; storage_bits: number | null; weight_bytes: number | null;
   ace: number | null; energy_pj: number | null; seconds: number | null; peak_bytes: number | null;
+  /** Why there is no difference: what it was scored on was not the same. */
+  why: string;
   /** Whether the others are put beside this one. */
   reference: boolean;
 };
+
+/** How long blocks take; `since_s` of them the one at work has taken already. */
+export type Pace = {
+  block_s: number; since_s: number; left: number; measured: boolean; planned_s: number | null; expected_s: number;
+};
+
+const FAR_OFF = 1.5;
+
+/** Seconds until all blocks are done, `later` seconds after the pace was told. A block that takes longer slows them all. */
+export function restOfBlocks({ block_s, since_s, left }: Pace, later: number): number {
+  const spent = since_s + later;
+  return Math.max(0, left * Math.max(block_s, spent) - spent);
+}
+
+/** The same in words, with what the plan said where it was far off. */
+export function paceText(pace: Pace, later: number): string {
+  const rest = restOfBlocks(pace, later);
+  const slow = Math.max(pace.expected_s, (pace.since_s + later) * pace.left);
+  const off = pace.planned_s !== null && slow > FAR_OFF * pace.planned_s;
+  const left = rest > 0 ? `about ${duration(rest)} left for the blocks` : "the last block takes longer than those before";
+  const source = off ? ` (slower than the plan, which said ${duration(pace.planned_s as number)}: others use this machine)` : pace.measured ? "" : ", by the plan";
+  return left + source;
+}
 
 /** What it lost to whatever all are put beside; nothing to itself. */
 export function lossOf(row: Row): number | null {
@@ -215,7 +241,7 @@ export function errorTick(error: number): string {
 /** A difference with its sign, and half of its 95 % interval; as many decimals as the interval needs. */
 export function deltaParts(row: Row): [string, string] {
   if (row.reference) return ["reference", ""];
-  if (row.delta === null) return ["–", ""];
+  if (row.delta === null) return ["–", row.why];
   const half = row.low === null || row.high === null ? null : (row.high - row.low) / 2;
   const decimals = half !== null && half < 0.001 ? 4 : 3;
   const sign = `${row.delta < 0 ? "−" : "+"}${Math.abs(row.delta).toFixed(decimals)}`;

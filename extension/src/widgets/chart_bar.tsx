@@ -13,6 +13,7 @@ const WIDTH_STEP = 20;
 const FORMATS: [string, string][] = [
   ["svg", "SVG, the charts as they are now"],
   ["png", "PNG, the same as an image"],
+  ["html", "HTML, a page to zoom into"],
   ["csv", "CSV, every measurement"],
   ["parquet", "Parquet, every measurement"],
 ];

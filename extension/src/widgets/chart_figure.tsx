@@ -21,7 +21,12 @@ class Painter {
   private listens = false;
   private gone = false;
 
-  constructor(private model: Model, private place: Plot, private told: (height: number, isDrawn: boolean) => void) {}
+  constructor(
+    private model: Model,
+    private place: Plot,
+    private told: (height: number, isDrawn: boolean) => void,
+    private failed: (error: unknown) => void,
+  ) {}
 
   hear(message: Record<string, unknown>, buffers: DataView[]) {
     if (message["library"] && buffers[0]) supply(buffers[0]);
@@ -66,6 +71,9 @@ class Painter {
     const { data, layout } = forPlotly(this.figure);
     try {
       await this.plotly.react(this.place, data, layout, CONFIG);
+    } catch (error) {
+      this.failed(error);
+      return;
     } finally {
       this.busy = false;
     }
@@ -97,10 +105,11 @@ function ChartFigure({ model }: { model: Model }) {
   const [attempt, setAttempt] = useState(0);
   const problem = useTrait<Problem | null>(model, "problem");
   useEffect(() => {
-    const painter = new Painter(model, place.current as Plot, (tall, done) => tell({ height: tall, isDrawn: done }));
+    const told = (tall: number, done: boolean) => tell({ height: tall, isDrawn: done });
+    const painter = new Painter(model, place.current as Plot, told, (error) => setFailure(undrawn(error)));
     const hear = (message: Record<string, unknown>, buffers: DataView[]) => painter.hear(message, buffers);
     const ask = () => model.send({ do: "library" });
-    const fail = (error: unknown) => setFailure(failed(error));
+    const fail = (error: unknown) => setFailure(unloaded(error));
     model.on("msg:custom", hear);
     model.send({ do: "all" });
     const load = () => library(ask);
@@ -116,6 +125,7 @@ function ChartFigure({ model }: { model: Model }) {
   const again = () => {
     forget();
     setFailure(null);
+    tell({ height, isDrawn: false });
     setAttempt(attempt + 1);
   };
   const wrong = failure ?? problem;
@@ -133,7 +143,16 @@ function ChartFigure({ model }: { model: Model }) {
   );
 }
 
-function failed(error: unknown): Problem {
+function undrawn(error: unknown): Problem {
+  return {
+    message: "The charts could not be drawn.",
+    received: String(error),
+    cause: "a fault of darkit-nb, not of yours",
+    fix: "try again, and please report it; pictures and numbers are under Export all the same",
+  };
+}
+
+function unloaded(error: unknown): Problem {
   return {
     message: "The charting library did not load.",
     received: String(error),
