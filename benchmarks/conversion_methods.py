@@ -14,6 +14,12 @@ SMOOTH_ROTATED: dict[str, Any] = {"scaling": "smooth"}
 TENTH = {"num_steps": 2, "salient_fraction": 0.1}
 OWN_RANGE = {"num_steps": 1, "ranges": "own"}
 NO_SPIKES = {"num_steps": 1, "salient_fraction": 0.0}
+WHOLE: dict[str, Any] = {
+    "rotation": "hadamard",
+    "salient_scale": False,
+    "spike": {**NO_SPIKES, "coding": "rate", "ranges": "shared"},
+}
+"""`darkit` with one range for all features: what its weights gain without its subspace and its steps."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,8 @@ def controls() -> list[Method]:
         _control("the same, widest tokens at A5", "quarot", "tokens", scaling="smooth"),
         _control("darkit, plain INT8 on the subspace", "darkit", "int8"),
         _control("darkit, rate T=2", "darkit", spike={"coding": "rate"}),
+        _control("darkit, no subspace, no spikes", "darkit", **WHOLE),
+        _control("the same weights at A5", "darkit", bits="W4A5", **WHOLE),
         _control("rtn + shared range T=2 (SpikeLLM's spikes)", "rtn", spike={**TENTH, "saliency": "energy"}),
         _control("rtn + shared range T=2, random features", "rtn", spike={**TENTH, "saliency": "random"}),
         _control("rtn + own range, no extra step", "rtn", spike={**TENTH, "num_steps": 1, "ranges": "own"}),
