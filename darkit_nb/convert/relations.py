@@ -168,7 +168,7 @@ def _check_variant(family: Family, config: Any) -> None:
         f"activation_function={getattr(config, 'activation_function', None)!r}": family.name == "OPT"
         and getattr(config, "activation_function", "relu") != "relu",
         "add_cross_attention=True": bool(getattr(config, "add_cross_attention", False)),
-        f"{config.num_hidden_layers} blocks": config.num_hidden_layers < 1,
+        "0 blocks": getattr(config, "num_hidden_layers", 1) < 1,  # as written by hand it may lack what has a default
     }
     found = [fault for fault, present in faults.items() if present]
     if found:
