@@ -6,31 +6,29 @@ for R/M rows in turn: those of key/value heads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from darkit_nb.errors import ShapeError
 from darkit_nb.functional import gif as reference
 from darkit_nb.functional.gif import check_codes, check_gif_input, check_packs
 from darkit_nb.functional.packed import pack_codes
 from darkit_nb.functional.spike_code import SpikeCode, count_dtype
 from darkit_nb.ops import _gif_blocked as blocked
-from darkit_nb.ops import _gif_kernel, _gif_range
+from darkit_nb.ops import _gif_kernel
 from darkit_nb.ops import _gif_native as native
 from darkit_nb.ops import _gif_operators as operators
 from darkit_nb.ops._cupy import CupyLauncher
 from darkit_nb.ops._gif_blocked import GifLaw
+from darkit_nb.ops._gif_blocked_gradient import quantise_blocked
 from darkit_nb.ops._gif_kernel import QuantiseKernel
+from darkit_nb.ops._gif_masks import Encoded, feature_mask, fitting, per_mask
 from darkit_nb.ops._gif_native import NativeQuantise
 from darkit_nb.ops._gif_operators import settings_of
 from darkit_nb.ops.backend import backend_name, exporting, wants_operators
 from darkit_nb.records.spike_spec import Backend, Coding, Gradient, Ranges
 
-Encoded = tuple[Tensor, Tensor, Tensor, Tensor | None]
 LEAST_BLOCK = 32768
 """Elements of the rows of one mask from which cache blocks are faster than the definition on all of them."""
 
@@ -41,30 +39,6 @@ def _keywords(law: GifLaw) -> dict[str, Any]:
 
 
 _SETTINGS = ("num_levels", "num_steps", "coding", "ranges", "signed")
-
-
-def _feature_mask(x: Tensor, salient: Tensor | None) -> Tensor | None:
-    """A mask that is the same for every token as `[D]`, any other as `[M, D]`, as few as its shape says."""
-    if salient is None:
-        return None
-    if salient.numel() == salient.shape[-1]:
-        return salient.reshape(-1)
-    salient = salient.reshape((1,) * (x.dim() - salient.dim()) + salient.shape)
-    shared = x.dim() - 1
-    while salient.shape[shared - 1] == 1:
-        shared -= 1
-    return salient.expand(*x.shape[:shared], *salient.shape[shared:]).reshape(-1, x.shape[-1])
-
-
-def _fitting(salient: Tensor, x2d: Tensor) -> Tensor:
-    """Masks `[M, D]` as they are, if they share the rows out evenly."""
-    if len(x2d) % max(1, len(salient)):
-        raise ShapeError(
-            "These masks cannot share these tokens out.",
-            expected=f"a number of masks that divides {len(x2d)} tokens",
-            received=f"{len(salient)} masks",
-        )
-    return salient
 
 
 def _chosen(x: Tensor, salient: Tensor | None, backend: Backend) -> str:
@@ -78,20 +52,6 @@ def _chosen(x: Tensor, salient: Tensor | None, backend: Backend) -> str:
     # Nor do cache blocks fit a graph: what is compiled is fused anyway.
     fused = name == "blocked" and torch.compiler.is_compiling()
     return "reference" if plain or fused or x.is_meta or exporting() else name
-
-
-def _per_mask(
-    encode: Callable[[Tensor, GifLaw, Tensor | None], Encoded], x: Tensor, law: GifLaw, salient: Tensor | None
-) -> Encoded:
-    """What `encode`, which knows one mask, returns for the rows of every mask."""
-    if salient is None or salient.dim() == 1:
-        return encode(x, law, salient)
-    parts = [encode(rows, law, mask) for rows, mask in zip(x.chunk(len(salient)), salient, strict=True)]
-    first, second, third = (torch.cat(each) for each in zip(*(part[:3] for part in parts), strict=True))
-    if all(part[3] is None for part in parts):
-        return first, second, third, None
-    none = torch.zeros(len(x) // len(salient), x.shape[1], dtype=torch.bool)
-    return first, second, third, torch.cat([none if flag is None else flag for _, _, _, flag in parts])
 
 
 def _encode_reference(x: Tensor, law: GifLaw, salient: Tensor | None) -> Encoded:
@@ -150,12 +110,12 @@ def encode_rows(
     check_gif_input(x2d, salient)
     law = GifLaw(num_levels, num_steps, coding, ranges, signed)
     if salient is not None:
-        salient = salient.reshape(-1) if salient.numel() == salient.shape[-1] else _fitting(salient, x2d)
+        salient = salient.reshape(-1) if salient.numel() == salient.shape[-1] else fitting(salient, x2d)
     if packed:
         check_packs(law.cap_lo if salient is None else law.cap_hi, signed)
     match _chosen(x2d, salient, backend):
         case "blocked":
-            found = _per_mask(blocked.encode, x2d, law, salient)
+            found = per_mask(blocked.encode, x2d, law, salient)
         case "native" | "cupy" if wants_operators():
             return operators.encode(x2d, law, salient, packed=packed, mask=mask)
         case "native":
@@ -188,7 +148,7 @@ def encode_centred(
     law = GifLaw(**settings)
     match _chosen(x2d, salient, backend):
         case "blocked":
-            return _per_mask(blocked.quantise_centred, x2d, law, salient)
+            return per_mask(blocked.quantise_centred, x2d, law, salient)
         case "native" | "cupy" if wants_operators():
             return operators.encode_centred(x2d, law, salient)
         case "native":
@@ -250,7 +210,7 @@ def gif_encode(
     settings = _keywords(GifLaw(num_levels, num_steps, coding, ranges, signed))
     rows = x.reshape(-1, x.shape[-1])
     counts, scale, zero, _ = encode_rows(
-        rows, salient=_feature_mask(x, salient), mask=False, backend=backend, **settings
+        rows, salient=feature_mask(x, salient), mask=False, backend=backend, **settings
     )
     groups = [*x.shape[:-1], scale.shape[-1]]
     return SpikeCode(
@@ -260,37 +220,6 @@ def gif_encode(
         salient=salient,
         **settings,
     )
-
-
-class _QuantiseClipped(torch.autograd.Function):
-    """Saves nothing but the mask of clamped codes, and that only where one was."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, law: GifLaw, salient: Tensor | None) -> Tensor:
-        values, _, clamped = blocked.quantise(x, law, salient)
-        ctx.save_for_backward(clamped)
-        return values
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return clip_gradient(grad, *ctx.saved_tensors), None, None
-
-
-class _QuantiseRange(torch.autograd.Function):
-    """Saves the input and two numbers per token; codes are computed again in the backward."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, law: GifLaw, salient: Tensor | None) -> Tensor:
-        values, found, clamped = blocked.quantise(x, law, salient)
-        ctx.save_for_backward(x, found.scale, found.zero, salient, clamped)
-        ctx.law = law
-        return values
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, scale, zero, salient, clamped = ctx.saved_tensors
-        return _gif_range.range_gradient(grad, x, scale, zero, salient, clamped, ctx.law), None, None
 
 
 def gif_quantise(
@@ -327,15 +256,11 @@ def gif_quantise(
     check_gif_input(x, salient)
     check_codes(num_levels, num_steps, coding, salient)
     law = GifLaw(num_levels, num_steps, coding, ranges, signed)
-    mask = _feature_mask(x, salient)
+    mask = feature_mask(x, salient)
     rows, follow_range = x.reshape(-1, x.shape[-1]), gradient == "range"
     match _chosen(x, mask, backend):
         case "blocked":
-            function = _QuantiseRange if follow_range else _QuantiseClipped
-            if mask is None or mask.dim() == 1:
-                return function.apply(rows, law, mask).view(x.shape)
-            parts = zip(rows.chunk(len(mask)), mask, strict=True)
-            return torch.cat([function.apply(part, law, one) for part, one in parts]).view(x.shape)
+            return quantise_blocked(rows, law, mask, follow_range=follow_range).view(x.shape)
         case "native" | "cupy" if wants_operators():
             return operators.quantise(rows, law, mask, follow_range=follow_range).view(x.shape)
         case "native":
