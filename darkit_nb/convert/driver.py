@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -104,6 +105,7 @@ def convert_model(
         ModelError: the source cannot be read or converted, holds weights that are not finite, or is converted already;
             `out` is taken or cannot be written; or another version or other code of the package began there, or another
             number of processes.
+        RunError: another process is at work on it.
         DataError: calibration that is too short, holds unknown tokens, or gives values that are not finite.
         ConversionStopped: `should_stop` said so.
     """
@@ -146,7 +148,12 @@ class _Conversion:
         self.begun, self.block_seconds = time.perf_counter(), 0.0
 
     def run(self, resume: bool) -> ConversionReport:
-        """Everything, from the plan to the saved model."""
+        """Everything, from the plan to the saved model, while nobody else works on the same one."""
+        with ExitStack() as held:
+            from_first(lambda: held.enter_context(self.work.held()))
+            return self._run(resume)
+
+    def _run(self, resume: bool) -> ConversionReport:
         self._tell(kind="plan", plan=self.plan.to_dict(), text=self.plan.text)
         if not same_everywhere(self.key.encode()):
             raise DataError(

@@ -5,6 +5,7 @@
     rotation.safetensors       the rotation of the residual stream
     block-0000.safetensors     the tensors of a finished block, by full name
     block-0000.json            its report and the layout of its layers; a block counts as finished when this exists
+    .lock                      held by whoever is at work
 
 Every file is written beside its place, flushed to the disk, and moved there: after a crash it is whole or absent.
 """
@@ -13,7 +14,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,11 @@ from torch import Tensor
 
 from darkit_nb import __version__
 from darkit_nb.convert.code_digest import code_digest
-from darkit_nb.convert.writing import clear, disk_error, write_json, write_tensors
+from darkit_nb.convert.writing import clear, disk_error, refuse_foreign, write_json, write_tensors
 from darkit_nb.errors import ModelError
 from darkit_nb.records.conversion import BlockReport, ConversionSpec
-from darkit_nb.runs.conversion_files import blocks_folder, own_folders, partial_folder
+from darkit_nb.runs.conversion_files import BLOCKS_LOCK, blocks_folder, partial_folder
+from darkit_nb.runs.lock import exclusive
 from darkit_nb.runs.safetensors_header import read_header
 
 SCHEMA = 1
@@ -40,6 +43,26 @@ class WorkFolder:
 
     def __init__(self, out: Path) -> None:
         self.out, self.root = out, blocks_folder(out)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else works on this conversion meanwhile. A folder in which nothing was begun is gone afterwards.
+
+        Raises:
+            RunError: somebody is at work on it.
+            ModelError: no conversion made the folder, or it cannot be made.
+        """
+        refuse_foreign(self.root, self.out)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(self.root, None, error) from error
+        with exclusive(self.root / BLOCKS_LOCK, f"The conversion to {self.out}"):
+            try:
+                yield
+            finally:
+                if self.root.is_dir() and [path.name for path in self.root.iterdir()] == [BLOCKS_LOCK]:
+                    self.remove()
 
     def begin(
         self, key: str, spec: ConversionSpec, source: str, *, resume: bool, code: str | None = None, processes: int = 1
@@ -74,9 +97,12 @@ class WorkFolder:
                     fix=f"choose another folder, or begin anew with resume=False, which deletes {self.root}",
                 )
         clear(partial_folder(self.out), self.out)  # said now: it would be met when all is done
-        clear(self.root, self.out)
+        refuse_foreign(self.root, self.out)
         try:
-            self.root.mkdir(parents=True)
+            self.root.mkdir(parents=True, exist_ok=True)
+            for path in self.root.iterdir():
+                if path.name != BLOCKS_LOCK:
+                    path.unlink()
         except OSError as error:
             raise disk_error(self.root, None, error) from error
         known = {"schema": SCHEMA, "key": key, "version": __version__, "code": code, "processes": processes}
@@ -165,8 +191,7 @@ class WorkFolder:
 
     def remove(self) -> None:
         """Everything in it is in the converted model now."""
-        if self.root in own_folders(self.out):
-            shutil.rmtree(self.root, ignore_errors=True)
+        shutil.rmtree(self.root, ignore_errors=True)
 
 
 def _difference(before: Mapping[str, Any], spec: ConversionSpec, source: str) -> str:

@@ -139,16 +139,24 @@ def clear(folder: Path, out: Path) -> None:
     Raises:
         ModelError: no conversion made that folder, or it cannot be removed.
     """
-    if not folder.exists():
-        return
-    if folder not in own_folders(out):
+    refuse_foreign(folder, out)
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise disk_error(folder, None, error) from error
+
+
+def refuse_foreign(folder: Path, out: Path) -> None:
+    """Refuse to use a folder beside `out` that no conversion made.
+
+    Raises:
+        ModelError: it holds something else.
+    """
+    if folder.exists() and folder not in own_folders(out):
         raise ModelError(
             f"{folder} holds something else.",
             expected="a name that is free: a conversion keeps there what is not finished",
             received="a folder that no conversion made" if folder.is_dir() else "a file",
             fix="choose another folder with out=…, or move that one away; nothing was touched",
         )
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise disk_error(folder, None, error) from error

@@ -26,10 +26,12 @@ ROWS = "rows.json"
 REPORT = "conversion.json"
 """In the folder of a converted model: what came of the conversion."""
 CLAIM_LOCK = ".claim.lock"
+BLOCKS_LOCK = ".lock"
+"""In the folder of finished blocks."""
 WRITING = ".darkit-nb"
 """In the folder of a model while it is written: by it that folder is told from one of somebody else."""
 
-_BLOCKS = re.compile(r"(state\.json|rotation\.safetensors|block-\d+\.(json|safetensors))(\.partial)?")
+_BLOCKS = re.compile(r"(\.lock|state\.json|rotation\.safetensors|block-\d+\.(json|safetensors))(\.partial)?")
 _CLAIMED = {"command.txt", "env.json", "status.json"}
 """What a claim that was killed may have left."""
 

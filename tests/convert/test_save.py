@@ -103,7 +103,3 @@ def test_what_a_kill_left_behind_the_save_is_cleared_away(folder, whole, tmp_pat
     (work / "block-0000.json").write_text("{}")
     convert_model(folder, SPEC, calibration=IDS, out=out)
     assert not work.exists()
-    work.mkdir()
-    (work / "thesis.txt").write_text("years of work")
-    convert_model(folder, SPEC, calibration=IDS, out=out)
-    assert (work / "thesis.txt").is_file()
