@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks
+
 HEAVY = ["torch", "transformers", "cupy", "ipywidgets", "pydantic"]
 FACES = ["pydantic", "datasets", "cyclopts", "ipywidgets", "plotly", "torchview"]
 LIMIT_S = 0.150
@@ -91,6 +93,34 @@ def test_the_numerical_core_needs_no_forms_data_or_widgets(tmp_path: Path):
     error, loaded = import_without(core, absent=FACES, watched=["torch"], path=tmp_path)
     assert error is None
     assert loaded == ["torch"]  # so the core was really imported
+
+
+CONVERTS = """
+import tempfile
+import torch
+from darkit_nb import conversion_preset, convert_model, load_model
+from tests.evaluate.models import decoder
+
+with tempfile.TemporaryDirectory() as folder:
+    spec = conversion_preset("darkit", samples=2, sample_length=16)
+    text = torch.randint(0, 64, (2, 16))
+    convert_model(decoder(vocab_size=64), spec, calibration=text, out=folder + "/m")
+    assert load_model(folder + "/m")(text).logits.isfinite().all()
+"""
+
+
+def test_models_are_trained_converted_scored_and_measured_without_forms_and_widgets(tmp_path: Path):
+    """As on a machine with a GPU and without the rest; benchmarks of the faces themselves are left out."""
+    absent = [*(name for name in FACES if name != "pydantic"), "anywidget", "jupyterlab"]
+    faces = {"__main__", "charts", "tree", "tree_viewers", "spikingjelly_14"}
+    measured = [
+        f"benchmarks.{each.name}" for each in pkgutil.iter_modules(benchmarks.__path__) if each.name not in faces
+    ]
+    (tmp_path / "converts.py").write_text(CONVERTS)
+    modules = [*modules_of("models", "evaluate", "train", "convert"), *measured, "converts"]
+    error, loaded = import_without(modules, absent=absent, watched=["torch", *absent], path=tmp_path)
+    assert error is None
+    assert loaded == ["torch"]
 
 
 def test_absent_modules_are_really_absent(tmp_path: Path):
