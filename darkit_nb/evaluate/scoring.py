@@ -44,10 +44,10 @@ def window_losses(
         on_window: called with (windows done, windows) after each forward.
 
     Raises:
-        DataError: fewer tokens than one window.
+        DataError: fewer tokens than one window, or numbers that are no token ids.
         ModelError: token ids beyond the model's vocabulary, or a window beyond its context.
     """
-    tokens = torch.as_tensor(ids, dtype=torch.long).flatten()
+    tokens = _tokens(ids)
     check_tokens(model, tokens, window)
     windows = tokens[: len(tokens) // window * window].view(-1, window)
     nats: list[float] = []
@@ -84,12 +84,12 @@ def perplexity(
         on_window: called with (windows done, windows) after each forward.
 
     Raises:
-        DataError: fewer tokens than one window.
+        DataError: fewer tokens than one window, or numbers that are no token ids.
         ModelError: token ids beyond the model's vocabulary, or a window beyond its context.
 
     Source: the GPTQ protocol, as in Frantar et al. 2022 section 4 and Xing et al. 2025 (SpikeLLM).
     """
-    tokens = torch.as_tensor(ids, dtype=torch.long).flatten()
+    tokens = _tokens(ids)
     losses = window_losses(
         model,
         tokens,
@@ -109,6 +109,21 @@ def perplexity(
         dropped_tokens=len(tokens) - windows * window,
         bytes_per_token=bytes_per_token,
     )
+
+
+def _tokens(ids: Tensor | Sequence[int]) -> Tensor:
+    """`[N]` int64."""
+    tokens = torch.as_tensor(ids).flatten()
+    if tokens.numel() and (tokens.is_floating_point() or tokens.dtype == torch.bool or int(tokens.min()) < 0):
+        kind = str(tokens.dtype).removeprefix("torch.")
+        raise DataError(
+            "These numbers are no token ids.",
+            expected="integers from 0",
+            received=f"{kind} from {tokens.min().item()}",
+            cause="logits, a mask, or labels in which -100 marks what is not scored",
+            fix="tokenizer(text, return_tensors='pt').input_ids gives ids",
+        )
+    return tokens.long()
 
 
 def _losses(model: nn.Module, batch: Tensor) -> list[float]:
@@ -133,10 +148,17 @@ def check_tokens(model: Any, tokens: Tensor, window: int) -> None:
         DataError: fewer tokens than one window.
         ModelError: token ids beyond the model's vocabulary, or a window beyond its context.
     """
-    if window < 2 or len(tokens) < window:
+    if window < 2:
+        raise DataError(
+            "A window of one token scores nothing.",
+            expected="a window of 2 tokens or more",
+            received=str(window),
+            cause="every token is scored by those before it in its window",
+        )
+    if len(tokens) < window:
         raise DataError(
             "This text is too short to be scored.",
-            expected=f"at least one window of {max(2, window)} tokens",
+            expected=f"at least one window of {window} tokens",
             received=f"{len(tokens)} tokens, window {window}",
             fix=f"give a longer text, or a window of 2 to {len(tokens)}" if len(tokens) > 1 else "give a longer text",
         )

@@ -72,12 +72,25 @@ def test_scoring_a_spiking_model_in_training_changes_nothing_in_it():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize(("length", "window"), [(5, 8), (0, 8), (8, 1), (1, 2)])
+@pytest.mark.parametrize(("length", "window"), [(5, 8), (0, 8), (1, 2)])
 def test_too_short_a_text_is_refused(length: int, window: int):
     with pytest.raises(DataError, match="too short") as caught:
         perplexity(decoder(), torch.zeros(length, dtype=torch.long), window=window)
     assert str(length) in str(caught.value)
     assert caught.value.fix
+
+
+def test_a_window_of_one_token_is_called_so():
+    with pytest.raises(DataError, match="window of one token"):
+        perplexity(decoder(), torch.zeros(8, dtype=torch.long), window=1)
+
+
+@pytest.mark.parametrize("ids", [torch.full((20,), -100), torch.rand(20), torch.ones(20, dtype=torch.bool)])
+def test_numbers_that_are_no_token_ids_are_refused(ids: torch.Tensor):
+    with pytest.raises(DataError, match="no token ids"):
+        perplexity(decoder(), ids, window=10)
+    with pytest.raises(DataError, match="no token ids"):
+        window_losses(decoder(), ids, window=10)
 
 
 def test_foreign_tokens_and_windows_beyond_the_context_are_refused():
