@@ -23,7 +23,8 @@ PRESETS: dict[str, str] = {
     "quarot": "QuaRot: outliers spread by a Hadamard rotation, then GPTQ with a clip search.",
     "flatquant": "A transform learned per layer (FlatQuant's idea), then round with learned clipping.",
     "darkit": "A split rotation whose strongest directions get two radix steps and weight scales of their own, then "
-    "GPTQ with a clip search, aimed at the float stream, and scales and codes searched once more.",
+    "GPTQ with a clip search, aimed at the float stream and shaped by what predictions feel, scales and codes searched "
+    "once more.",
 }
 """Every preset with what it does, in the order from plain to best."""
 
@@ -51,6 +52,8 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "float_target": True,
         "residual_target": True,
         "hidden_clip": True,
+        "norm_clip": True,
+        "shaped_rounding": True,
         **_GPTQ,
         "act_order": False,
         "scale_sweep": True,

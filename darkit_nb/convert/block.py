@@ -143,6 +143,7 @@ def _convert_group(at: Coding, prepared: Prepared, members: Sequence[str], grids
             missing=known and known.missing,
             grid=grids.get(name),
             salient=mask,
+            felt=prepared.felt.get(name),
         )
         if spec.spike is None:
             packed: nn.Module = PackedLinear.from_weight(weight, layer.bias, rotation)

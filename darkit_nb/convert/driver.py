@@ -28,6 +28,7 @@ from darkit_nb.convert.peak_memory import PeakMemory
 from darkit_nb.convert.plan import plan_for
 from darkit_nb.convert.prepare import float_block, prepare_block
 from darkit_nb.convert.save import Saved, check_out, save_converted
+from darkit_nb.convert.sensitivity import layer_sensitivity, stream_gradients
 from darkit_nb.convert.skeleton import Skeleton
 from darkit_nb.convert.source import open_source
 from darkit_nb.convert.surroundings import Surroundings
@@ -178,7 +179,7 @@ class _Conversion:
         floats = skeleton.enter(ids)
         shares = find_shares(skeleton, rotation, floats, self.spec)
         check_finite(floats, "What the embeddings give")
-        surroundings = Surroundings(skeleton, rotation, self.spec)
+        surroundings = Surroundings(skeleton, rotation, self.spec, self._felt(skeleton, rotation, floats))
         reports = self._blocks(surroundings, floats, shares)
         report = from_first(lambda: self._save(surroundings, tables, reports))
         self._tell(kind="saved", report=report.to_dict(), text=f"saved in {self.out}")
@@ -188,6 +189,16 @@ class _Conversion:
         """Make the work folder, or go on in it."""
         skeleton.check_source()
         self.work.begin(self.key, self.spec, self.source.name, resume=resume, processes=world())
+
+    def _felt(self, skeleton: Skeleton, rotation: Tensor | None, floats: list[Tensor]) -> list[list[Tensor]]:
+        """What predictions feel of an error behind each block; nothing where rounding is not shaped by it.
+
+        Found again at a later start, with the same draws.
+        """
+        if not self.spec.shapes_errors:
+            return []
+        self._tell(kind="statistics", text="looking for what predictions feel of errors behind each block")
+        return stream_gradients(skeleton, rotation, floats, self.spec.seed)
 
     # -- the blocks ------------------------------------------------------------------------------------------------
 
@@ -224,6 +235,8 @@ class _Conversion:
         begun, skeleton, name = time.perf_counter(), around.skeleton, around.skeleton.block_name(index)
         prepared = prepare_block(skeleton, index, before.floats, self.spec, around.rotation, shares)
         check_finite(prepared.outputs, f"The output of {name}")
+        if around.felt:
+            prepared.felt = layer_sensitivity(skeleton, index, prepared.block, before.floats, around.felt[index])
         made = convert_block(skeleton, index, prepared, before.floats, before.quantised, self.spec)
         check_finite(made.outputs, f"The converted {name}")
         report = BlockReport(

@@ -12,6 +12,7 @@ from darkit_nb.convert.model_source import ModelSource
 from darkit_nb.convert.plan_time import block_work, machine_flops
 from darkit_nb.convert.relations import Family, Widths, family_of, widths_of
 from darkit_nb.convert.rounding import MOST_TRIED, SHARES
+from darkit_nb.convert.sensitivity import FELT_TOKENS, part_width
 from darkit_nb.convert.skeleton import TOKENS_PER_BATCH
 from darkit_nb.evaluate.scoring import CHUNK
 from darkit_nb.records.conversion import STEPWISE, ConversionPlan, ConversionSpec
@@ -24,6 +25,9 @@ BATCH_TOKENS = 2048
 
 HIDDEN_COPIES, STREAM_COPIES = 6, 8
 """Tensors as wide as the hidden layer and as the stream that a batch of tokens takes on its way through a block."""
+
+ATTENTION_COPIES = 3
+"""Matrices of queries by keys that attention keeps for its way back."""
 
 GRAM_BYTES = 8
 """Gram matrices are summed in float64."""
@@ -53,7 +57,7 @@ def plan_for(
     untied = not getattr(source.config, "tie_word_embeddings", False)
     held = around - untied * widths.vocabulary * widths.hidden  # a head of its own is read when the model is saved
     resident = _resident_bytes(block, held, spec, widths) + _saving_bytes(source, spec, widths, untied)
-    cache = 3 * tokens * widths.hidden * FLOAT_BYTES
+    cache = 3 * tokens * widths.hidden * FLOAT_BYTES + _felt_bytes(spec, widths)
     disk = _disk_bytes(source, spec, widths, sum(o * d for group in groups for o, d in group), around)
     seconds = block_work(spec, groups, widths.hidden) * widths.blocks / machine_flops()
     free = shutil.disk_usage(_existing(out)).free if out is not None else None
@@ -157,7 +161,23 @@ def _resident_bytes(block: int, around: int, spec: ConversionSpec, widths: Width
     if spec.scale_sweep:
         grams += 4 * FLOAT_BYTES * min(MOST_TRIED, (len(SHARES) + 1) * widths.hidden * widths.inner)
     rotation = 3 * GRAM_BYTES * widths.hidden**2 if spec.rotation in ("hadamard", "split") else 0
-    return weights + max(grams, rotation)
+    return weights + max(grams, rotation) + (_felt_working_bytes(batch, spec, widths) if spec.shapes_errors else 0)
+
+
+def _felt_working_bytes(batch: int, spec: ConversionSpec, widths: Widths) -> int:
+    """A batch kept for its way back, with its attention, and a matrix for every part of every layer's outputs."""
+    way = batch * (HIDDEN_COPIES * widths.inner + STREAM_COPIES * widths.hidden)
+    attention = ATTENTION_COPIES * widths.heads * batch * spec.sample_length
+    streams, inner = 5 * widths.hidden * part_width(widths.hidden), 2 * widths.inner * part_width(widths.inner)
+    return FLOAT_BYTES * (way + attention) + GRAM_BYTES * (streams + inner)
+
+
+def _felt_bytes(spec: ConversionSpec, widths: Widths) -> int:
+    """What shaped rounding keeps: some tokens, or their gradients, before every block and behind the last."""
+    if not spec.shapes_errors:
+        return 0
+    tokens = min(spec.samples * spec.sample_length, max(FELT_TOKENS, spec.sample_length))
+    return FLOAT_BYTES * (widths.blocks + 1) * widths.hidden * tokens
 
 
 def _saving_bytes(source: ModelSource, spec: ConversionSpec, widths: Widths, untied: bool) -> int:

@@ -14,6 +14,7 @@ import torch
 
 from darkit_nb.convert.narrowing import KEPT_SHARES
 from darkit_nb.convert.rounding import SHARES
+from darkit_nb.convert.sensitivity import FELT_TOKENS, part_width
 from darkit_nb.records.conversion import ConversionSpec
 
 PROBE_SIZE, PROBE_SECONDS = 512, 0.03
@@ -42,6 +43,8 @@ FACTORED, PULLED = 4.0, 1.6
 """Factors of a Hessian in float64, times its features cubed."""
 SWEPT, DESCENDED, MOVED = 1.6, 4.3, 5.4
 """A GPTQ sweep, a pass over codes and the move towards the float stream, for each weight and feature."""
+GRADIENT_RUNS = 7.0
+"""Runs that gradients take: forward, forward and back through all blocks, and again inside of each."""
 TRAINED_TOKEN = 3.0
 """A step of training, in runs of its tokens through the block."""
 LEARNED = 1.6
@@ -68,12 +71,23 @@ def block_work(spec: ConversionSpec, groups: Sequence[Sequence[Shape]], hidden: 
         work += run
     if spec.weights not in ("rtn", "lwc") or spec.clip_search or spec.float_target:
         work += _compensation(spec, groups, tokens, run)
+    if spec.shapes_errors:
+        work += _shaping(layers, min(tokens, FELT_TOKENS), run / tokens)
     if spec.hidden_clip:
         work += NARROWED * len(KEPT_SHARES) * tokens * max(inputs for _, inputs in layers)
     if spec.norm_clip:
         work += NARROWED * len(KEPT_SHARES) * tokens * 2 * hidden
     trained_run = run * (LEARNED if spec.rotation == "learned" else 1.0)
     return work + spec.refine_epochs * (TRAINED_TOKEN * trained_run + TRAINED_WEIGHT * spec.samples * weights)
+
+
+def _shaping(layers: Sequence[Shape], tokens: int, run: float) -> float:
+    """Gradients of some tokens behind all blocks and inside of this one, their moments and the factors of these."""
+    work = GRADIENT_RUNS * tokens * run
+    for outputs, _ in layers:
+        width = part_width(outputs)
+        work += 2.0 * tokens * outputs * width + FACTORED * outputs * width**2
+    return work
 
 
 def _compensation(spec: ConversionSpec, groups: Sequence[Sequence[Shape]], tokens: int, run: float) -> float:

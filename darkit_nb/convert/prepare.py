@@ -30,6 +30,7 @@ class Prepared:
         outputs: what the float block makes of the float stream, batch by batch.
         salient: features that a split rotation made salient, bool `[D]` by layer name; empty without one.
         shares: share of salient features by the first layer of a group, where it is not that of the spec.
+        felt: how much predictions feel the outputs of each layer, by name (`convert.sensitivity`); empty without.
         key_rotation: rotation of queries and keys behind the rotary embedding, where keys are coded rotated.
     """
 
@@ -38,6 +39,7 @@ class Prepared:
     salient: dict[str, Tensor] = field(default_factory=dict)
     key_rotation: OnlineRotation | None = None
     shares: dict[str, float] = field(default_factory=dict)
+    felt: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
 
     def share_of(self, first: str, spec: ConversionSpec) -> float:
         """Share of salient features of the group whose first layer this is; 0 where activations stay in float."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +22,13 @@ class Surroundings:
         skeleton: the model without its blocks.
         rotation: `[D, D]` of the residual stream, or None.
         spec: what is converted how.
+        felt: gradients behind each block (`sensitivity.stream_gradients`); empty where rounding is not shaped.
     """
 
     skeleton: Skeleton
     rotation: Tensor | None
     spec: ConversionSpec
+    felt: Sequence[Sequence[Tensor]] = ()
 
     @property
     def rms_norms(self) -> tuple[str, ...]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -12,6 +15,7 @@ from darkit_nb.convert.hessian import Hessian
 from darkit_nb.convert.lwc import LearnedClipping
 from darkit_nb.convert.pb import pb_weight
 from darkit_nb.convert.rounding import descend, swept_scales
+from darkit_nb.convert.shaping import shaped_codes
 from darkit_nb.convert.ternary import spike_weight
 from darkit_nb.errors import DataError
 from darkit_nb.functional.weight import QuantisedWeight
@@ -41,7 +45,7 @@ def _grid(weight: Tensor, spec: ConversionSpec, hessian: Hessian | None, group: 
     return search_uniform(weight, spec.weight_bits, group, importance.to(weight.dtype))
 
 
-def _compensated(weight: Tensor, hessian: Hessian, grid: WeightGrid, spec: ConversionSpec) -> tuple[WeightGrid, Tensor]:
+def _compensated(hessian: Hessian, spec: ConversionSpec, weight: Tensor, grid: WeightGrid) -> tuple[WeightGrid, Tensor]:
     """The grid and the codes of a GPTQ sweep, and of what is done once more around it."""
     if spec.scale_sweep:
         grid, codes = swept_scales(weight, hessian, grid)
@@ -60,6 +64,7 @@ def quantise_weight(
     missing: Tensor | None = None,
     grid: WeightGrid | None = None,
     salient: Tensor | None = None,
+    felt: Sequence[Tensor] | None = None,
 ) -> QuantisedWeight:
     """Code a weight as `spec.weights` says.
 
@@ -74,6 +79,8 @@ def quantise_weight(
             `cross` where the layer also makes good what the stream lacks.
         grid: scales and ranges found elsewhere, by learned clipping; None finds them here.
         salient: bool `[D]`, the features that get scales of their own with `spec.salient_scale`.
+        felt: G of the outputs, matrices down its diagonal (`sensitivity.layer_sensitivity`): where given, GPTQ's
+            errors are shaped by it; other ways of coding take no notice.
 
     Returns:
         Integer codes with scales.
@@ -102,7 +109,8 @@ def quantise_weight(
         group = feature_groups(weight.shape[1], spec.group_size, weight.device)
     grid = grid if grid is not None else _grid(weight, spec, hessian, group)
     if spec.weights == "gptq":
-        grid, codes = _compensated(weight, _need(hessian, spec), grid, spec)
+        code = partial(_compensated, _need(hessian, spec), spec)
+        grid, codes = code(weight, grid) if felt is None else shaped_codes(weight, grid, felt, code)
     else:
         codes = grid.codes(weight)
     columns = [torch.nonzero(group == part)[:, 0] for part in (0, 1)] if apart else [None]

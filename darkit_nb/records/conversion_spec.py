@@ -141,6 +141,13 @@ class ConversionSpec:
         ge=0,
         le=8,
     )
+    shaped_rounding: bool = described(
+        False,
+        "With GPTQ: code a layer's outputs one after another too, and let those still to come make good what is "
+        "missed, by how much the model's predictions feel it. Takes gradients of the float model.",
+        label="Shape rounding errors",
+        group="coding",
+    )
     weight_steps: int = described(
         1,
         "Ternary and trit-plane weights: spike steps of the salient input features; all others have one.",
@@ -262,6 +269,11 @@ class ConversionSpec:
     def activation_bits(self) -> float:
         """Bits of one spike step of an activation, log2 Q; 16 where activations stay in float."""
         return 16.0 if self.spike is None else math.log2(self.spike.num_levels)
+
+    @property
+    def shapes_errors(self) -> bool:
+        """Whether GPTQ is shaped by what predictions feel; other ways of coding weights take no notice."""
+        return self.shaped_rounding and self.weights == "gptq"
 
     @property
     def weight_additions(self) -> float:

@@ -113,3 +113,20 @@ def test_salient_features_may_have_weight_scales_of_their_own():
     ]
     with pytest.raises(ConfigError, match="exclude each other"):
         ConversionSpec(salient_scale=True, group_size=8)
+
+
+@pytest.mark.parametrize("way", [{}, {"scale_sweep": True, "code_passes": 1}], ids=["plain", "swept"])
+def test_what_predictions_feel_shapes_gptq_and_nothing_else(way):
+    weight, gram = layer()
+    generator, felt_error = torch.Generator().manual_seed(1), {True: 0.0, False: 0.0}
+    for _ in range(8):
+        drawn = torch.randn(24, 12, generator=generator).double()
+        felt = drawn.T @ drawn
+        for shaped in felt_error:
+            spec = ConversionSpec(**{"weights": "gptq", "weight_bits": 3, **way})
+            coded = quantise_weight(weight, spec, hessian=Hessian(gram), felt=[felt] if shaped else None)
+            error = (coded.dequantise() - weight).double()
+            felt_error[shaped] += float(torch.trace(felt @ error @ gram.double() @ error.T))
+    assert felt_error[True] < 0.8 * felt_error[False]
+    rounded = [quantise_weight(weight, ConversionSpec(), felt=known).dequantise() for known in (None, [torch.eye(12)])]
+    assert torch.equal(*rounded)
