@@ -97,7 +97,8 @@ def test_ranges_of_norms_are_cut_saved_and_loaded(folder, tmp_path):
 def test_the_report_tells_steps_bits_and_bytes(folder, tmp_path):
     events = []
     report = convert_model(folder, small(), calibration=ids(), out=tmp_path / "out", on_event=events.append)
-    assert [event["kind"] for event in events] == ["plan", "statistics", "statistics", "block", "block", "block", "saved"]
+    kinds = [event["kind"] for event in events]
+    assert kinds == ["plan", "statistics", "statistics", "block", "block", "block", "saved"]
     assert len(report.layers) == 21
     # 24 features: 3 salient; heads of 6: 1 of 6; 40 hidden features: 8, which leaves two large binary blocks.
     assert 1.1 < report.mean_steps < 1.2
