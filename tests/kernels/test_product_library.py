@@ -35,6 +35,12 @@ MUTATIONS = {
     "the second tile of floats": Edit("amx.h", "_tile_dpbf16ps(2, 5, 6);", "_tile_dpbf16ps(2, 4, 6);"),
     "what is left of a float": Edit("float_product.cpp", "value = rest == rest ? rest : Wide{};", "value = Wide{};"),
     "the zero of values": Edit("float_product.cpp", "WideInt) - zero;", "WideInt);"),
+    "the end of a full panel": Edit(
+        "float_product.cpp",
+        "for (i64 unit = begin; unit < end; ++unit) {",
+        "for (i64 unit = begin; unit <= end; ++unit) {",
+    ),
+    "where a token ends": Edit("float_product.cpp", "i64 left = chosen.end - j;", "i64 left = 16;"),
     "where values belong": Edit("float_product.cpp", "memcpy(row + order[0], values", "memcpy(row, values"),
     "the second tile": Edit("amx.h", "_tile_dpbusd(2, 5, 6);", "_tile_dpbusd(2, 4, 6);"),
 }
