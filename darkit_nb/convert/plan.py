@@ -205,9 +205,11 @@ def stored_bits(spec: ConversionSpec) -> float:
 
 def _disk_bytes(source: ModelSource, spec: ConversionSpec, widths: Widths, linear: int, around: int) -> int:
     width = source.dtype.itemsize
-    untied = widths.vocabulary * widths.hidden if spec.rotation in ("hadamard", "split") else 0
-    rotation = GRAM_BYTES * widths.hidden**2 if spec.rotation in ("hadamard", "split") else 0
-    return int(widths.blocks * linear * stored_bits(spec) / 8) + (around + untied) * width + rotation
+    rotates = spec.rotation in ("hadamard", "split")
+    tied = getattr(source.config, "tie_word_embeddings", False)
+    head = widths.vocabulary * widths.hidden if rotates and tied else 0  # a rotation gives it one of its own
+    rotation = GRAM_BYTES * widths.hidden**2 if rotates else 0
+    return int(widths.blocks * linear * stored_bits(spec) / 8) + (around + head) * width + rotation
 
 
 def _existing(path: Path) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -163,10 +164,18 @@ def _write_weights(job: Saved, folder: Path, blocks: int) -> tuple[dict[str, Any
     places |= dict.fromkeys(front, f"model-00001-of-{shards:05}.safetensors")
     for number, file in enumerate(files, 2):
         shard = f"model-{number:05}-of-{shards:05}.safetensors"
-        shutil.copyfile(file, folder / shard)
+        _take(file, folder / shard)
         places |= dict.fromkeys(job.work.tensor_names(number - 2), shard)
     write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": places})
     return layers, head_bias
+
+
+def _take(file: Path, place: Path) -> None:
+    """A second name for a finished block, which takes no room; a copy where the file system has no such names."""
+    try:
+        os.link(file, place)
+    except OSError:
+        shutil.copyfile(file, place)
 
 
 def _write_config(job: Saved, folder: Path, layers: dict[str, Any], head_bias: bool) -> None:

@@ -83,6 +83,17 @@ def test_every_family_is_counted_whole(kind):
     assert plan.parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
+def test_a_rotation_adds_a_head_on_disk_where_there_was_none():
+    table = 97 * decoder("llama").config.hidden_size * 8
+    bytes_of = {
+        (tied, name): conversion_plan(decoder("llama", tie_word_embeddings=tied), preset(name)).disk_bytes
+        for tied in (True, False)
+        for name in ("gptq", "quarot")
+    }
+    assert bytes_of[False, "gptq"] - bytes_of[True, "gptq"] == table
+    assert bytes_of[False, "quarot"] == bytes_of[True, "quarot"]
+
+
 def test_the_disk_that_is_planned_is_the_disk_that_is_used(tmp_path: Path):
     model = decoder("llama", dtype=torch.float32, hidden_size=64, intermediate_size=192)
     spec = preset("quarot", samples=4, sample_length=16)
