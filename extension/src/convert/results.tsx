@@ -33,7 +33,7 @@ export function ResultsPage({ results, course, opened, samples, going, ask }: {
     <div class="cv-results">
       {measured.length > 0 ? (
         <>
-          <TradeChart rows={measured} chosen={chosen} onChoose={show} />
+          {measured.some((each) => !each.float) && <TradeChart rows={measured} chosen={chosen} onChoose={show} />}
           <Against rows={measured} against={results.against} onPick={(id) => ask("against", { id })} />
           <ResultTable results={results} chosen={chosen} going={going} onChoose={show} onDelete={(id) => ask("delete", { id })} />
         </>

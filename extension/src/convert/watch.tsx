@@ -60,7 +60,7 @@ export function Watch({ course, choices, pending, going, ask, onResults }: {
         <Progress share={active && course.share === null ? null : course.share ?? 0} label="Conversion done" />
         <div class="cv-course-text" role="status">
           <span class="cv-stage">{stageText(course, active)}</span>
-          <span class="dk-muted">{timeText(course, since)}</span>
+          <span class="dk-muted" title={course.pace ? PACE : undefined}>{timeText(course, since)}</span>
         </div>
       </div>
       <ErrorBox problem={course.problem} />
@@ -70,6 +70,8 @@ export function Watch({ course, choices, pending, going, ask, onResults }: {
     </div>
   );
 }
+
+const PACE = "From the time of the last blocks. The plan is for a machine that does nothing else.";
 
 const IDLE: Record<string, string> = {
   starting: "The first block is being prepared.",

@@ -34,14 +34,19 @@ export function restOfBlocks({ block_s, since_s, left }: Pace, later: number): n
   return Math.max(0, left * Math.max(block_s, spent) - spent);
 }
 
-/** The same in words, with what the plan said where it was far off. */
+/** The same in words, as exact as it can be meant, with what the plan said where it was far off. */
 export function paceText(pace: Pace, later: number): string {
   const rest = restOfBlocks(pace, later);
+  if (rest === 0) return "the last block takes longer than those before";
   const slow = Math.max(pace.expected_s, (pace.since_s + later) * pace.left);
   const off = pace.planned_s !== null && slow > FAR_OFF * pace.planned_s;
-  const left = rest > 0 ? `about ${duration(rest)} left for the blocks` : "the last block takes longer than those before";
-  const source = off ? ` (slower than the plan, which said ${duration(pace.planned_s as number)}: others use this machine)` : pace.measured ? "" : ", by the plan";
-  return left + source;
+  const source = off ? ` (plan: ${duration(pace.planned_s)})` : pace.measured ? "" : ", by the plan";
+  return `about ${duration(roughly(rest))} left for the blocks${source}`;
+}
+
+function roughly(seconds: number): number {
+  const step = seconds < 60 ? 5 : seconds < 600 ? 10 : seconds < 3600 ? 60 : 600;
+  return step * Math.max(1, Math.round(seconds / step));
 }
 
 /** What it lost to whatever all are put beside; nothing to itself. */

@@ -3,6 +3,9 @@ import { percent } from "../core/format";
 
 export type Listed = { name: string; block: string; role: string; rate: number };
 
+/** Layers from which gaps between bars would take the place of the bars. */
+const MANY = 100;
+
 export function LayerPicker({ layers, layer, onSelect }: { layers: Listed[]; layer: string; onSelect: (name: string) => void }) {
   const blocks = byBlock(layers);
   const rates = layers.map((each) => each.rate);
@@ -20,7 +23,7 @@ export function LayerPicker({ layers, layer, onSelect }: { layers: Listed[]; lay
           ))}
         </select>
       </label>
-      {layers.length > 1 && <div class="sr-strip" aria-hidden="true">
+      {layers.length > 1 && <div class="sr-strip" data-many={layers.length > MANY} aria-hidden="true">
         {[...blocks].map(([block, own]) => (
           <div key={block} class="sr-strip-block" style={{ flexGrow: own.length }}>
             {own.map((each) => (

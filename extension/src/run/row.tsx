@@ -40,7 +40,7 @@ export class RunRow extends Component<RowProps> {
         <td class="rt-tick" onClick={(event) => { event.stopPropagation(); onTick(row.id, event.shiftKey); }}>
           <input type="checkbox" tabIndex={-1} checked={ticked} aria-label={`Tick ${row.name}`} />
         </td>
-        <td class="rt-state">{pending ? <span class="dk-muted">{pending}</span> : <StateChip state={row.state} title={row.reason ?? undefined} />}</td>
+        <td class="rt-state">{pending ? <span class="dk-muted">{pending}</span> : <StateChip state={row.state} title={row.reason ?? row.state} />}</td>
         <td class="rt-name" title={row.reason ? `${row.id}\n${row.reason}` : row.id}>
           <span class="rt-run">{row.name}</span><span class="rt-tail dk-mono">{row.id.slice(-4)}</span>
           {row.reason && (row.state === "lost" || row.state === "failed") && <span class="rt-reason">{row.reason}</span>}
