@@ -225,9 +225,9 @@ def test_a_list_of_modules_that_runs_is_a_level():
 def test_a_hundred_thousand_modules():
     model = nn.ModuleList([nn.ModuleList([nn.Identity() for _ in range(100)]) for _ in range(1000)])
     model.forward = lambda x: model[0][0](x)
-    start = time.perf_counter()
+    start = time.process_time()
     trace = trace_model(model, torch.ones(1))
-    assert time.perf_counter() - start < 60
+    assert time.process_time() - start < 60
     assert len(trace.nodes) == 101_001
     assert sum(node.calls for node in trace.nodes) == 2
     flow = trace_flow(model, torch.ones(1))
