@@ -106,6 +106,20 @@ def test_tiles_multiply_where_the_processor_has_them() -> None:
     assert found.equal((-1.003 * half.float().sum(-1, keepdim=True)).bfloat16().expand(-1, 33))
 
 
+@pytest.mark.parametrize("kind", [4, "mixed"])
+def test_values_of_a_few_outputs_at_a_time_are_those_of_all(monkeypatch: pytest.MonkeyPatch, kind: int | str) -> None:
+    need_library()
+    monkeypatch.setattr(_product_native, "FASTEST", 0)
+    random = torch.Generator().manual_seed(0)
+    x, w = torch.randn(12, 129, generator=random), torch.randn(70, 129, generator=random)
+    products = prepare_float_products(weight_of(kind, w, random), torch.randn(70, generator=random))
+    assert products is not None
+    expected = products.linear(x)
+    monkeypatch.setattr(_product_native, "VALUES", 2 * 129 * 16)  # two blocks of outputs
+    with poisoned():
+        torch.testing.assert_close(products.linear(x), expected, rtol=1e-6, atol=1e-5)
+
+
 def test_without_the_library_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     without_library(monkeypatch)
     assert prepare_float_products(weight_encode(torch.randn(5, 7), 4), None) is None
