@@ -51,7 +51,8 @@ def spike_attention(skeleton: Skeleton, index: int, prepared: Prepared, stream: 
     for part, neuron in neurons.items():
         seen[part].reduce()
         score = saliency_score(torch.stack([seen[part].low, seen[part].high]), None, how)
-        neuron.salient.copy_(choose_salient(score, spike.salient_fraction).view_as(neuron.salient))
+        mask = choose_salient(score, spike.salient_fraction, above_quantile=spike.coding == "paper")
+        neuron.salient.copy_(mask.view_as(neuron.salient))
     if skeleton.family.output in prepared.salient and prepared.key_rotation is not None:
         values = neurons[VALUES]
         mask = salient_first(values.features[-1], spike.salient_fraction, values.features[0])

@@ -171,7 +171,7 @@ def _choose(at: Coding, layers: dict[str, nn.Linear], share: float) -> dict[str,
         score = feature_saliency(
             spike.saliency, gram=gram, low=seen.low, high=seen.high, weight=layer.weight.detach().double()
         )
-        masks[name] = choose_salient(score, share)
+        masks[name] = choose_salient(score, share, above_quantile=spike.coding == "paper")
     return masks
 
 

@@ -125,5 +125,5 @@ def _salient(
                 high=statistics.high,
                 weight=linear_of(block, name).weight.detach().double(),
             )
-            masks[name] = choose_salient(score, shares[group[0]])
+            masks[name] = choose_salient(score, shares[group[0]], above_quantile=spike.coding == "paper")
     return masks

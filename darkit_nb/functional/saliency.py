@@ -13,6 +13,8 @@ Source: Xing et al. 2025 (SpikeLLM) for `energy`; the others are standard sensit
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -55,13 +57,20 @@ def saliency_score(
 
 
 @torch.no_grad()
-def choose_salient(score: Float[Tensor, "*F"], fraction: float) -> Bool[Tensor, "*F"]:
+def choose_salient(score: Float[Tensor, "*F"], fraction: float, *, above_quantile: bool = False) -> Bool[Tensor, "*F"]:
     """Boolean mask of the `fraction` of features with the largest score, `[*F]`; ties go to the lower index.
 
-    At least one feature is chosen when `fraction` > 0.
+    Args:
+        score: of each feature.
+        fraction: the share to choose, 0 … 1. Above 0 at least one feature is chosen.
+        above_quantile: choose those above the quantile at 1 − fraction, as the published code does: ⌈fraction (F − 1)⌉
+            of F features, 7 of 64 at a tenth. False takes the nearest number, 6.
     """
     flat = score.flatten()
-    count = max(1, round(fraction * flat.numel())) if fraction > 0 else 0
+    exact = fraction * (flat.numel() - 1)
+    # Less a rounding error: a tenth of 70 is 7, not 8.
+    count = math.ceil(exact - 1e-9 * flat.numel()) if above_quantile else round(fraction * flat.numel())
+    count = max(1, count) if fraction > 0 else 0
     mask = torch.zeros_like(flat, dtype=torch.bool)
     mask[torch.sort(flat, descending=True, stable=True).indices[:count]] = True
     return mask.view_as(score)

@@ -146,7 +146,7 @@ class GIF(nn.Module):
         _merge_across_processes(self.statistic, mean=self.spec.saliency == "energy")
         weight = self.saliency_weight()
         score = saliency_score(self.statistic, None if weight is None else weight.detach(), self.spec.saliency)
-        self.salient.copy_(choose_salient(score, self.spec.salient_fraction))
+        self.salient.copy_(self._chosen(score))
 
     def choose_without_data(self) -> None:
         """A first choice before any token was seen: by the weights alone; without weights the lowest indices."""
@@ -155,7 +155,10 @@ class GIF(nn.Module):
         if weight is not None and not weight.is_meta:
             norms = weight.detach().float().square().sum(0)
         if not self.salient.is_meta:
-            self.salient.copy_(choose_salient(norms, self.spec.salient_fraction))
+            self.salient.copy_(self._chosen(norms))
+
+    def _chosen(self, score: Tensor) -> Tensor:
+        return choose_salient(score, self.spec.salient_fraction, above_quantile=self.spec.coding == "paper")
 
     def _count(self) -> int:
         if self._seen is None:

@@ -33,7 +33,7 @@ def test_paper_mode_gives_the_published_saliency_codes_and_outputs(test_data: Pa
     tokens = gold["calibration"].flatten(0, 1)
     energy = energy_from_gram(tokens.double().T @ tokens.double() / len(tokens), gold["weight"])
     torch.testing.assert_close(energy.float(), gold["saliency"], rtol=1e-5, atol=1e-4)
-    salient = choose_salient(energy, float((~gold["low_mask"]).double().mean()))
+    salient = choose_salient(energy, 1 - float(meta["low_p"]), above_quantile=True)
     assert torch.equal(salient, ~gold["low_mask"])
 
     paper = {"num_levels": 2**bits, "num_steps": steps, "coding": "paper"}

@@ -56,3 +56,15 @@ def test_ties_go_to_the_lower_index_and_shape_is_kept():
     mask = choose_salient(torch.ones(2, 1, 5), 0.3)
     assert mask.shape == (2, 1, 5)
     assert mask.flatten().nonzero().flatten().tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("features", "fraction", "expected"), [(64, 0.1, 7), (64, 0.05, 4), (71, 0.1, 7), (3, 0.01, 1)]
+)
+def test_above_the_quantile_as_many_are_chosen_as_in_the_published_code(features: int, fraction: float, expected: int):
+    score = torch.arange(float(features))
+    mask = choose_salient(score, fraction, above_quantile=True)
+    assert int(mask.sum()) == expected
+    quantile = torch.quantile(score.double(), 1 - fraction)
+    assert torch.equal(mask, score > quantile + 1e-6)
+    assert not choose_salient(score, 0.0, above_quantile=True).any()
