@@ -52,7 +52,8 @@ def test_a_trained_pipeline_converts_and_loads(model: LlamaForCausalLM, tmp_path
     layers = [module for module in loaded.modules() if isinstance(module, PackedLinear | PackedSpikeLinear)]
     assert len(layers) == 14
     if name == "spikellm-omniquant":
-        assert {int(layer.salient.sum()) for layer in layers} == {2, 4}
+        # Tenths of 24 and 36 features; the published quantile rounds up.
+        assert {int(layer.salient.sum()) for layer in layers} == ({3, 4} if "paper_codes" in changes else {2, 4})
     if name == "flatquant":
         assert all(isinstance(layer.rotation, KroneckerTransform) for layer in layers)
     ids = torch.randint(0, 40, (1, 12))
