@@ -124,7 +124,8 @@ def grouped(found: Sequence[dict[str, Any]]) -> dict[tuple[str, str, int], dict[
 CLAIMS = (
     ("darkit W4A4", "quarot W4A4", "at most 0.8 at the upper end"),
     ("darkit W4A4", "spikellm-omniquant W4A4", "at most 0.25 at the upper end"),
-    ("darkit W4A4", "the same at A5", "below 1, were the extra steps the best use of bits"),
+    ("darkit W4A4", "the same weights at A5", "below 1, were the extra steps the best use of bits"),
+    ("darkit, no subspace, no spikes", "quarot W4A4", "below 1"),
     ("darkit W4A4", "flatquant W4A4", "below 1"),
     ("spikellm-omniquant W4A4", "omniquant W4A4", "below 1"),
     ("spikellm-omniquant W4A4", "the same trained, no spikes", "below 1"),

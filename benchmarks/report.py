@@ -125,7 +125,9 @@ def _losses(model: str) -> str:
     tables = {key[2]: methods for key, methods in grouped(conversion_rows()).items() if key[:2] == (model, "none")}
     methods = tables.get(max(tables, default=0), {})
     names = ("rtn", "gptq", "omniquant", "spikellm-omniquant", "quarot", "flatquant", "darkit")
-    shown = {name: f"{name} W4A4" for name in names} | {"quarot with scales, 5-bit activations": "the same at A5"}
+    shown = {name: f"{name} W4A4" for name in names}
+    shown["quarot with scales, 5-bit activations"] = "the same at A5"
+    shown["weights as by darkit, 5-bit activations"] = "the same weights at A5"
     found = {name: summary(group) for name, method in shown.items() if (group := methods.get(method))}
     if not found:
         return ""
