@@ -95,6 +95,9 @@ def _weights(spec: ConversionSpec) -> ConversionStep:
         parts.append(f"groups of {spec.group_size}")
     if spec.clip_search:
         parts.append("clip search")
+    if spec.shapes_errors:
+        parts.append("shaped")
+        about += " What is left is led to where the model's predictions feel it least."
     return ConversionStep("Weights", ", ".join(parts), about, True)
 
 

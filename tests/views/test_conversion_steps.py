@@ -30,6 +30,8 @@ def test_the_stations_say_how():
     assert found("spikellm-gptq", "Spikes") == "none; activations stay in float"
     assert found("omniquant", "Train") == "20 epochs a block"
     assert found("gptq", "Weights", group_size=64) == "GPTQ, 4 bits, groups of 64"
+    assert found("darkit", "Weights") == "GPTQ, 4 bits, clip search, shaped"
+    assert found("darkit", "Weights", shaped_rounding=False) == "GPTQ, 4 bits, clip search"
 
 
 def test_bits_in_a_line():
