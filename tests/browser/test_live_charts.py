@@ -181,7 +181,7 @@ def test_files_come_as_downloads(notebook: Notebook, grow: Callable[[int], None]
         file = tmp_path / found.value.suggested_filename
         found.value.save_as(file)
         assert file.suffix == f".{kind.lower()}"
-        assert file.read_bytes().startswith(head)
+        assert head in file.read_bytes()[:40]  # some versions of Plotly say what kind of document it is first
 
 
 def test_runs_are_chosen_by_keyboard(notebook: Notebook, grow: Callable[[int], None]) -> None:
