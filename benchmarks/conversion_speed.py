@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -142,7 +142,7 @@ class Decoder:
 
     def _restless(self, ids: Tensor, whole: Tensor) -> float:
         """How far logits move, relative to themselves, when embeddings move by a millionth."""
-        weight = self.model.get_input_embeddings().weight
+        weight = cast(Tensor, self.model.get_input_embeddings().weight)
         kept = weight.clone()
         generator = torch.Generator().manual_seed(2)
         weight.mul_(1 + 1e-6 * torch.randn(weight.shape, generator=generator))
